@@ -1,0 +1,134 @@
+/**
+ * Everything that can go wrong, in one table. The same Failure is thrown when we refuse a request, returned
+ * inside an Outcome when a run goes wrong, and carried as `signal.reason` when we stop one. So the first cause
+ * wins without anyone keeping score.
+ *
+ * `blame` says who must act. `health` says whether it counts against the plugin. `hint` is what to do next.
+ */
+const KINDS = {
+  invalid_request: { blame: 'caller', health: false, hint: 'Compare the request with the API reference at /docs.' },
+  unauthenticated: { blame: 'caller', health: false, hint: 'Send the token as "Authorization: Bearer …".' },
+  forbidden: {
+    blame: 'caller',
+    health: false,
+    hint: 'Open access is for this machine only; use a token from elsewhere.',
+  },
+  not_found: { blame: 'caller', health: false, hint: 'GET /v1/plugins lists what there is.' },
+  conflict: { blame: 'caller', health: false, hint: 'Look at the present state before asking again.' },
+  plugin_disabled: { blame: 'caller', health: false, hint: 'Enable the plugin first.' },
+  gone: { blame: 'caller', health: false, hint: 'It was kept for a limited time.' },
+  payload_too_large: {
+    blame: 'caller',
+    health: false,
+    hint: 'Send less, or raise the request limit in the configuration.',
+  },
+  package_rejected: { blame: 'caller', health: false, hint: 'Mend the archive entry that is named.' },
+  manifest_rejected: { blame: 'caller', health: false, hint: 'Mend the line that is named.' },
+  rate_limited: { blame: 'caller', health: false, hint: 'Slow down and come back after Retry-After.' },
+  concurrency_limited: { blame: 'caller', health: false, hint: 'Run fewer at once, or come back after Retry-After.' },
+  queue_full: { blame: 'caller', health: false, hint: 'Too many are waiting already; come back after Retry-After.' },
+  quota_exceeded: { blame: 'caller', health: false, hint: 'The quota named in "limit" is used up.' },
+  cancelled: { blame: 'caller', health: false, hint: 'Nothing to do: somebody asked for it to stop.' },
+  plugin_error: { blame: 'plugin', health: true, hint: 'Read pluginError: these are the words of the plugin itself.' },
+  plugin_invalid_output: {
+    blame: 'plugin',
+    health: true,
+    hint: 'The answer of the plugin is not what its protocol allows.',
+  },
+  plugin_output_too_large: { blame: 'plugin', health: true, hint: 'Return less, or raise outputBytes.' },
+  plugin_boot_failed: { blame: 'plugin', health: true, hint: 'The plugin could not start: mend its files.' },
+  plugin_memory_exceeded: {
+    blame: 'plugin',
+    health: true,
+    hint: 'Use less memory, or raise the limit named in "limit".',
+  },
+  plugin_resource_exceeded: { blame: 'plugin', health: true, hint: 'Use less of what "limit" names, or raise it.' },
+  plugin_crashed: { blame: 'plugin', health: true, hint: 'It died of a signal that was not ours; look at its logs.' },
+  plugin_cpu_exceeded: { blame: 'plugin', health: true, hint: 'Compute less, or raise cpuMs.' },
+  plugin_timeout: { blame: 'plugin', health: true, hint: 'Finish sooner, or raise wallMs.' },
+  executor_lost: { blame: 'host', health: false, hint: 'It ended through no fault of its own; ask again.' },
+  overloaded: { blame: 'host', health: false, hint: 'Come back after Retry-After.' },
+  queue_timeout: { blame: 'host', health: false, hint: 'It waited too long for a place; come back after Retry-After.' },
+  draining: { blame: 'host', health: false, hint: 'The service is shutting down; ask its successor.' },
+  plugin_quarantined: {
+    blame: 'plugin',
+    health: false,
+    hint: 'It keeps breaking what it runs in; wait until it is tried again, or mend it and reload.',
+  },
+  sandbox_unavailable: {
+    blame: 'host',
+    health: false,
+    hint: 'A required layer of confinement is missing on this machine.',
+  },
+  hook_loop: { blame: 'plugin', health: true, hint: 'Hooks call each other in a circle: the chain is named.' },
+  internal: {
+    blame: 'host',
+    health: false,
+    hint: 'This is a bug of ours: the log has the whole story under the invocation id.',
+  },
+} as const satisfies Record<string, { blame: 'caller' | 'plugin' | 'host'; health: boolean; hint: string }>;
+
+export type FailureCode = keyof typeof KINDS;
+
+export const FAILURE_CODES = Object.keys(KINDS) as FailureCode[];
+
+/** The limit that was hit: what was allowed and what was seen, both in `unit`. */
+export type LimitHit = { name: string; allowed: number; observed: number; unit: 'ms' | 'bytes' | 'count' };
+
+/** The plugin's own words about its error. Data, never part of a message of ours. Already capped. */
+export type PluginError = { name: string; message: string; stack?: string };
+
+/** How far up the watchdog ladder we had to climb to end a run; see runtimes/isolate/runtime.ts. */
+export type Rung = 'cooperative' | 'interrupted' | 'disposed' | 'terminated' | 'killed';
+
+export type FailureDetails = {
+  /** What only we may see. It goes to the log, never to the caller. */
+  cause?: unknown;
+  limit?: LimitHit;
+  pluginError?: PluginError;
+  /** JSON text of the output that came with the failure, e.g. of a plugin that answers an error and an output. */
+  output?: string;
+  rung?: Rung;
+  /** True only where the plugin provably did not start, or had no effect outside itself. */
+  retryable?: boolean;
+  retryAfterMs?: number;
+  /** Where in the request or in a file, e.g. JSON pointers. */
+  where?: readonly { at: string; problem: string }[];
+};
+
+export class Failure extends Error {
+  override readonly name = 'Failure';
+  readonly code: FailureCode;
+  readonly details: FailureDetails;
+
+  /** `message` is shown to the caller; what only we may see goes in `details.cause`. */
+  constructor(code: FailureCode, message: string, details: FailureDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.code = code;
+    this.details = details;
+  }
+
+  get blame() {
+    return KINDS[this.code].blame;
+  }
+
+  get hint(): string {
+    return KINDS[this.code].hint;
+  }
+
+  get countsAgainstHealth(): boolean {
+    return KINDS[this.code].health;
+  }
+
+  /** The same failure with more known about it, e.g. which rung of the ladder ended the run. */
+  with(details: FailureDetails): Failure {
+    return new Failure(this.code, this.message, { ...this.details, ...details });
+  }
+
+  /** Anything that is not a Failure is a bug of ours. */
+  static from(error: unknown): Failure {
+    return error instanceof Failure
+      ? error
+      : new Failure('internal', 'Something went wrong on our side', { cause: error });
+  }
+}

@@ -1,0 +1,50 @@
+import type { Failure } from './failure.ts';
+
+/** How a run ended. The run of a plugin never throws: what a plugin does wrong is a value. */
+export type Outcome = (
+  | {
+      ok: true;
+      /** JSON text, ready to be put into an answer. */
+      output: string;
+    }
+  | { ok: false; failure: Failure }
+) &
+  Report;
+
+/** What a run leaves behind, whatever its end. */
+export type Report = {
+  usage: Usage;
+  /** Last progress the plugin told, 0 to 1; null where it told none. */
+  progress: number | null;
+  logs: LogLine[];
+  /** Wall clock until the code was ready to run, and time spent waiting for host calls; in ms. */
+  bootMs: number;
+  hostMs: number;
+};
+
+export type Usage = {
+  cpuMs: number;
+  wallMs: number;
+  /** Largest memory seen: V8 heap and buffers of an isolate, resident memory of a process tree. */
+  peakMemoryBytes: number;
+  hostCalls: number;
+  outputBytes: number;
+  logLines: number;
+  /** Lines that were over a log limit and not kept. */
+  logLinesDropped: number;
+};
+
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warning' | 'error';
+
+/** One line a plugin logged. `atMs` counts from the start of the run. The message is data and may hold anything. */
+export type LogLine = { level: LogLevel; message: string; atMs: number };
+
+export const noUsage: Usage = Object.freeze({
+  cpuMs: 0,
+  wallMs: 0,
+  peakMemoryBytes: 0,
+  hostCalls: 0,
+  outputBytes: 0,
+  logLines: 0,
+  logLinesDropped: 0,
+});

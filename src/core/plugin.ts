@@ -1,0 +1,61 @@
+/**
+ * What we host, as every dialect describes it in the end. Plain data: a manifest loader makes it, the engine
+ * asks it, a runtime runs its program.
+ */
+export type Plugin = {
+  /** Unique in a tenant over all dialects. */
+  id: string;
+  dialect: Dialect;
+  /** As the manifest has it; may be empty. */
+  name: string;
+  description: string | null;
+  url: string | null;
+  version: string | null;
+  /** Absolute path of the folder that holds the manifest. */
+  dir: string;
+  /** Absolute path of the manifest. */
+  manifestFile: string;
+  program: Program;
+  entries: Entry[];
+  settings: Setting[];
+  ui: UserInterface | null;
+  /** Level of unmarked stderr lines, as written in the manifest. */
+  errLog: string | null;
+};
+
+export type Dialect = 'stash' | 'dispatcharr' | 'sillytavern';
+
+export type Program =
+  /** `file` is relative to the plugin's folder, as the manifest has it; null when it names none. */
+  | { runtime: 'isolate'; file: string | null }
+  | { runtime: 'process'; exec: string[]; speaks: 'raw' | 'rpc' }
+  /** Nothing to run: a plugin of user interface parts only. */
+  | { runtime: 'none' };
+
+export type Entry =
+  | { kind: 'task'; name: string; description: string; execArgs: string[]; defaultArgs: Record<string, string> }
+  | {
+      kind: 'hook';
+      name: string;
+      description: string;
+      execArgs: string[];
+      defaultArgs: Record<string, string>;
+      triggeredBy: string[];
+    }
+  /** Arbitrary arguments, no defaults. */
+  | { kind: 'operation' };
+
+export type Setting = { key: string; type: 'STRING' | 'NUMBER' | 'BOOLEAN'; displayName: string; description: string };
+
+export type UserInterface = {
+  requires: string[];
+  javascript: string[];
+  css: string[];
+  assets: Record<string, string>;
+  csp: { 'script-src': string[]; 'style-src': string[]; 'connect-src': string[] };
+};
+
+/** A manifest that was refused: which file, where in it, and why. Line and column count from 1. */
+export type Refusal = { file: string; line: number | null; column: number | null; reason: string };
+
+export type Verdict = { ok: true; plugin: Plugin } | { ok: false; refusal: Refusal };

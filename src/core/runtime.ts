@@ -1,0 +1,26 @@
+import type { Invocation } from './invocation.ts';
+import type { Outcome } from './outcome.ts';
+import type { Plugin } from './plugin.ts';
+
+/** A way to run programs. One folder below `runtimes/` implements it, host side and guest side. */
+export interface Runtime extends AsyncDisposable {
+  /** Whether this runtime is the one for the plugin's program. */
+  runs(plugin: Plugin): boolean;
+
+  /**
+   * Runs one invocation to its end. Never rejects for anything a plugin does. When `signal` aborts, the run is
+   * stopped, whatever it takes, and its failure is `signal.reason` (a Failure).
+   */
+  run(invocation: Invocation, signal: AbortSignal): Promise<Outcome>;
+
+  /** How this runtime treats the plugin and why, in words for its author. */
+  explain(tenant: string, plugin: Plugin): Promise<Explanation>;
+
+  /** Forgets what it holds for plugins that are no longer in the catalogue; running invocations go on. */
+  retain(tenant: string, plugins: ReadonlySet<Plugin>): void;
+
+  /** What it has running now, by name, for the metrics. */
+  gauges(): Record<string, number>;
+}
+
+export type Explanation = { runtime: string; way: string; because: string };
