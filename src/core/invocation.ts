@@ -22,7 +22,10 @@ export type Invocation = {
   /** The caller's arguments over the entry's defaults. */
   args: Record<string, unknown>;
   limits: Limits;
-  connection: ServerConnection;
+  /** What the plugin shows the application as its session cookie. */
+  session: string;
+  /** Where a Stash plugin finds its application; made on demand, as it is large. */
+  readonly connection: ServerConnection;
   application: Application;
   /** `performance.now()` at which the wall clock ends, so that every part counts from the same start. */
   deadlineAt: number;
@@ -53,3 +56,31 @@ export type ServerConnection = {
   Dir: string;
   PluginDir: string;
 };
+
+/** Where plugins of a tenant find their application, and the folder that stands for the host's own. */
+export type Endpoint = { scheme: 'http' | 'https'; host: string; port: number; dir: string };
+
+/** The `server_connection` of one invocation. All cookie fields are there, as Go encodes an otherwise empty one. */
+export function serverConnection(endpoint: Endpoint, session: string, pluginDir: string): ServerConnection {
+  return {
+    Scheme: endpoint.scheme,
+    Host: endpoint.host,
+    Port: endpoint.port,
+    SessionCookie: {
+      Name: 'session',
+      Value: session,
+      Path: '',
+      Domain: '',
+      Expires: '0001-01-01T00:00:00Z',
+      RawExpires: '',
+      MaxAge: 0,
+      Secure: false,
+      HttpOnly: false,
+      SameSite: 0,
+      Raw: '',
+      Unparsed: null,
+    },
+    Dir: endpoint.dir,
+    PluginDir: pluginDir,
+  };
+}
