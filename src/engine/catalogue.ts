@@ -1,0 +1,183 @@
+import { createHash } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import type { Plugin, Refusal } from '../core/plugin.ts';
+import type { ManifestDialect, ManifestSource } from '../manifests/dialect.ts';
+import { ManifestReader, type ReaderLimits } from '../manifests/reader.ts';
+import { type DiscoveryLimits, discover } from '../packages/discovery.ts';
+
+/** All plugins there are, in the order in which they were found, and the manifests that are none. */
+export type Catalogue = {
+  plugins: ReadonlyMap<string, Plugin>;
+  refused: readonly Refusal[];
+  loadedAt: Date;
+  loadMs: number;
+};
+
+export type CataloguesOptions = {
+  pluginsDir: string;
+  /** In order: where two have a plugin of the same id, the first dialect's counts. */
+  dialects: readonly ManifestDialect[];
+  discovery?: Partial<DiscoveryLimits>;
+  reader?: Partial<ReaderLimits>;
+};
+
+/** What was loaded from one manifest, and from what state of its files. */
+type Loaded = { plugin: Plugin; manifestHash: string; programStamp: string };
+
+/**
+ * The catalogue of now, and how it comes to be another one: a new one is built and put in its place, so that
+ * whoever holds the old one is not disturbed. A plugin whose files have not changed stays the same object in the
+ * new catalogue, which is how runtimes know that what they have compiled is still good.
+ */
+export class Catalogues implements AsyncDisposable {
+  readonly #pluginsDir: string;
+  readonly #options: CataloguesOptions;
+  readonly #reader: ManifestReader;
+  #current: Catalogue = { plugins: new Map(), refused: [], loadedAt: new Date(0), loadMs: 0 };
+  /** By the path of the manifest. */
+  #loaded = new Map<string, Loaded>();
+  #running: Promise<Catalogue> | null = null;
+  #next: Promise<Catalogue> | null = null;
+
+  constructor(options: CataloguesOptions) {
+    this.#options = options;
+    this.#pluginsDir = resolve(options.pluginsDir);
+    this.#reader = new ManifestReader(options.reader);
+  }
+
+  get current(): Catalogue {
+    return this.#current;
+  }
+
+  /**
+   * A catalogue of what is on disk at the time of the call or later. A load that is under way may have passed a
+   * file before it changed, so calls in the meantime share one more load after it.
+   */
+  reload(): Promise<Catalogue> {
+    if (this.#running === null) return this.#begin();
+    this.#next ??= this.#running
+      .catch(() => {})
+      .then(() => {
+        this.#next = null;
+        return this.#begin();
+      });
+    return this.#next;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#reader[Symbol.asyncDispose]();
+  }
+
+  #begin(): Promise<Catalogue> {
+    const running = this.#load().finally(() => {
+      if (this.#running === running) this.#running = null;
+    });
+    this.#running = running;
+    return running;
+  }
+
+  async #load(): Promise<Catalogue> {
+    const startedAt = performance.now();
+    const plugins = new Map<string, Plugin>();
+    const refused: Refusal[] = [];
+    const loaded = new Map<string, Loaded>();
+    const owners = new Map<string, string>();
+
+    for (const dialect of this.#options.dialects) {
+      for (const result of await this.#loadDialect(dialect)) {
+        if (!result.ok) {
+          refused.push(result.refusal);
+          continue;
+        }
+        const { plugin } = result.loaded;
+        loaded.set(plugin.manifestFile, result.loaded);
+        const owner = owners.get(folded(plugin.id));
+        if (owner === undefined) {
+          owners.set(folded(plugin.id), result.file);
+          plugins.set(plugin.id, plugin);
+        } else {
+          refused.push({
+            file: result.file,
+            line: null,
+            column: null,
+            reason: `there is a plugin of the id ${JSON.stringify(plugin.id)} already (case does not matter): ${owner}`,
+          });
+        }
+      }
+    }
+
+    this.#loaded = loaded;
+    const loadMs = performance.now() - startedAt;
+    this.#current = { plugins, refused, loadedAt: new Date(), loadMs };
+    return this.#current;
+  }
+
+  async #loadDialect(dialect: ManifestDialect): Promise<Result[]> {
+    const found = await discover({
+      pluginsDir: this.#pluginsDir,
+      folder: dialect.folder,
+      isManifest: dialect.isManifest,
+      limits: this.#options.discovery ?? {},
+    });
+    const results: Result[] = [];
+    const changed: { at: number; source: ManifestSource; manifestHash: string }[] = [];
+    for (const [at, each] of found.entries()) {
+      if (!each.ok) {
+        results[at] = each;
+        continue;
+      }
+      const manifestHash = createHash('sha256').update(each.bytes).digest('base64');
+      const before = this.#loaded.get(each.path);
+      if (before !== undefined && (await isUnchanged(before, dialect, manifestHash))) {
+        results[at] = { ok: true, file: each.file, loaded: before };
+      } else {
+        changed.push({ at, source: { file: each.file, path: each.path, bytes: each.bytes }, manifestHash });
+      }
+    }
+
+    const verdicts = await this.#reader.read(
+      dialect,
+      changed.map(({ source }) => source),
+    );
+    for (const [index, { at, source, manifestHash }] of changed.entries()) {
+      const verdict = verdicts[index];
+      if (verdict === undefined) throw new Error('The reader gave fewer verdicts than it got manifests');
+      results[at] = verdict.ok
+        ? { ok: true, file: source.file, loaded: await stamped(verdict.plugin, manifestHash) }
+        : verdict;
+    }
+    return results;
+  }
+}
+
+type Result = { ok: true; file: string; loaded: Loaded } | { ok: false; refusal: Refusal };
+
+async function stamped(plugin: Plugin, manifestHash: string): Promise<Loaded> {
+  return { plugin, manifestHash, programStamp: await stampOf(plugin) };
+}
+
+async function isUnchanged(before: Loaded, dialect: ManifestDialect, manifestHash: string): Promise<boolean> {
+  return (
+    before.plugin.dialect === dialect.name &&
+    before.manifestHash === manifestHash &&
+    before.programStamp === (await stampOf(before.plugin))
+  );
+}
+
+/** Which file the program is and in which state. Only of programs that a runtime keeps compiled. */
+async function stampOf({ program, dir }: Plugin): Promise<string> {
+  if (program.runtime !== 'isolate' || program.file === null) return '';
+  try {
+    const { dev, ino, size, mtimeNs, ctimeNs } = await stat(join(dir, program.file), { bigint: true });
+    return [dev, ino, size, mtimeNs, ctimeNs].join(':');
+  } catch {
+    // Not there, or not a path at all. Running it will say so.
+    return 'absent';
+  }
+}
+
+/** Two ids are the same if they differ in case only, in any script: upper case first, since ſ is an S. */
+function folded(id: string): string {
+  return id.toUpperCase().toLowerCase();
+}

@@ -1,0 +1,187 @@
+/**
+ * Finds the manifests below a folder, in Stash's order: depth first, names sorted by their bytes, and whatever
+ * the folders are called (hidden ones, node_modules and all).
+ *
+ * The files belong to strangers. Nothing but regular files is opened. A link is followed only to what lies inside
+ * the folder. Each real folder is walked once, under the first name that leads there: so a circle ends, and links
+ * to links cannot multiply; what a second name would show are the same ids again. Everything has a limit, and
+ * what is over it is refused by name, never silently.
+ */
+import { readdir, realpath, stat } from 'node:fs/promises';
+import { join, relative, resolve, sep } from 'node:path';
+import type { Refusal } from '../core/plugin.ts';
+import { readManifestFile, Unreadable } from './manifest-file.ts';
+
+export type DiscoveryLimits = {
+  /** Folders inside of folders. */
+  depth: number;
+  /** Files and folders, in all. */
+  entries: number;
+  /** Files and folders in one folder. */
+  entriesPerFolder: number;
+  /** One manifest. */
+  manifestBytes: number;
+  /** All manifests together, since all are held at once. */
+  totalBytes: number;
+};
+
+export const DISCOVERY_LIMITS: DiscoveryLimits = {
+  depth: 64,
+  entries: 200_000,
+  entriesPerFolder: 20_000,
+  manifestBytes: 256 * 1024,
+  totalBytes: 64 * 1024 * 1024,
+};
+
+/** `file` is relative to the plugins folder, `path` absolute, under the names by which it was found. */
+export type Found = { ok: true; file: string; path: string; bytes: Uint8Array } | { ok: false; refusal: Refusal };
+
+export type DiscoveryOptions = {
+  pluginsDir: string;
+  /** The folder below `pluginsDir` to walk. */
+  folder: string;
+  isManifest: (fileName: string) => boolean;
+  limits?: Partial<DiscoveryLimits>;
+};
+
+/** All manifests in order, and what was refused on the way. No such folder: no manifests. */
+export async function discover(options: DiscoveryOptions): Promise<Found[]> {
+  const walk = new Walk(options);
+  await walk.start(options.folder);
+  return walk.found;
+}
+
+class Walk {
+  readonly found: Found[] = [];
+  readonly #pluginsDir: string;
+  readonly #isManifest: (fileName: string) => boolean;
+  readonly #limits: DiscoveryLimits;
+  readonly #walked = new Set<string>();
+  #realRoot = '';
+  #entries = 0;
+  #bytes = 0;
+
+  constructor({ pluginsDir, isManifest, limits }: DiscoveryOptions) {
+    this.#pluginsDir = resolve(pluginsDir);
+    this.#isManifest = isManifest;
+    this.#limits = { ...DISCOVERY_LIMITS, ...limits };
+  }
+
+  async start(folder: string): Promise<void> {
+    const root = join(this.#pluginsDir, folder);
+    try {
+      // The folder itself may be a link to anywhere: only the operator can have put it there.
+      this.#realRoot = await realpath(root);
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') this.#refuse(root, `cannot be opened (${codeOf(error)})`);
+      return;
+    }
+    await this.#folder(root, this.#realRoot, 0);
+  }
+
+  async #folder(path: string, real: string, depth: number): Promise<void> {
+    if (this.#walked.has(real) || this.#full()) return;
+    this.#walked.add(real);
+    if (depth > this.#limits.depth) {
+      this.#refuse(path, `folders may be ${this.#limits.depth} deep at most; nothing below is loaded`);
+      return;
+    }
+    const entries = await this.#entriesOf(path, real);
+    this.#entries += entries.length;
+    if (this.#full()) {
+      this.#refuse(path, `there are more than ${this.#limits.entries} files; nothing from here on is loaded`);
+      return;
+    }
+    for (const { name, kind } of entries) {
+      const entryPath = join(path, name);
+      const entryReal = join(real, name);
+      if (kind === 'link') await this.#link(entryPath, entryReal, name, depth);
+      else await this.#entry(entryPath, entryReal, name, kind, depth);
+    }
+  }
+
+  async #link(path: string, linkPath: string, name: string, depth: number): Promise<void> {
+    let real: string;
+    let kind: Kind;
+    try {
+      real = await realpath(linkPath);
+      if (!this.#inside(real)) {
+        this.#refuse(path, 'the link leads out of the plugins folder and is not followed');
+        return;
+      }
+      kind = kindOf(await stat(real));
+    } catch (error) {
+      this.#refuse(path, `the link leads nowhere (${codeOf(error)})`);
+      return;
+    }
+    await this.#entry(path, real, name, kind, depth);
+  }
+
+  async #entry(path: string, real: string, name: string, kind: Kind, depth: number): Promise<void> {
+    if (this.#isManifest(name)) {
+      if (kind === 'folder') this.#refuse(path, 'a folder has the name of a manifest; rename it');
+      else if (kind === 'file') await this.#manifest(path, real);
+      else this.#refuse(path, 'not a regular file; it is not opened');
+    }
+    if (kind === 'folder') await this.#folder(path, real, depth + 1);
+  }
+
+  async #manifest(path: string, real: string): Promise<void> {
+    try {
+      const bytes = await readManifestFile(real, this.#limits.manifestBytes);
+      if (this.#bytes + bytes.length > this.#limits.totalBytes) {
+        throw new Unreadable(`all manifests together may have ${this.#limits.totalBytes} bytes, and this one is over`);
+      }
+      this.#bytes += bytes.length;
+      this.found.push({ ok: true, file: this.#file(path), path, bytes });
+    } catch (error) {
+      this.#refuse(path, error instanceof Unreadable ? error.message : `cannot be read (${codeOf(error)})`);
+    }
+  }
+
+  async #entriesOf(path: string, real: string): Promise<{ name: string; kind: Kind }[]> {
+    try {
+      const entries = await readdir(real, { withFileTypes: true });
+      if (entries.length > this.#limits.entriesPerFolder) {
+        this.#refuse(path, `a folder may hold ${this.#limits.entriesPerFolder} files; nothing in this one is loaded`);
+        return [];
+      }
+      return entries
+        .map((entry) => ({ name: entry.name, kind: kindOf(entry), bytes: Buffer.from(entry.name) }))
+        .sort((a, b) => Buffer.compare(a.bytes, b.bytes));
+    } catch (error) {
+      this.#refuse(path, codeOf(error) === 'ENOTDIR' ? 'not a folder' : `cannot be opened (${codeOf(error)})`);
+      return [];
+    }
+  }
+
+  #full(): boolean {
+    return this.#entries > this.#limits.entries;
+  }
+
+  #inside(real: string): boolean {
+    return real === this.#realRoot || real.startsWith(this.#realRoot + sep);
+  }
+
+  #refuse(path: string, reason: string): void {
+    this.found.push({ ok: false, refusal: { file: this.#file(path), line: null, column: null, reason } });
+  }
+
+  #file(path: string): string {
+    return relative(this.#pluginsDir, path).split(sep).join('/');
+  }
+}
+
+type Kind = 'file' | 'folder' | 'link' | 'other';
+
+/** Of a directory entry or of stats. */
+function kindOf(entry: { isFile(): boolean; isDirectory(): boolean; isSymbolicLink(): boolean }): Kind {
+  if (entry.isFile()) return 'file';
+  if (entry.isDirectory()) return 'folder';
+  return entry.isSymbolicLink() ? 'link' : 'other';
+}
+
+// Only the code: the message of a system error has the whole path in it.
+function codeOf(error: unknown): string {
+  return String((error as { code?: unknown }).code ?? 'unknown error');
+}
