@@ -11,6 +11,8 @@ export type Request = {
   args: Record<string, unknown>;
   /** Lower limits for this one call. */
   limits?: Partial<Limits>;
+  /** The caller's W3C trace context, so that its traces and our log find each other. */
+  traceparent?: string;
 };
 
 /** A request with everything that a runtime needs to run it. */

@@ -19,6 +19,9 @@ export interface Runtime extends AsyncDisposable {
   /** Forgets what it holds for plugins that are no longer in the catalogue; running invocations go on. */
   retain(tenant: string, plugins: ReadonlySet<Plugin>): void;
 
+  /** Why it can run nothing now, in words; null, or no such method, where it can. */
+  unready?(): string | null;
+
   /** What it has running now, by name, for the metrics. */
   gauges(): Record<string, number>;
 }

@@ -1,0 +1,95 @@
+import { resolve } from 'node:path';
+import { Value } from 'typebox/value';
+import { ConfigError } from './config/check.ts';
+import { FILE_VARIABLE, type Given, readEnvironment, readText } from './config/environment.ts';
+import { readFile } from './config/file.ts';
+import { type Config, leaves, Settings } from './config/schema.ts';
+
+export type Sources = {
+  env: Record<string, string | undefined>;
+  cwd: string;
+  /** From the command line, by the name of the setting; `config` names the file. */
+  flags?: { config?: string | undefined; host?: string | undefined; port?: string | undefined };
+};
+
+/**
+ * The settings of this start: the command line counts over the environment, that over the file, that over the
+ * defaults. Throws a ConfigError with every sentence there is to say, not only the first.
+ */
+export function loadConfig({ env, cwd, flags = {} }: Sources): Config {
+  const problems: string[] = [];
+  const named = flags.config ?? env[FILE_VARIABLE];
+  let values: Record<string, unknown> = {};
+  try {
+    values = readFile(resolve(cwd, named ?? 'isopod.yaml'), named !== undefined);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    problems.push(...error.sentences);
+  }
+  for (const { leaf, value } of readEnvironment(env, cwd, problems)) put(values, leaf.path, value);
+  for (const { leaf, value } of readFlags(flags, cwd, problems)) put(values, leaf.path, value);
+  if (problems.length > 0) throw new ConfigError(problems);
+
+  const config = completed(values, cwd);
+  const contradictions = disagreements(config);
+  if (contradictions.length > 0) throw new ConfigError(contradictions);
+  return config;
+}
+
+/** `values` with the default of everything that is not set; what is set has been checked before. */
+export function completed(values: Record<string, unknown>, cwd: string): Config {
+  const whole: Record<string, unknown> = structuredClone(values);
+  for (const { path, schema } of leaves()) {
+    if (schema.default === undefined || has(whole, path)) continue;
+    const preset = structuredClone(schema.default);
+    put(whole, path, schema.path === true && typeof preset === 'string' ? resolve(cwd, preset) : preset);
+  }
+  whole.plugins ??= {};
+  Value.Assert(Settings, whole);
+  return whole;
+}
+
+function readFlags(flags: NonNullable<Sources['flags']>, cwd: string, problems: string[]): Given[] {
+  const given: Given[] = [];
+  for (const leaf of leaves()) {
+    const text = leaf.path.length === 1 ? flags[leaf.path[0] as keyof typeof flags] : undefined;
+    if (text === undefined) continue;
+    const one = readText(leaf, text, cwd, `--${leaf.path[0]}`, problems);
+    if (one !== null) given.push(one);
+  }
+  return given;
+}
+
+/** Settings that are fine alone and not together. */
+function disagreements({ executors, quarantine, applicationUrl }: Config): string[] {
+  const sentences: string[] = [];
+  if (executors.spares > executors.most) {
+    sentences.push(`executors.spares (${executors.spares}) must not be more than executors.most (${executors.most})`);
+  }
+  if (quarantine.firstMs > quarantine.longestMs) {
+    sentences.push(
+      `quarantine.firstMs (${quarantine.firstMs}) must not be more than quarantine.longestMs (${quarantine.longestMs})`,
+    );
+  }
+  if (applicationUrl !== undefined && !URL.canParse(applicationUrl)) {
+    sentences.push(`applicationUrl must be an http:// or https:// URL, not ${JSON.stringify(applicationUrl)}`);
+  }
+  return sentences;
+}
+
+function has(values: Record<string, unknown>, [first = '', ...rest]: readonly string[]): boolean {
+  const value = values[first];
+  return rest.length === 0 ? value !== undefined : value !== undefined && has(value as Record<string, unknown>, rest);
+}
+
+function put(values: Record<string, unknown>, [first = '', ...rest]: readonly string[], value: unknown): void {
+  if (rest.length === 0) {
+    values[first] = value;
+    return;
+  }
+  values[first] ??= {};
+  put(values[first] as Record<string, unknown>, rest, value);
+}
+
+export type { Config };
+export { ConfigError };

@@ -1,0 +1,44 @@
+import { resolve } from 'node:path';
+import { complaint, suggestion } from './check.ts';
+import { type Leaf, leaves, type SettingSchema } from './schema.ts';
+
+/** The variable that names the file; all others are settings. */
+export const FILE_VARIABLE = 'ISOPOD_CONFIG';
+
+export type Given = { leaf: Leaf; value: unknown };
+
+/** What the `ISOPOD_*` variables set. Adds a sentence to `problems` for each that cannot be used. */
+export function readEnvironment(env: Record<string, string | undefined>, cwd: string, problems: string[]): Given[] {
+  const known = new Map(leaves().map((leaf) => [leaf.variable, leaf]));
+  const given: Given[] = [];
+  for (const [variable, text] of Object.entries(env)) {
+    if (!variable.startsWith('ISOPOD_') || variable === FILE_VARIABLE || text === undefined) continue;
+    const leaf = known.get(variable);
+    if (leaf === undefined) {
+      problems.push(`${variable} is not a setting${suggestion(variable, [...known.keys(), FILE_VARIABLE])}`);
+      continue;
+    }
+    const one = readText(leaf, text, cwd, variable, problems);
+    if (one !== null) given.push(one);
+  }
+  return given;
+}
+
+/** A setting that was given as text, by a variable or a flag; `source` is how the user knows it. */
+export function readText(leaf: Leaf, text: string, cwd: string, source: string, problems: string[]): Given | null {
+  if (text === '') {
+    problems.push(`${source} is empty: give it a value or leave it out`);
+    return null;
+  }
+  const value = meant(leaf.schema, text, cwd);
+  const problem = complaint(leaf.schema, value);
+  if (problem === null) return { leaf, value };
+  problems.push(`${source} ${problem}`);
+  return null;
+}
+
+function meant(schema: SettingSchema, text: string, cwd: string): unknown {
+  if (schema.type === 'integer') return /^-?\d+$/.test(text) ? Number(text) : text;
+  if (schema.type === 'array') return text.split(/[\s,]+/).filter((one) => one !== '');
+  return schema.path === true ? resolve(cwd, text) : text;
+}

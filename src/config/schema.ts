@@ -1,0 +1,160 @@
+import { type Static, Type } from 'typebox';
+
+/**
+ * Every setting there is. One schema checks the file and the environment, holds the defaults, gives the type, and
+ * names the variables: `limits.wallMs` in the file is `ISOPOD_LIMITS_WALL_MS` outside of it.
+ */
+
+const closed = { additionalProperties: false } as const;
+
+/** A whole number with a range, so that every refusal can say what is allowed. */
+function whole(preset: number, minimum: number, maximum: number, description: string) {
+  return Type.Integer({ default: preset, minimum, maximum, description });
+}
+
+const DAY = 86_400_000;
+const GIB = 1_073_741_824;
+
+const Limits = {
+  wallMs: whole(30_000, 1, DAY, 'Wall clock of one invocation'),
+  cpuMs: whole(10_000, 1, DAY, 'Processor time inside the plugin, apart from wall time'),
+  bootMs: whole(5_000, 1, DAY, 'Wall clock until the code of the plugin is ready to run'),
+  heapMb: whole(128, 8, 65_536, 'V8 heap of an embedded plugin'),
+  residentMb: whole(512, 16, 1_048_576, 'Resident memory of whatever runs the plugin, beyond its idle size'),
+  outputBytes: whole(1_048_576, 1, GIB, 'The answer of the plugin'),
+  logBytes: whole(262_144, 0, GIB, 'Log text kept of one invocation; the rest is dropped and counted'),
+  logLines: whole(1_000, 0, 10_000_000, 'Log lines kept of one invocation; the rest is dropped and counted'),
+  hostCalls: whole(1_000, 0, 10_000_000, 'Calls of the application in one invocation'),
+  hostCallsAtOnce: whole(8, 1, 1_000, 'Calls of the application under way at the same time'),
+};
+
+const LowerLimits = Type.Partial(Type.Object(Limits), {
+  ...closed,
+  description: 'Limits of one plugin, each only ever lower than the general one',
+});
+
+export const Settings = Type.Object(
+  {
+    host: Type.String({
+      default: '127.0.0.1',
+      minLength: 1,
+      maxLength: 255,
+      description: 'Address to listen on; any but a loopback address needs a token',
+    }),
+    port: whole(4763, 0, 65_535, 'Port to listen on; 0 takes any that is free'),
+    dataDir: Type.String({
+      default: 'data',
+      minLength: 1,
+      description: 'Folder for what the service keeps',
+      path: true,
+    }),
+    pluginsDir: Type.String({
+      default: 'plugins',
+      minLength: 1,
+      description: 'Folder of the plugins, with one folder in it for each format: stash, dispatcharr, sillytavern',
+      path: true,
+    }),
+    applicationUrl: Type.Optional(
+      Type.String({
+        pattern: '^https?://[^/?#@\\s]+(/[^?#\\s]*)?$',
+        description: 'The application that plugins serve, e.g. http://127.0.0.1:9999; they call its /graphql',
+        allowed: 'an http:// or https:// URL without query, fragment or password',
+      }),
+    ),
+    tokens: Type.Array(
+      Type.String({
+        pattern: '^[A-Za-z0-9._~+/=-]+$',
+        allowed: 'letters, digits and . _ ~ + / = - only',
+        secret: true,
+      }),
+      { default: [], maxItems: 100, description: 'Callers have to show one of these', variable: 'ISOPOD_TOKEN' },
+    ),
+    limits: Type.Object(Limits, { ...closed, description: 'What one invocation may use' }),
+    plugins: Type.Record(Type.String(), Type.Object({ limits: Type.Optional(LowerLimits) }, closed), {
+      default: {},
+      description: 'Settings of single plugins, by plugin id; only in the file',
+    }),
+    concurrency: Type.Object(
+      {
+        running: whole(64, 1, 100_000, 'Invocations that run at once'),
+        waiting: whole(256, 0, 1_000_000, 'Invocations that wait for a place'),
+        waitMs: whole(10_000, 1, DAY, 'How long one waits at most'),
+      },
+      closed,
+    ),
+    executors: Type.Object(
+      {
+        spares: whole(1, 0, 64, 'Executors booted ahead'),
+        most: whole(12, 1, 1_000, 'Executors at once, spares included'),
+        recycleRuns: whole(100_000, 1, 1_000_000_000, 'An executor is replaced after so many runs'),
+        recycleMb: whole(1_024, 64, 1_048_576, 'An executor is replaced above so much resident memory'),
+        idleMs: whole(300_000, 100, DAY, 'An executor that ran nothing for so long is ended'),
+      },
+      closed,
+    ),
+    quarantine: Type.Object(
+      {
+        offences: whole(3, 1, 1_000, 'A plugin is refused for a while after it broke what it runs in so often'),
+        windowMs: whole(600_000, 1, DAY, 'inside this time'),
+        firstMs: whole(60_000, 1, DAY, 'Length of the first quarantine; each further one is twice as long'),
+        longestMs: whole(1_800_000, 1, 30 * DAY, 'up to this'),
+      },
+      closed,
+    ),
+    requestBytes: whole(10_485_760, 1_024, GIB, 'The body of a request'),
+    drainMs: whole(10_000, 0, DAY, 'How long running invocations may go on when the service shuts down'),
+    logLevel: Type.Enum(['silent', 'error', 'warn', 'info', 'debug'], {
+      default: 'info',
+      description: 'What is logged',
+    }),
+    pythonPath: Type.Optional(
+      Type.String({
+        minLength: 1,
+        path: true,
+        description: 'The Python that runs Python plugins; by default the one on PATH',
+      }),
+    ),
+  },
+  closed,
+);
+
+/** All settings, checked and complete. Plain data. */
+export type Config = Static<typeof Settings>;
+
+/** What the schema says about a value; `path`, `variable`, `allowed` and `secret` are words of our own. */
+export type SettingSchema = {
+  type?: string;
+  enum?: readonly string[];
+  properties?: Record<string, SettingSchema>;
+  patternProperties?: Record<string, SettingSchema>;
+  items?: SettingSchema;
+  default?: unknown;
+  minimum?: number;
+  maximum?: number;
+  description?: string;
+  /** A path in the file system, relative to where it was written. */
+  path?: boolean;
+  /** Name of the environment variable where it is not the derived one. */
+  variable?: string;
+  /** What is allowed, in words, where a pattern says it. */
+  allowed?: string;
+  /** Never shown in a message. */
+  secret?: boolean;
+};
+
+/** A setting that has a value of its own, with its place: `['limits', 'wallMs']`. */
+export type Leaf = { path: string[]; schema: SettingSchema; variable: string };
+
+/** All settings with a fixed name, i.e. all but those of single plugins. */
+export function leaves(schema: SettingSchema = Settings as SettingSchema, path: string[] = []): Leaf[] {
+  if (schema.properties !== undefined) {
+    return Object.entries(schema.properties).flatMap(([key, inner]) => leaves(inner, [...path, key]));
+  }
+  if (schema.patternProperties !== undefined) return [];
+  return [{ path, schema, variable: schema.variable ?? variableOf(path) }];
+}
+
+/** `['limits', 'wallMs']` → `ISOPOD_LIMITS_WALL_MS` */
+function variableOf(path: readonly string[]): string {
+  return ['isopod', ...path].map((part) => part.replace(/[A-Z]/g, '_$&').toUpperCase()).join('_');
+}
