@@ -1,0 +1,124 @@
+/**
+ * The HTTP side of the service: routes, who may use them, and what an error looks like. It knows how to ask the
+ * engine, and nothing of what is behind it.
+ */
+import type { Socket } from 'node:net';
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type RawReplyDefaultExpression,
+  type RawRequestDefaultExpression,
+  type RawServerDefault,
+} from 'fastify';
+import { Failure } from '../core/failure.ts';
+import type { Invoker } from '../engine/invoker.ts';
+import { authenticate, TENANT } from './auth.ts';
+import { docs } from './docs.ts';
+import { errorHandler, problem, sendProblem } from './errors.ts';
+import { invocations } from './invocations.ts';
+import { parseJson } from './json.ts';
+import { type PluginRoutes, plugins } from './plugins.ts';
+import { type SystemRoutes, system } from './system.ts';
+
+export type App = FastifyInstance<
+  RawServerDefault,
+  RawRequestDefaultExpression<RawServerDefault>,
+  RawReplyDefaultExpression<RawServerDefault>,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>;
+
+export type AppOptions = {
+  tokens: readonly string[];
+  requestBytes: number;
+  version: string;
+  /** How long a caller may take to send a request, and its head alone. Answers have no such limit. */
+  requestMs?: number;
+  headersMs?: number;
+  /** Told of every error that is our own bug. */
+  bug(error: unknown): void;
+} & PluginRoutes &
+  SystemRoutes & { invoker: Invoker };
+
+export async function createApp(options: AppOptions): Promise<App> {
+  const { tokens, requestBytes, version, requestMs = 60_000, headersMs = 15_000, bug } = options;
+  const app: App = fastify({
+    bodyLimit: requestBytes,
+    requestTimeout: requestMs,
+    // No time limit on a silent connection as such: a long invocation is one.
+    connectionTimeout: 0,
+    keepAliveTimeout: 65_000,
+    http: { headersTimeout: headersMs, connectionsCheckingInterval: Math.min(5_000, headersMs) },
+    forceCloseConnections: 'idle',
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: 512 },
+    // What does not fit is refused, not bent until it does.
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true, allErrors: false } },
+    clientErrorHandler: refuseBytes,
+    frameworkErrors: (error, _request, reply) => {
+      sendProblem(reply, new Failure('invalid_request', error.message), { status: error.statusCode ?? 400 });
+    },
+  }).withTypeProvider<TypeBoxTypeProvider>();
+
+  parseJson(app);
+  app.decorateRequest('tenant', TENANT);
+  app.addHook('onRequest', authenticate(tokens));
+  app.setErrorHandler(errorHandler(requestBytes, bug));
+  app.setNotFoundHandler((request, reply) => {
+    const path = request.url.split('?', 1)[0];
+    sendProblem(reply, new Failure('not_found', `There is nothing at ${request.method} ${path}`));
+  });
+
+  await docs(app, { version, tokens: tokens.length > 0 });
+  const methods = methodsByUrl(app);
+  invocations(app, options);
+  plugins(app, options);
+  system(app, options);
+  app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
+  for (const [url, known] of [...methods]) refuseOtherMethods(app, url, known);
+  return app;
+}
+
+function methodsByUrl(app: App): Map<string, string[]> {
+  const methods = new Map<string, string[]>();
+  app.addHook('onRoute', ({ url, method }) => {
+    methods.set(url, [...(methods.get(url) ?? []), ...[method].flat()]);
+  });
+  return methods;
+}
+
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+
+function refuseOtherMethods(app: App, url: string, known: readonly string[]): void {
+  app.route({
+    url,
+    method: METHODS.filter((one) => !known.includes(one)),
+    schema: { hide: true },
+    // Before the body: nobody will read it.
+    onRequest: (request, reply) => {
+      reply.header('allow', known.join(', '));
+      const failure = new Failure('invalid_request', `${request.method} is not possible here: ${known.join(', ')} are`);
+      sendProblem(reply, failure, { status: 405 });
+    },
+    handler: () => undefined,
+  });
+}
+
+/** Bytes that are no HTTP request, or came too slowly to be one: there is no request to answer, only a socket. */
+function refuseBytes(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const [line, sentence] = BYTES[error.code ?? ''] ?? ['400 Bad Request', 'This is not HTTP as we know it'];
+  const { text, headers } = problem(new Failure('invalid_request', sentence), { status: Number.parseInt(line, 10) });
+  const head = Object.entries({ ...headers, 'content-length': Buffer.byteLength(text), connection: 'close' });
+  socket.end(`HTTP/1.1 ${line}\r\n${head.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${text}`);
+}
+
+const BYTES: Record<string, [string, string]> = {
+  ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'The request took too long to arrive'],
+  HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'The header of the request is too large'],
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: ['413 Payload Too Large', 'The chunk extensions of the request are too large'],
+};

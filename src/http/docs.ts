@@ -1,0 +1,36 @@
+import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
+import type { App } from './app.ts';
+
+/** The API reference, made from the schemas of the routes: a document at /openapi.json and a page at /docs. */
+export async function docs(app: App, { version, tokens }: { version: string; tokens: boolean }): Promise<void> {
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'isopod',
+        version,
+        description:
+          'Runs plugins you do not trust. Whatever goes wrong is a problem document (RFC 9457) whose `code` says what ' +
+          'happened and whose status says who must act: 4xx the caller, 502 and 504 the plugin, 503 us.',
+        license: { name: 'MIT' },
+      },
+      ...(tokens
+        ? { components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } }, security: [{ token: [] }] }
+        : {}),
+    },
+  });
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    staticCSP: true,
+    // What the page shows comes from here alone.
+    uiConfig: { validatorUrl: null, persistAuthorization: false },
+    transformStaticCSP: (header) => `${header}; frame-ancestors 'none'`,
+    uiHooks: {
+      onRequest: (_request, reply, done) => {
+        reply.headers({ 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer' });
+        done();
+      },
+    },
+  });
+}

@@ -1,0 +1,194 @@
+/** The shapes of our answers, as the API reference shows them. */
+import { type TSchema, Type } from 'typebox';
+import { FAILURE_CODES } from '../core/failure.ts';
+
+const count = (description: string) => Type.Integer({ minimum: 0, description });
+const time = (description: string) => Type.Number({ minimum: 0, description });
+const OrNull = <S extends TSchema>(schema: S, options = {}) => Type.Union([schema, Type.Null()], options);
+
+const Usage = Type.Object({
+  cpuMs: time('Processor time'),
+  wallMs: time('Wall clock'),
+  peakMemoryBytes: count('Largest memory seen'),
+  hostCalls: count('Calls of the application'),
+  outputBytes: count('Size of the answer'),
+  logLines: count('Log lines kept'),
+  logLinesDropped: count('Log lines that were over a limit'),
+});
+
+const Timings = Type.Object(
+  {
+    queue: time('Waiting for a place'),
+    boot: time('Until the code was ready to run'),
+    run: time('Running'),
+    host: time('Waiting for the application'),
+  },
+  { description: 'Parts that add up to the whole, in ms' },
+);
+
+const Logs = Type.Array(
+  Type.Object({
+    level: Type.Enum(['trace', 'debug', 'info', 'warning', 'error']),
+    message: Type.String(),
+    atMs: time('Since the start of the run'),
+  }),
+  { description: 'With `?include=logs` only' },
+);
+
+const Progress = OrNull(Type.Number({ minimum: 0, maximum: 1 }), { description: 'Last progress told' });
+
+export const InvocationAnswer = Type.Object(
+  {
+    id: Type.String({ description: 'Id of the invocation, as in the header Isopod-Invocation and in our log' }),
+    output: Type.Unknown({ description: 'What the plugin answered' }),
+    progress: Progress,
+    logs: Type.Optional(Logs),
+    usage: Usage,
+    timingsMs: Timings,
+  },
+  { description: 'The plugin answered' },
+);
+
+const Problem = Type.Object(
+  {
+    type: Type.String({ description: 'A page about this kind of problem' }),
+    title: Type.String(),
+    status: Type.Integer(),
+    detail: Type.String(),
+    code: Type.Enum([...FAILURE_CODES]),
+    hint: Type.String({ description: 'What to do next' }),
+    invocation: Type.Optional(Type.String()),
+    retryable: Type.Boolean({ description: 'True only where nothing has happened yet' }),
+    retryAfterMs: Type.Optional(Type.Number()),
+    limit: Type.Optional(
+      Type.Object({
+        name: Type.String(),
+        allowed: Type.Number(),
+        observed: Type.Number(),
+        unit: Type.Enum(['ms', 'bytes', 'count']),
+      }),
+    ),
+    errors: Type.Optional(
+      Type.Array(Type.Object({ pointer: Type.String(), detail: Type.String() }), {
+        description: 'Where in the request, as JSON pointers',
+      }),
+    ),
+    plugin: Type.Optional(Type.Object({ id: Type.String(), version: OrNull(Type.String()) })),
+    pluginError: Type.Optional(
+      Type.Object(
+        { name: Type.String(), message: Type.String(), stack: Type.Optional(Type.String()) },
+        { description: 'The words of the plugin itself' },
+      ),
+    ),
+    rung: Type.Optional(
+      Type.Enum(['cooperative', 'interrupted', 'disposed', 'terminated', 'killed'], {
+        description: 'What it took to end the run',
+      }),
+    ),
+    output: Type.Optional(Type.Unknown({ description: 'Where the plugin answered an error and an output' })),
+    progress: Type.Optional(Progress),
+    logs: Type.Optional(Logs),
+    usage: Type.Optional(Usage),
+    timingsMs: Type.Optional(Timings),
+  },
+  { description: 'Problem (RFC 9457)' },
+);
+
+const SENTENCES: Record<number, string> = {
+  400: 'The request does not fit its schema',
+  401: 'A token is needed',
+  403: 'Not from there',
+  404: 'There is no such thing',
+  409: 'It was stopped, or is in another state',
+  413: 'The body is too large',
+  429: 'Too many at once',
+  500: 'A bug of ours',
+  502: 'The plugin misbehaved',
+  503: 'We are short of something',
+  504: 'The plugin was too slow',
+};
+
+/** The same document for each of these. */
+export function Problems(...statuses: number[]): Record<number, unknown> {
+  return Object.fromEntries(
+    statuses.map((status) => [
+      status,
+      { description: SENTENCES[status], content: { 'application/problem+json': { schema: Problem } } },
+    ]),
+  );
+}
+
+const Text = Type.String();
+
+export const PluginSummary = Type.Object({
+  id: Text,
+  dialect: Type.String({ description: 'Whose plugin format it is in' }),
+  name: Text,
+  description: OrNull(Text),
+  url: OrNull(Text),
+  version: OrNull(Text),
+  enabled: Type.Boolean(),
+  program: Type.String({ description: 'What runs it: isolate, process, or none' }),
+  tasks: Type.Array(
+    Type.Object({ name: Text, description: Text, defaultArgs: Type.Record(Type.String(), Type.String()) }),
+  ),
+  hooks: Type.Array(Type.Object({ name: Text, description: Text, triggeredBy: Type.Array(Text) })),
+  settings: Type.Array(
+    Type.Object({
+      key: Text,
+      type: Type.Enum(['STRING', 'NUMBER', 'BOOLEAN']),
+      displayName: Text,
+      description: Text,
+    }),
+  ),
+});
+
+export const PluginList = Type.Object(
+  {
+    plugins: Type.Array(PluginSummary),
+    refused: Type.Array(
+      Type.Object({
+        file: Type.String({ description: 'Relative to the plugins folder' }),
+        line: OrNull(Type.Integer()),
+        column: OrNull(Type.Integer()),
+        reason: Text,
+      }),
+      { description: 'Manifests that could not be taken, and why' },
+    ),
+    loadedAt: Type.String({ format: 'date-time' }),
+  },
+  { description: 'The plugins there are' },
+);
+
+export const PluginEntry = Type.Object(
+  {
+    ...PluginSummary.properties,
+    interface: Type.Unknown({ description: 'The program as the manifest describes it' }),
+    ui: Type.Unknown({ description: 'Its parts for the user interface, or null' }),
+    errLog: OrNull(Text),
+    limits: Type.Record(Type.String(), Type.Integer(), { description: 'The most that one invocation may use' }),
+    explain: OrNull(Type.Object({ runtime: Text, way: Text, because: Text }), {
+      description: 'How it is run, and why that way',
+    }),
+    quarantine: OrNull(
+      Type.Object({
+        until: Type.String({ format: 'date-time' }),
+        evidence: Type.Array(Type.Object({ at: Text, code: Text, message: Text })),
+      }),
+      { description: 'Why it has to wait and until when, or null' },
+    ),
+  },
+  { description: 'One plugin, whole' },
+);
+
+export const ReloadAnswer = Type.Object(
+  {
+    plugins: Type.Integer(),
+    refused: Type.Integer(),
+    added: Type.Array(Text),
+    changed: Type.Array(Text),
+    removed: Type.Array(Text),
+    loadMs: Type.Number(),
+  },
+  { description: 'The catalogue was read again; running invocations keep the old one' },
+);

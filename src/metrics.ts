@@ -1,0 +1,80 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { Runtime } from './core/runtime.ts';
+import type { Settled } from './engine/invoker.ts';
+import type { Limiter } from './engine/limiter.ts';
+
+/**
+ * Numbers for Prometheus. No label is anybody's own word: codes and runtimes are from our tables, so that no plugin
+ * and no caller can make a series.
+ */
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #invocations: Counter<'code' | 'runtime'>;
+  readonly #seconds: Histogram<'runtime'>;
+  // Looking a label up by its values costs more than counting.
+  readonly #counts = new Map<string, Counter.Internal>();
+  readonly #times = new Map<string, Histogram.Internal<'runtime'>>();
+
+  constructor({ limiter, runtimes, plugins }: { limiter: Limiter; runtimes: readonly Runtime[]; plugins(): number }) {
+    const registers = [this.#registry];
+    collectDefaultMetrics({ register: this.#registry });
+    this.#invocations = new Counter({
+      name: 'isopod_invocations_total',
+      help: 'Settled invocations by failure code (or ok) and runtime',
+      labelNames: ['code', 'runtime'],
+      registers,
+    });
+    this.#seconds = new Histogram({
+      name: 'isopod_invocation_seconds',
+      help: 'From asking to settling',
+      labelNames: ['runtime'],
+      buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
+      registers,
+    });
+    const now = (name: string, help: string, value: () => number) =>
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(value());
+        },
+      });
+    now('isopod_running', 'Invocations that run now', () => limiter.running);
+    now('isopod_waiting', 'Invocations that wait for a place', () => limiter.waiting);
+    now('isopod_plugins', 'Plugins in the catalogue', plugins);
+    new Gauge({
+      name: 'isopod_runtime',
+      help: 'What the runtimes have going now, by name',
+      labelNames: ['what'],
+      registers,
+      collect() {
+        for (const runtime of runtimes) {
+          for (const [what, value] of Object.entries(runtime.gauges())) this.set({ what }, value);
+        }
+      },
+    });
+  }
+
+  settled({ plugin, outcome, totalMs }: Settled): void {
+    const runtime = plugin?.program.runtime ?? 'none';
+    const code = outcome.ok ? 'ok' : outcome.failure.code;
+    const key = `${code} ${runtime}`;
+    let count = this.#counts.get(key);
+    if (count === undefined) {
+      count = this.#invocations.labels(code, runtime);
+      this.#counts.set(key, count);
+    }
+    count.inc();
+    let times = this.#times.get(runtime);
+    if (times === undefined) {
+      times = this.#seconds.labels(runtime);
+      this.#times.set(runtime, times);
+    }
+    times.observe(totalMs / 1_000);
+  }
+
+  async text(): Promise<{ contentType: string; text: string }> {
+    return { contentType: this.#registry.contentType, text: await this.#registry.metrics() };
+  }
+}

@@ -1,0 +1,115 @@
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { DestinationStream } from 'pino';
+import packageJson from '../package.json' with { type: 'json' };
+import { assemble, type Parts } from './assembly.ts';
+import { type Config, ConfigError } from './config.ts';
+import { Failure } from './core/failure.ts';
+import { createApp } from './http/app.ts';
+import { isLoopbackAddress } from './http/auth.ts';
+import { createLog, logBug, logSettled } from './log.ts';
+import { Metrics } from './metrics.ts';
+
+/** How long callers may take to read their last answers when the service ends. */
+const LAST_ANSWERS_MS = 2_000;
+
+/** The service, listening. It holds everything it needs: two of them in one process do not meet. */
+export class Service implements AsyncDisposable {
+  readonly url: string;
+  readonly parts: Parts;
+  readonly #server: Server;
+  readonly #drain: () => Promise<void>;
+  readonly #owned: AsyncDisposable;
+  #closed: Promise<void> | undefined;
+
+  private constructor(url: string, parts: Parts, server: Server, drain: () => Promise<void>, owned: AsyncDisposable) {
+    this.url = url;
+    this.parts = parts;
+    this.#server = server;
+    this.#drain = drain;
+    this.#owned = owned;
+  }
+
+  /** Takes the parts over: they end with the service, or here if it cannot start. */
+  static async start(config: Config, parts: Parts, destination: DestinationStream): Promise<Service> {
+    await using scope = new AsyncDisposableStack();
+    scope.use(parts);
+    refuseOpenDoor(config);
+
+    const log = createLog(config.logLevel, destination);
+    let url = '';
+    let draining = false;
+    let metrics: Metrics | undefined;
+    scope.defer(() => log.flush());
+    const engine = await assemble({
+      config,
+      parts,
+      ownUrl: () => url,
+      onSettled: (settled) => {
+        logSettled(log, settled);
+        metrics?.settled(settled);
+      },
+    });
+    scope.use(engine);
+    const { runtimes, catalogue } = parts;
+    metrics = new Metrics({ limiter: engine.limiter, runtimes, plugins: () => catalogue.current.plugins.size });
+    const numbers = metrics;
+    const app = await createApp({
+      ...engine,
+      catalogue,
+      runtimes,
+      tokens: config.tokens,
+      requestBytes: config.requestBytes,
+      version: packageJson.version,
+      unready: () => (draining ? new Failure('draining', 'The service is shutting down') : unreadyRuntime(parts)),
+      metrics: () => numbers.text(),
+      bug: (error) => logBug(log, error),
+    });
+    scope.defer(() => app.close());
+    await app.listen({ host: config.host, port: config.port });
+    url = urlOf(app.server.address() as AddressInfo);
+    const drain = () => {
+      draining = true;
+      return engine.invoker.drain(config.drainMs);
+    };
+    return new Service(url, parts, app.server, drain, scope.move());
+  }
+
+  /** Refuses what comes, finishes what runs, and ends. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(): Promise<void> {
+    await this.#drain();
+    const late = setTimeout(() => this.#server.closeAllConnections(), LAST_ANSWERS_MS);
+    await this.#owned[Symbol.asyncDispose]();
+    clearTimeout(late);
+  }
+}
+
+/** Without a token, whoever reaches us may run plugins: that must be nobody but this machine. */
+function refuseOpenDoor({ host, tokens }: Config): void {
+  if (tokens.length > 0 || isLoopbackAddress(host)) return;
+  throw new ConfigError([
+    `host is ${host}, which others can reach, and there is no token: set ISOPOD_TOKEN (or tokens in isopod.yaml), ` +
+      'or listen on 127.0.0.1',
+  ]);
+}
+
+function unreadyRuntime({ runtimes }: Parts): Failure | null {
+  for (const runtime of runtimes) {
+    const why = runtime.unready?.() ?? null;
+    if (why !== null) return new Failure('overloaded', why, { retryable: true });
+  }
+  return null;
+}
+
+function urlOf({ address, port, family }: AddressInfo): string {
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+}

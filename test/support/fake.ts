@@ -1,0 +1,117 @@
+/** A service with a runtime that does as the test says: for tests whose subject is HTTP itself. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Config, completed } from '../../src/config.ts';
+import type { Invocation } from '../../src/core/invocation.ts';
+import { noUsage, type Outcome } from '../../src/core/outcome.ts';
+import type { Plugin, Refusal } from '../../src/core/plugin.ts';
+import type { Runtime } from '../../src/core/runtime.ts';
+import { Service } from '../../src/service.ts';
+import { TestService } from './client.ts';
+import { merged, type Overrides } from './overrides.ts';
+
+export type Act = (invocation: Invocation, signal: AbortSignal) => Promise<Outcome>;
+
+export type FakeOptions = {
+  plugins?: readonly Plugin[];
+  refused?: readonly Refusal[];
+  /** What the plugin "demo" does when it is run; by default it answers its arguments. */
+  act?: Act;
+  config?: Overrides;
+};
+
+export class FakeRuntime implements Runtime {
+  readonly retained: ReadonlySet<Plugin>[] = [];
+  readonly #act: Act;
+
+  constructor(act: Act) {
+    this.#act = act;
+  }
+
+  runs(plugin: Plugin): boolean {
+    return plugin.program.runtime === 'isolate';
+  }
+
+  run(invocation: Invocation, signal: AbortSignal): Promise<Outcome> {
+    return this.#act(invocation, signal);
+  }
+
+  async explain() {
+    return { runtime: 'fake', way: 'as the test says', because: 'it is a test' };
+  }
+
+  retain(_tenant: string, plugins: ReadonlySet<Plugin>): void {
+    this.retained.push(plugins);
+  }
+
+  gauges() {
+    return { fakes: 1 };
+  }
+
+  async [Symbol.asyncDispose]() {}
+}
+
+export class FakeCatalogue {
+  current: { plugins: ReadonlyMap<string, Plugin>; refused: readonly Refusal[]; loadedAt: Date; loadMs: number };
+  /** What the next reload finds. */
+  next: readonly Plugin[];
+
+  constructor(plugins: readonly Plugin[], refused: readonly Refusal[]) {
+    this.next = plugins;
+    this.current = { plugins: byId(plugins), refused, loadedAt: new Date(0), loadMs: 1 };
+  }
+
+  async reload() {
+    this.current = { plugins: byId(this.next), refused: [], loadedAt: new Date(), loadMs: 2 };
+  }
+}
+
+function byId(plugins: readonly Plugin[]) {
+  return new Map(plugins.map((plugin) => [plugin.id, plugin]));
+}
+
+export type FakeService = TestService & { runtime: FakeRuntime; catalogue: FakeCatalogue };
+
+export async function startFakeService(options: FakeOptions = {}): Promise<FakeService> {
+  const { plugins = [plugin()], refused = [], act = echo, config: overrides = {} } = options;
+  const folder = await mkdtemp(join(tmpdir(), 'isopod-fake-'));
+  const config: Config = completed(merged({ port: 0, drainMs: 2_000 }, overrides), folder);
+  const runtime = new FakeRuntime(act);
+  const catalogue = new FakeCatalogue(plugins, refused);
+  const lines: string[] = [];
+  const destination = { write: (line: string) => void lines.push(line) };
+  const parts = { catalogue, runtimes: [runtime], confinement: [], async [Symbol.asyncDispose]() {} };
+  const service = await Service.start(config, parts, destination);
+  const test = new TestService(service, config, lines, () => rm(folder, { recursive: true, force: true }));
+  return Object.assign(test, { runtime, catalogue });
+}
+
+export function plugin(more: Partial<Plugin> = {}): Plugin {
+  return {
+    id: 'demo',
+    dialect: 'stash',
+    name: 'Demo',
+    description: null,
+    url: null,
+    version: '1.0',
+    dir: '/plugins/demo',
+    manifestFile: '/plugins/demo/demo.yml',
+    program: { runtime: 'isolate', file: 'demo.js' },
+    entries: [{ kind: 'task', name: 'Run', description: 'runs', execArgs: [], defaultArgs: { mode: 'run' } }],
+    settings: [],
+    ui: null,
+    errLog: null,
+    ...more,
+  };
+}
+
+export const echo: Act = async ({ args }) => ok(args);
+
+export function ok(output: unknown): Outcome {
+  return { ok: true, output: JSON.stringify(output), ...report() };
+}
+
+export function report() {
+  return { usage: { ...noUsage, wallMs: 2, cpuMs: 1.5 }, progress: null, logs: [], bootMs: 0.5, hostMs: 0 };
+}

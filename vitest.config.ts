@@ -1,0 +1,14 @@
+import { defineConfig } from 'vitest/config';
+
+// An exact pattern: what lies in fixtures is hostile and is run by tests only. Files run beside each other, so no test
+// may depend on how fast anything is.
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    exclude: ['**/fixtures/**', '**/node_modules/**'],
+    pool: 'forks',
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+    teardownTimeout: 5_000,
+  },
+});
