@@ -65,8 +65,10 @@ export class Catalogues implements AsyncDisposable {
     return this.#next;
   }
 
+  /** A load that is under way rejects. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#reader[Symbol.asyncDispose]();
+    await this.#running?.catch(() => {});
   }
 
   #begin(): Promise<Catalogue> {

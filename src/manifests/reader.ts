@@ -32,6 +32,7 @@ const THREAD = fileURLToPath(new URL(`./thread${extname(import.meta.url)}`, impo
 export class ManifestReader implements AsyncDisposable {
   readonly #limits: ReaderLimits;
   #pool: Promise<Piscina> | null = null;
+  #closed = false;
   /** One batch at a time: else one would wait behind another while its own clock runs. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -46,7 +47,9 @@ export class ManifestReader implements AsyncDisposable {
     return verdicts;
   }
 
+  /** What is being read now rejects. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
     const pool = await this.#pool;
     await pool?.destroy();
   }
@@ -55,6 +58,7 @@ export class ManifestReader implements AsyncDisposable {
     try {
       return await this.#run(dialect, batch);
     } catch (error) {
+      if (this.#closed) throw error;
       const [only] = batch;
       if (only !== undefined && batch.length === 1) return [{ ok: false, refusal: this.#refusal(only, error) }];
       const verdicts: Verdict[] = [];
@@ -65,6 +69,7 @@ export class ManifestReader implements AsyncDisposable {
 
   #run(dialect: ManifestDialect, sources: readonly ManifestSource[]): Promise<Verdict[]> {
     const verdicts = this.#turn.then(async () => {
+      if (this.#closed) throw new Error('The reader is closed');
       this.#pool ??= this.#start();
       const pool = await this.#pool;
       // Ends the thread: there is no other way to stop a parser.

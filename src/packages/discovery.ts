@@ -81,11 +81,11 @@ class Walk {
 
   async #folder(path: string, real: string, depth: number): Promise<void> {
     if (this.#walked.has(real) || this.#full()) return;
-    this.#walked.add(real);
     if (depth > this.#limits.depth) {
       this.#refuse(path, `folders may be ${this.#limits.depth} deep at most; nothing below is loaded`);
       return;
     }
+    this.#walked.add(real);
     const entries = await this.#entriesOf(path, real);
     this.#entries += entries.length;
     if (this.#full()) {
