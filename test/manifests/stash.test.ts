@@ -193,6 +193,7 @@ describe('files that are read', () => {
     'with CRLF': 'name: Demo\r\nversion: 1\r\n',
     'with CR alone': 'name: Demo\rversion: 1\r',
     'with more documents, even broken ones': 'name: Demo\n---\n\t: [\n',
+    'with a bomb for a second document, which is not parsed': `name: Demo\n---\n${'['.repeat(1_000)}`,
     'with an explicit end and then anything': 'name: Demo\n...\nfoo: [',
     'with directives': '%YAML 1.1\n---\nname: Demo\n',
     'with a tab after the colon': 'name:\tDemo\n',
