@@ -9,7 +9,7 @@
 import {
   type Alias,
   Composer,
-  type CST,
+  CST,
   type Document,
   isAlias,
   isMap,
@@ -108,13 +108,11 @@ function compose(text: string, lines: LineCounter): Document.Parsed | null {
   let begun = false;
   let first: Document.Parsed | null = null;
   for (const token of tokens(text, parser, lines)) {
+    // An end without a document before it, and what stands before such an end.
+    if (token.type === 'doc-end') continue;
     if (token.type === 'document') {
-      if (begun) break;
-      if (token.value === undefined && token.start.every(isBlank)) continue;
+      if (token.value === undefined && token.start.every(({ type }) => BLANK.has(type))) continue;
       begun = true;
-    } else if (token.type === 'doc-end') {
-      if (begun) break;
-      continue;
     } else if (token.type === 'directive' && !/^%(YAML|TAG)\s/.test(token.source)) {
       const { line, col } = lines.linePos(token.offset);
       throw new Refused({ line, column: col }, 'only the directives %YAML and %TAG are known; put the value in quotes');
@@ -127,14 +125,29 @@ function compose(text: string, lines: LineCounter): Document.Parsed | null {
   return begun || (first?.errors.length ?? 0) > 0 ? first : null;
 }
 
-function isBlank({ type }: CST.SourceToken): boolean {
-  return type === 'space' || type === 'comment' || type === 'newline' || type === 'byte-order-mark';
-}
+/** What may stand before a document. */
+const BLANK: ReadonlySet<string | null> = new Set([
+  'doc-mode',
+  'doc-end',
+  'directive-line',
+  'byte-order-mark',
+  'space',
+  'comment',
+  'newline',
+] satisfies CST.TokenType[]);
 
+/** The tokens of the first document and of what stands before it. */
 function* tokens(text: string, parser: Parser, lines: LineCounter) {
   lines.addNewLine(0);
   let count = 0;
+  let begun = false;
+  let type: string | null = null;
   for (const lexeme of new Lexer().lex(text)) {
+    // The lexeme after the mark of a scalar is its text, whatever it looks like.
+    type = type === 'scalar' ? 'text' : CST.tokenType(lexeme);
+    if (begun && (type === 'doc-start' || type === 'doc-end')) break;
+    begun ||= !BLANK.has(type);
+
     count++;
     if (count > MOST_LEXEMES) throw tooMuch(`more than ${MOST_LEXEMES} parts`, parser, lines);
     yield* parser.next(lexeme);

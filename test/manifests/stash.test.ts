@@ -207,6 +207,10 @@ describe('files that are read', () => {
     test(what, () => assert.equal(accepted(text).name, 'Demo'));
   }
 
+  test('with text that looks like the end of a document', () => {
+    assert.equal(accepted('name: ---\ndescription: ...\nversion: 2').version, '2');
+  });
+
   test('an empty document that is there (---) is an empty manifest', () => {
     assert.equal(accepted('---\n').name, '');
   });
