@@ -1,0 +1,99 @@
+import { walk } from './json-walk.ts';
+
+/**
+ * What a raw plugin answered, by the decision table of Stash (its text as a whole is decoded into
+ * `{error: string | null, output: any}`), with one repair. Contract: Stash `pkg/plugin/raw.go`.
+ *
+ * The repair: text that is the beginning of a JSON object and breaks off is `cut`. Stash hands it out as a string,
+ * so that half an answer looks like a whole one.
+ */
+export type Answer =
+  /** `output` is JSON text. */
+  { kind: 'answer'; error: string | null; output: string } | { kind: 'cut'; output: string; preview: string };
+
+/** How much of a broken answer is shown, in characters. */
+const PREVIEW = 200;
+
+export function readAnswer(stdout: Buffer): Answer {
+  const text = DECODER.decode(stdout);
+  if (!/^[ \t\r\n]*\{/.test(text)) return readOther(text);
+  let parsed: Record<string, unknown>;
+  try {
+    parsed = JSON.parse(text, mayOverflow(text) ? refuseInfinity : undefined);
+  } catch {
+    // The line break that `print` adds is no part of what broke off.
+    const { end } = walk(text.trimEnd());
+    return end === 'cut' ? { ...raw(text), kind: 'cut', preview: text.slice(0, PREVIEW) } : raw(text);
+  }
+
+  // Go matches keys without regard to case and takes them in their order, so the last one of a field counts.
+  const fields = membersOf(text, parsed);
+  let error: string | null = null;
+  let output: unknown = null;
+  let mistyped = false;
+  for (const { key, value } of fields) {
+    const name = key.toLowerCase();
+    if (name === 'output') output = value;
+    if (name !== 'error') continue;
+    if (value === null) error = null;
+    else if (typeof value === 'string') error = value;
+    else {
+      // An error that is no text: Go has made room for it before it finds out, so it is there, and empty.
+      error ??= '';
+      mistyped = true;
+    }
+  }
+  if (mistyped) return { ...raw(text), error: error?.toWellFormed() ?? null };
+  try {
+    return { kind: 'answer', error: error?.toWellFormed() ?? null, output: JSON.stringify(wellFormed(text, output)) };
+  } catch {
+    // Too deep to be written out again, where Go's decoder would have given up too, and with the same result.
+    return raw(text);
+  }
+}
+
+// Not `fatal`: what is not UTF-8 becomes U+FFFD. A byte order mark stays, since it makes the text no JSON for Go.
+const DECODER = new TextDecoder('utf-8', { ignoreBOM: true });
+
+/** What does not begin like an object: only `null` is an answer, all else is the text itself. */
+function readOther(text: string): Answer & { kind: 'answer' } {
+  return /^[ \t\r\n]*null[ \t\r\n]*$/.test(text) ? { kind: 'answer', error: null, output: 'null' } : raw(text);
+}
+
+function raw(text: string): Answer & { kind: 'answer' } {
+  return { kind: 'answer', error: null, output: JSON.stringify(text.toWellFormed()) };
+}
+
+/** All members in their order. Only a text in which a field may be written twice is worth looking at again. */
+function membersOf(text: string, parsed: Record<string, unknown>): { key: string; value: unknown }[] {
+  const repeats = (name: RegExp) => (text.match(name)?.length ?? 0) > 1;
+  if (!repeats(/"error"\s*:/gi) && !repeats(/"output"\s*:/gi)) {
+    return Object.entries(parsed).map(([key, value]) => ({ key, value }));
+  }
+  return walk(text).members.map(({ key, value }) => ({ key, value: JSON.parse(value) }));
+}
+
+/**
+ * Whether there may be a number too large to hold, which Go refuses and JavaScript makes Infinity. One pass over the
+ * characters: a pattern like \d{309} would begin anew at every digit.
+ */
+function mayOverflow(text: string): boolean {
+  let digits = 0;
+  for (let at = 0; at < text.length; at++) {
+    const char = text.charCodeAt(at);
+    digits = char >= 0x30 && char <= 0x39 ? digits + 1 : 0;
+    if (digits > 300) return true;
+  }
+  return /\d[eE]\+?\d{3}/.test(text);
+}
+
+function refuseInfinity(_key: string, value: unknown): unknown {
+  if (value === Number.POSITIVE_INFINITY || value === Number.NEGATIVE_INFINITY) throw new SyntaxError('too large');
+  return value;
+}
+
+/** Half surrogate pairs, which only an escape can bring in, become U+FFFD as in Go. */
+function wellFormed(text: string, value: unknown): unknown {
+  if (!/\\u[dD][89a-fA-F]/.test(text)) return value;
+  return JSON.parse(JSON.stringify(value), (_key, one) => (typeof one === 'string' ? one.toWellFormed() : one));
+}

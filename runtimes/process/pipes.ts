@@ -1,0 +1,90 @@
+import { execFile } from 'node:child_process';
+import { closeSync, constants, openSync, unlinkSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+/**
+ * Real pipes, for what a program writes. What Node gives a child as a 'pipe' is a socket, and a program that writes
+ * to `/dev/stderr` by name finds that a socket cannot be opened (ENXIO). Node cannot make a pipe, but it can open a
+ * named one. So we keep a stock of those, made many at a time; one is opened at both ends, and its name removed,
+ * before anybody gets to see it.
+ *
+ * (For what a program reads they will not do: to open a named pipe by `/dev/stdin` waits for somebody who writes, and
+ * with a short text we have written and are gone. See input.ts.)
+ */
+export class Pipes {
+  readonly #folder: string;
+  readonly #stock: string[] = [];
+  #made = 0;
+  #making: Promise<void> | null = null;
+
+  /** `folder` must be ours alone. */
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  async open(): Promise<Pipe> {
+    const name = await this.#take();
+    try {
+      return new Pipe(name);
+    } finally {
+      unlinkSync(name);
+    }
+  }
+
+  async #take(): Promise<string> {
+    for (;;) {
+      const name = this.#stock.pop();
+      if (this.#stock.length < BATCH / 2) this.#making ??= this.#make();
+      if (name === undefined) await this.#making;
+      else {
+        // Who finds the stock empty is told why; nobody else has to know.
+        this.#making?.catch(() => {});
+        return name;
+      }
+    }
+  }
+
+  async #make(): Promise<void> {
+    try {
+      const names = Array.from({ length: BATCH }, () => join(this.#folder, `pipe-${this.#made++}`));
+      // Anyone may open them, since a plugin may run as somebody else; and nobody can but through his own descriptor.
+      await promisify(execFile)('mkfifo', ['-m', '666', ...names]);
+      this.#stock.push(...names);
+    } finally {
+      this.#making = null;
+    }
+  }
+}
+
+/** A pipe that we read and a child writes. The child's end is to be given to it, and then closed here. */
+export class Pipe implements Disposable {
+  readonly socket: Socket;
+  readonly fd: number;
+  #given = false;
+
+  constructor(name: string) {
+    // In this order, and not blocking: each end waits for the other otherwise.
+    const ours = openSync(name, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      this.fd = openSync(name, constants.O_WRONLY);
+    } catch (error) {
+      closeSync(ours);
+      throw error;
+    }
+    this.socket = new Socket({ fd: ours, readable: true, writable: false });
+  }
+
+  given(): void {
+    if (!this.#given) closeSync(this.fd);
+    this.#given = true;
+  }
+
+  [Symbol.dispose](): void {
+    this.given();
+    this.socket.destroy();
+  }
+}
+
+const BATCH = 30;

@@ -1,0 +1,113 @@
+import type { Socket } from 'node:net';
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
+import { Failure } from '../../src/core/failure.ts';
+import type { Limits } from '../../src/core/limits.ts';
+import { onAbort } from '../../src/core/signal.ts';
+import type { Journal } from './journal.ts';
+import { type Ending, MOST_PROCESSES } from './launcher.ts';
+import type { Meter } from './meter.ts';
+import type { Sandbox } from './sandbox.ts';
+import type { Sample, Tree } from './tree.ts';
+
+export type Conversation = {
+  limits: Limits;
+  journal: Journal;
+  meter: Meter;
+  /** Aborted by us where the plugin goes over a limit. */
+  stop: AbortController;
+  /** Aborts on any cause, that one included. */
+  stopped: AbortSignal;
+};
+
+/** What came of it. Of a run that was stopped, `stopped.reason` says the rest. */
+export type Told = { stdout: Buffer; ending: Ending | null; tree: Tree | null; startedAt: number };
+
+/**
+ * The conversation with a raw plugin: it finds one text on standard input and answers with another on standard
+ * output, whole and at its end; on standard error it logs. Rejects with a Failure if the sandbox does not come up.
+ */
+export async function converse(sandbox: Sandbox, conversation: Conversation): Promise<Told> {
+  const { limits, journal, meter, stop, stopped } = conversation;
+  const told: Told = { stdout: Buffer.alloc(0), ending: null, tree: null, startedAt: performance.now() };
+  const halted = new Promise<null>((resolve) => stopped.addEventListener('abort', () => resolve(null), { once: true }));
+  using _ = onAbort(stopped, () => sandbox.kill());
+
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  const stdoutClosed = closed(sandbox.stdout, (chunk) => {
+    // Whoever answers is about to end: the last good moment to see how large it has become.
+    if (bytes === 0) told.tree?.sample();
+    bytes += chunk.length;
+    if (bytes <= limits.outputBytes) chunks.push(chunk);
+    else if (!stopped.aborted) stop.abort(tooLong(limits.outputBytes, bytes));
+  });
+  const stderrClosed = closed(sandbox.stderr, (chunk) => journal.push(chunk));
+
+  const booting = setTimeout(() => stop.abort(bootedTooSlowly(limits.bootMs)), limits.bootMs);
+  await Promise.race([sandbox.ready, halted]).finally(() => clearTimeout(booting));
+  told.startedAt = performance.now();
+  if (stopped.aborted) return told;
+
+  told.tree = sandbox.go();
+  {
+    using _watch = meter.watch(told.tree, (sample) => {
+      const failure = overLimit(sample, limits);
+      if (failure !== null && !stopped.aborted) stop.abort(failure);
+    });
+    told.ending = await Promise.race([sandbox.ended, halted]);
+    if (stopped.aborted) told.tree.sample();
+  }
+
+  // What the program itself has written is in the pipes by now. Somebody it left behind may still write to them, and
+  // does not get to delay the answer for long.
+  if (!sandbox.deserted()) {
+    const patience = new AbortController();
+    const enough = sleep(DRAIN_MS, null, { signal: patience.signal }).catch(() => null);
+    await Promise.race([Promise.all([stdoutClosed, stderrClosed]), enough, halted]);
+    patience.abort();
+  }
+  // One whole turn of the event loop reads all that lies in them, also if we were busy until now.
+  for (let half = 0; half < 2; half++) await turn();
+  journal.end();
+  if (told.ending !== null) told.tree.settle(told.ending.cpuMs);
+  told.stdout = Buffer.concat(chunks);
+  return told;
+}
+
+function closed(socket: Socket, onData: (chunk: Buffer) => void): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  socket
+    .on('error', () => {})
+    .on('data', onData)
+    .once('close', () => resolve());
+  return promise;
+}
+
+function overLimit({ cpuMs, residentBytes, processes }: Sample, limits: Limits): Failure | null {
+  if (cpuMs > limits.cpuMs) {
+    const limit = { name: 'cpuMs', allowed: limits.cpuMs, observed: cpuMs, unit: 'ms' } as const;
+    return new Failure('plugin_cpu_exceeded', 'Used more processor time than it may', { limit });
+  }
+  const allowed = limits.residentMb * 1024 * 1024;
+  if (residentBytes > allowed) {
+    const limit = { name: 'residentMb', allowed, observed: residentBytes, unit: 'bytes' } as const;
+    return new Failure('plugin_memory_exceeded', 'Used more memory than it may', { limit });
+  }
+  if (processes > MOST_PROCESSES) {
+    const limit = { name: 'processes', allowed: MOST_PROCESSES, observed: processes, unit: 'count' } as const;
+    return new Failure('plugin_resource_exceeded', 'Started more processes than it may', { limit });
+  }
+  return null;
+}
+
+function tooLong(allowed: number, observed: number): Failure {
+  const limit = { name: 'outputBytes', allowed, observed, unit: 'bytes' } as const;
+  return new Failure('plugin_output_too_large', 'Answered more than it may', { limit });
+}
+
+function bootedTooSlowly(allowed: number): Failure {
+  const limit = { name: 'bootMs', allowed, observed: allowed, unit: 'ms' } as const;
+  return new Failure('plugin_boot_failed', 'Took longer to start than it may', { limit });
+}
+
+const DRAIN_MS = 100;

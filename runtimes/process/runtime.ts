@@ -1,0 +1,208 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Failure } from '../../src/core/failure.ts';
+import type { Invocation } from '../../src/core/invocation.ts';
+import type { Outcome, Report } from '../../src/core/outcome.ts';
+import type { Plugin } from '../../src/core/plugin.ts';
+import type { Explanation, Runtime } from '../../src/core/runtime.ts';
+import { commandOf } from './command.ts';
+import { environmentOf } from './environment.ts';
+import { opened, rawInput } from './input.ts';
+import { findWalls, type IsolationWish, type Walls } from './isolation.ts';
+import { Journal } from './journal.ts';
+import { Meter } from './meter.ts';
+import { Pipes } from './pipes.ts';
+import { Programs } from './programs.ts';
+import { converse, type Told } from './raw.ts';
+import { Sandbox } from './sandbox.ts';
+import { removed, Scratch } from './scratch.ts';
+import { type Verdict, verdictOn } from './verdict.ts';
+
+export type ProcessRuntimeOptions = {
+  /** The interpreter for plugins that ask for `python` or `python3`; without it the one on PATH. */
+  pythonPath?: string;
+  /** `auto` (the default) takes the best this machine has. */
+  isolation?: IsolationWish;
+  /** Variables that every plugin gets beside the few of environment.ts. */
+  environment?: Record<string, string>;
+};
+
+/**
+ * External programs: a process tree per invocation, in a sandbox, gone without a trace when the run settles.
+ *
+ * Two things a plugin meets here that Stash does not do, and that no plugin can rely on over there. It stands in an
+ * empty folder of its own, where Stash leaves it standing wherever the host was started; paths reach it through
+ * `{pluginDir}` and `server_connection.PluginDir`. And its environment holds what environment.ts says, where Stash
+ * hands down its own; packages that were installed below somebody's HOME are found through a virtual environment
+ * (`pythonPath`) or by naming them (`PYTHONPATH`, `PYTHONUSERBASE` in `environment`).
+ */
+export class ProcessRuntime implements Runtime {
+  readonly #options: ProcessRuntimeOptions;
+  readonly #programs: Programs;
+  readonly #meter = new Meter();
+  readonly #closing = new AbortController();
+  readonly #running = new Set<Promise<Outcome>>();
+  #ground: Promise<Ground> | null = null;
+  #refused: string | null = null;
+
+  constructor(options: ProcessRuntimeOptions = {}) {
+    this.#options = options;
+    this.#programs = new Programs({ path: process.env.PATH, pythonPath: options.pythonPath });
+  }
+
+  runs(plugin: Plugin): boolean {
+    return plugin.program.runtime === 'process';
+  }
+
+  async run(invocation: Invocation, signal: AbortSignal): Promise<Outcome> {
+    const running = this.#run(invocation, signal);
+    this.#running.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#running.delete(running);
+    }
+  }
+
+  async explain(_tenant: string, plugin: Plugin): Promise<Explanation> {
+    if (speaksRpc(plugin)) return { runtime: 'process', way: 'none', because: NO_RPC };
+    const { walls } = await this.#prepared();
+    return { runtime: 'process', way: walls.isolation, because: walls.because };
+  }
+
+  /** Nothing is kept from run to run. */
+  retain(): void {}
+
+  unready(): string | null {
+    return this.#refused;
+  }
+
+  gauges(): Record<string, number> {
+    return { processes: this.#running.size };
+  }
+
+  /** One sentence for the log of a start: how sure it is here that nothing of a plugin stays behind. */
+  async describe(): Promise<string> {
+    const { walls } = await this.#prepared();
+    return `${walls.isolation}: ${walls.because}`;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort(new Failure('draining', 'The service is shutting down'));
+    await Promise.all(this.#running);
+    const ground = await this.#ground?.catch(() => null);
+    if (ground !== null && ground !== undefined) await removed(ground.folder);
+  }
+
+  async #run(invocation: Invocation, signal: AbortSignal): Promise<Outcome> {
+    const startedAt = performance.now();
+    const stop = new AbortController();
+    const stopped = AbortSignal.any([signal, this.#closing.signal, stop.signal]);
+    const name = `launcher-${randomUUID()}`;
+    const journal = new Journal(invocation.plugin, invocation.limits, { launcher: `${name}: `, startedAt });
+    let told: Told | null = null;
+    let verdict: Verdict;
+    try {
+      told = await this.#tell({ invocation, journal, stop, stopped, name });
+      const { stdout, ending } = told;
+      const { limits, plugin } = invocation;
+      // An abort that comes when the program has ended comes too late, unless it is about what it left in its pipes.
+      if (ending === null || stop.signal.aborted) stopped.throwIfAborted();
+      verdict = verdictOn({ stdout, ending, refusal: journal.refusal, program: programOf(plugin), limits });
+    } catch (error) {
+      const failure = stopped.aborted ? Failure.from(stopped.reason).with({ rung: 'killed' }) : Failure.from(error);
+      verdict = { ok: false, failure };
+    }
+    return { ...verdict, ...reportOn(verdict, journal, told, startedAt) };
+  }
+
+  async #tell({ invocation, journal, stop, stopped, name }: Run): Promise<Told> {
+    const { plugin, entry, limits } = invocation;
+    stopped.throwIfAborted();
+    if (speaksRpc(plugin)) throw new Failure('plugin_boot_failed', NO_RPC);
+    const { walls, folder, pipes } = await this.#prepared();
+    const command = await commandOf(plugin, entry, this.#programs);
+    const input = inputOf(invocation);
+    const mark = randomUUID();
+    await using scratch = await Scratch.create(folder);
+    await using stdin = await opened(input, folder);
+    const environment = environmentOf(command, plugin.dir, {
+      scratch: scratch.path,
+      mark,
+      ours: process.env,
+      more: this.#options.environment ?? {},
+    });
+    stopped.throwIfAborted();
+    const program = { ...command, name, stdin: stdin.fd, cwd: scratch.path, environment, limits, mark };
+    await using sandbox = await Sandbox.spawn(program, walls, pipes);
+    return await converse(sandbox, { limits, journal, meter: this.#meter, stop, stopped });
+  }
+
+  #prepared(): Promise<Ground> {
+    this.#ground ??= this.#prepare();
+    return this.#ground;
+  }
+
+  async #prepare(): Promise<Ground> {
+    try {
+      const walls = await findWalls(this.#options.isolation ?? 'auto');
+      const folder = await mkdtemp(join(tmpdir(), 'isopod-process-'));
+      this.#refused = null;
+      return { walls, folder, pipes: new Pipes(folder) };
+    } catch (error) {
+      this.#ground = null;
+      this.#refused = Failure.from(error).message;
+      throw error;
+    }
+  }
+}
+
+/** What all runs share: the walls that were found, and a folder for the folders of runs. */
+type Ground = { walls: Walls; folder: string; pipes: Pipes };
+
+type Run = {
+  invocation: Invocation;
+  journal: Journal;
+  stop: AbortController;
+  stopped: AbortSignal;
+  name: string;
+};
+
+const NO_RPC = 'Programs with "interface: rpc" cannot be run yet: use "interface: raw"';
+
+function speaksRpc({ program }: Plugin): boolean {
+  return program.runtime === 'process' && program.speaks === 'rpc';
+}
+
+function programOf({ program }: Plugin): string {
+  return program.runtime === 'process' ? (program.exec[0] ?? '') : '';
+}
+
+function inputOf(invocation: Invocation): string {
+  try {
+    return rawInput(invocation);
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new Failure('invalid_request', 'The arguments are nested too deeply, or too long', { cause });
+  }
+}
+
+function reportOn(verdict: Verdict, journal: Journal, told: Told | null, startedAt: number): Report {
+  return {
+    usage: {
+      cpuMs: told?.tree?.cpuMs ?? 0,
+      wallMs: performance.now() - startedAt,
+      peakMemoryBytes: told?.tree?.peakBytes ?? 0,
+      hostCalls: 0,
+      outputBytes: verdict.ok ? Buffer.byteLength(verdict.output) : 0,
+      logLines: journal.logs.length,
+      logLinesDropped: journal.dropped,
+    },
+    progress: journal.progress,
+    logs: journal.logs,
+    bootMs: told === null ? 0 : told.startedAt - startedAt,
+    hostMs: 0,
+  };
+}

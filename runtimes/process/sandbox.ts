@@ -1,0 +1,189 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Failure } from '../../src/core/failure.ts';
+import type { Walls } from './isolation.ts';
+import { type Ending, type Launch, launchArgs, READY, readReport } from './launcher.ts';
+import type { Pipe, Pipes } from './pipes.ts';
+import { childrenOf, killMarked, Tree } from './tree.ts';
+
+/**
+ * A confined process tree. Leaving its scope ends all of it, whatever state it is in. Nothing outside of this file
+ * knows how it is confined.
+ *
+ * How it works. With a pid namespace there are four processes:
+ *
+ *     unshare ─ sh (the launcher, first of its namespace) ─┬─ the program ─ …
+ *                                                          └─ sh (watches whether we are alive)
+ *
+ * Killing the launcher makes the kernel kill all the rest, also what has daemonised or ignores signals, and only when
+ * the last of them is gone does unshare get to see its child end. So we kill the launcher, never unshare, and the end
+ * of unshare is the proof that nothing is left.
+ *
+ * Without one, the launcher leads a process group. We kill the group, then what we have seen descend from it, then
+ * all that carries the mark of this run in its environment, again and again until a look finds nothing.
+ */
+export class Sandbox implements AsyncDisposable {
+  readonly stdout: Socket;
+  readonly stderr: Socket;
+  /** The launcher is up and holds the program back until `go`. Rejects with a Failure if it never gets there. */
+  readonly ready: Promise<void>;
+  /** The program has ended; others of its tree may go on. Null where the launcher was killed and could not tell. */
+  readonly ended: Promise<Ending | null>;
+
+  readonly #child: ChildProcess;
+  readonly #walls: Walls;
+  readonly #mark: string;
+  readonly #exited: Promise<void>;
+  #tree: Tree | null = null;
+  #launcher: number | null = null;
+  #gone = false;
+  #killed = false;
+
+  private constructor(child: ChildProcess, { stdout, stderr }: { stdout: Pipe; stderr: Pipe }, { walls, mark }: Marks) {
+    this.stdout = stdout.socket;
+    this.stderr = stderr.socket;
+    this.#child = child;
+    this.#walls = walls;
+    this.#mark = mark;
+
+    const ready = Promise.withResolvers<void>();
+    const ended = Promise.withResolvers<Ending | null>();
+    const exited = Promise.withResolvers<void>();
+    this.ready = ready.promise;
+    this.ended = ended.promise;
+    this.#exited = exited.promise;
+    // Whoever waits hears of it; whoever was stopped before has no reason to wait.
+    this.ready.catch(() => {});
+
+    let report = '';
+    this.#line
+      .on('error', () => {})
+      .on('data', (chunk: Buffer) => {
+        if (report.length < LONGEST_REPORT) report += chunk.toString('latin1');
+        if (report.startsWith(READY)) ready.resolve();
+        const ending = readReport(report);
+        if (ending !== null) ended.resolve(ending);
+      });
+    const over = (cause: unknown) => {
+      this.#gone = true;
+      ready.reject(new Failure('sandbox_unavailable', 'The sandbox of the plugin could not be started', { cause }));
+      ended.resolve(null);
+      exited.resolve();
+    };
+    child.once('error', over);
+    child.once('exit', (code, signal) => over(new Error(`launcher ended with ${signal ?? code}: ${report}`)));
+  }
+
+  static async spawn(
+    { stdin, cwd, environment, mark, ...launch }: Program,
+    walls: Walls,
+    pipes: Pipes,
+  ): Promise<Sandbox> {
+    using opened = new DisposableStack();
+    const stdout = opened.use(await pipes.open());
+    const stderr = opened.use(await pipes.open());
+    const [program = '', ...rest] = launchArgs(launch, walls);
+    let child: ChildProcess;
+    try {
+      // Detached: it leads a session and a group of its own, and a signal to us from a terminal is none to it.
+      const stdio = [stdin, stdout.fd, 'ignore' as const, 'pipe' as const, stderr.fd];
+      child = spawn(program, rest, { cwd, env: environment, stdio, detached: true });
+    } catch (cause) {
+      throw new Failure('sandbox_unavailable', 'The sandbox of the plugin could not be started', { cause });
+    }
+    // Without descriptors to spare Node does not get as far as to make the child's ends.
+    if (child.stdio === undefined) {
+      const [cause] = await once(child, 'error').catch((error) => [error]);
+      throw new Failure('sandbox_unavailable', 'The sandbox of the plugin could not be started', { cause });
+    }
+    stdout.given();
+    stderr.given();
+    opened.move();
+    return new Sandbox(child, { stdout, stderr }, { walls, mark });
+  }
+
+  /** Lets the program start. What it uses can be looked at from here on. */
+  go(): Tree {
+    const pid = this.#child.pid as number;
+    this.#launcher = this.#walls.isolation === 'pid-namespace' ? (childrenOf(pid, 1)[0] ?? null) : pid;
+    this.#tree = new Tree(this.#launcher ?? pid);
+    this.#line.write('\n');
+    return this.#tree;
+  }
+
+  /** Whether the program has left nobody behind, as far as can be told for certain. */
+  deserted(): boolean {
+    return (
+      this.#walls.isolation === 'pid-namespace' && this.#launcher !== null && childrenOf(this.#launcher, 1).length === 0
+    );
+  }
+
+  /** SIGKILL at once: SIGTERM is a request, and a plugin may decline it. */
+  kill(): void {
+    if (this.#killed) return;
+    this.#killed = true;
+    if (this.#walls.isolation === 'pid-namespace' && this.#launcher !== null) {
+      if (!this.#gone) signal(this.#launcher);
+      return;
+    }
+    // To find what has left the group we must look while its parents are there to find it by.
+    this.#tree?.sample();
+    if (this.#child.pid !== undefined) signal(-this.#child.pid);
+    this.#tree?.kill();
+  }
+
+  /** Resolves when nothing is left, or when we have to give up on something that cannot be killed. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.kill();
+    this.stdout.destroy();
+    this.stderr.destroy();
+    if (!(await this.#settlesIn(PATIENCE_MS)) && this.#child.pid !== undefined) {
+      signal(-this.#child.pid);
+      await this.#settlesIn(PATIENCE_MS);
+    }
+    // Only now: the watcher takes this for our death, and would kill unshare before its work is done.
+    this.#line.destroy();
+    if (this.#walls.isolation === 'process-group') {
+      for (let round = 0; round < SWEEPS && killMarked(this.#mark) > 0; round++) await sleep(SWEEP_MS);
+    }
+  }
+
+  get #line(): Duplex {
+    return this.#child.stdio[3] as Duplex;
+  }
+
+  async #settlesIn(ms: number): Promise<boolean> {
+    const patience = new AbortController();
+    const late = sleep(ms, false, { signal: patience.signal }).catch(() => false);
+    const settled = await Promise.race([this.#exited.then(() => true), late]);
+    patience.abort();
+    return settled;
+  }
+}
+
+export type Program = Launch & {
+  /** A descriptor to read from. */
+  stdin: number;
+  cwd: string;
+  environment: Record<string, string>;
+  /** The value of the mark in `environment`. */
+  mark: string;
+};
+
+type Marks = { walls: Walls; mark: string };
+
+function signal(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It is gone already, which is what we want.
+  }
+}
+
+const LONGEST_REPORT = 4096;
+const PATIENCE_MS = 2_000;
+const SWEEPS = 200;
+const SWEEP_MS = 5;
