@@ -31,7 +31,7 @@ export class Journal {
     { launcher, startedAt }: { launcher: string; startedAt: number },
   ) {
     this.#prefix = `[Plugin / ${plugin.name === '' ? plugin.id : plugin.name}] `;
-    this.#unmarked = UNMARKED[plugin.errLog ?? 'error'] ?? 'error';
+    this.#unmarked = UNMARKED.has(plugin.errLog ?? '') ? (plugin.errLog as Level) : 'error';
     this.#limits = limits;
     this.#startedAt = startedAt;
     this.#launcher = Buffer.from(launcher);
@@ -99,15 +99,15 @@ const MARKS: Record<number, Level> = {
 };
 
 /** What `errLog` may say. Stash checks it nowhere, and takes what it does not know for `error`. */
-const UNMARKED: Record<string, Level> = {
-  trace: 'trace',
-  debug: 'debug',
-  info: 'info',
-  warning: 'warning',
-  error: 'error',
-  progress: 'progress',
-  none: 'none',
-};
+const UNMARKED: ReadonlySet<string> = new Set<Level>([
+  'trace',
+  'debug',
+  'info',
+  'warning',
+  'error',
+  'progress',
+  'none',
+]);
 
 /** As Go's `strings.TrimSpace`: the white space of Unicode, to which NEL belongs and a byte order mark does not. */
 function trimmed(text: string): string {

@@ -48,14 +48,15 @@ export async function converse(sandbox: Sandbox, conversation: Conversation): Pr
   told.startedAt = performance.now();
   if (stopped.aborted) return told;
 
-  told.tree = sandbox.go();
+  const tree = sandbox.go();
+  told.tree = tree;
   {
-    using _watch = meter.watch(told.tree, (sample) => {
-      const failure = overLimit(sample, limits);
+    using _watch = meter.watch(tree, (sample) => {
+      const failure = overLimit(sample, tree, limits);
       if (failure !== null && !stopped.aborted) stop.abort(failure);
     });
     told.ending = await Promise.race([sandbox.ended, halted]);
-    if (stopped.aborted) told.tree.sample();
+    if (stopped.aborted) tree.sample();
   }
 
   // What the program itself has written is in the pipes by now. Somebody it left behind may still write to them, and
@@ -69,7 +70,7 @@ export async function converse(sandbox: Sandbox, conversation: Conversation): Pr
   // One whole turn of the event loop reads all that lies in them, also if we were busy until now.
   for (let half = 0; half < 2; half++) await turn();
   journal.end();
-  if (told.ending !== null) told.tree.settle(told.ending.cpuMs);
+  if (told.ending !== null) tree.settle(told.ending.cpuMs);
   told.stdout = Buffer.concat(chunks);
   return told;
 }
@@ -83,19 +84,20 @@ function closed(socket: Socket, onData: (chunk: Buffer) => void): Promise<void> 
   return promise;
 }
 
-function overLimit({ cpuMs, residentBytes, processes }: Sample, limits: Limits): Failure | null {
+function overLimit({ cpuMs, residentBytes, processes }: Sample, tree: Tree, limits: Limits): Failure | null {
   if (cpuMs > limits.cpuMs) {
     const limit = { name: 'cpuMs', allowed: limits.cpuMs, observed: cpuMs, unit: 'ms' } as const;
     return new Failure('plugin_cpu_exceeded', 'Used more processor time than it may', { limit });
   }
-  const allowed = limits.residentMb * 1024 * 1024;
-  if (residentBytes > allowed) {
-    const limit = { name: 'residentMb', allowed, observed: residentBytes, unit: 'bytes' } as const;
-    return new Failure('plugin_memory_exceeded', 'Used more memory than it may', { limit });
-  }
   if (processes > MOST_PROCESSES) {
     const limit = { name: 'processes', allowed: MOST_PROCESSES, observed: processes, unit: 'count' } as const;
     return new Failure('plugin_resource_exceeded', 'Started more processes than it may', { limit });
+  }
+  const allowed = limits.residentMb * 1024 * 1024;
+  const observed = residentBytes > allowed ? tree.proportionalBytes() : residentBytes;
+  if (observed > allowed) {
+    const limit = { name: 'residentMb', allowed, observed, unit: 'bytes' } as const;
+    return new Failure('plugin_memory_exceeded', 'Used more memory than it may', { limit });
   }
   return null;
 }

@@ -56,6 +56,19 @@ export class Tree {
     return { cpuMs: this.#cpuMs, residentBytes, processes: seen.size };
   }
 
+  /**
+   * The memory of what was found last, each page counted once however many share it: after a fork that is nearly all
+   * of them, and `residentBytes` counts them for each. Exact, and twenty times as dear to ask for.
+   */
+  proportionalBytes(): number {
+    let bytes = 0;
+    for (const pid of this.#known.keys()) {
+      const kilobytes = /^Pss:\s*(\d+)/m.exec(read(`/proc/${pid}/smaps_rollup`) ?? '')?.[1];
+      bytes += kilobytes === undefined ? (readStat(pid)?.pages ?? 0) * PAGE_BYTES : Number(kilobytes) * 1024;
+    }
+    return bytes;
+  }
+
   /** Kills, one by one, what was found last and is still the same process. */
   kill(): void {
     for (const [pid, startedAt] of this.#known) {

@@ -1,0 +1,52 @@
+// Goal: nothing that we have started outlives us, not even if we are killed and cannot do anything about it.
+// Method: a runtime in a process of its own, SIGKILL to that at some moment of a run, and a look at what is left.
+import { strict as assert } from 'node:assert';
+import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { ISOLATIONS, marked } from '../support/process.ts';
+
+const HOST = join(import.meta.dirname, '../support/process-host.ts');
+let folder: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'isopod-host-'));
+});
+
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+for (const isolation of ISOLATIONS) {
+  test(`with a ${isolation}, a plugin ends with the service that is killed`, async () => {
+    const mark = randomUUID();
+    const host = spawn(process.execPath, [HOST, isolation, 'stubborn.sh'], {
+      env: { ...process.env, TRIAL: mark, TMPDIR: folder },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await once(host.stdout, 'data');
+    // The service itself, the launcher, the watcher, the plugin, its child.
+    await expect.poll(() => marked(mark).length, { timeout: 10_000 }).toBeGreaterThan(4);
+    host.kill('SIGKILL');
+    await expect.poll(() => marked(mark), { timeout: 10_000 }).toEqual([]);
+  });
+
+  test(`with a ${isolation}, nothing that is just being started gets to stay either`, async () => {
+    const mark = randomUUID();
+    for (let round = 0; round < 8; round++) {
+      const host = spawn(process.execPath, [HOST, isolation, 'sleeper.sh'], {
+        env: { ...process.env, TRIAL: mark, TMPDIR: folder },
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      await once(host.stdout, 'data');
+      await sleep(round);
+      host.kill('SIGKILL');
+      await once(host, 'exit');
+    }
+    await expect.poll(() => marked(mark), { timeout: 10_000 }).toEqual([]);
+    assert.deepEqual(marked(mark), []);
+  });
+}

@@ -1,0 +1,187 @@
+/** The process runtime by itself, and the kernel's word on what it leaves behind. */
+import { strict as assert } from 'node:assert';
+import { randomUUID } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Isolation } from '../../runtimes/process/isolation.ts';
+import { ProcessRuntime, type ProcessRuntimeOptions } from '../../runtimes/process/runtime.ts';
+import { Failure } from '../../src/core/failure.ts';
+import { type Invocation, serverConnection } from '../../src/core/invocation.ts';
+import type { Limits } from '../../src/core/limits.ts';
+import type { Outcome } from '../../src/core/outcome.ts';
+import type { Entry, Plugin } from '../../src/core/plugin.ts';
+
+export const FIXTURES = resolve(import.meta.dirname, '../fixtures/process');
+
+export const LIMITS: Limits = {
+  wallMs: 20_000,
+  cpuMs: 10_000,
+  bootMs: 10_000,
+  heapMb: 128,
+  residentMb: 512,
+  outputBytes: 1_048_576,
+  logBytes: 262_144,
+  logLines: 1_000,
+  hostCalls: 0,
+  hostCallsAtOnce: 0,
+};
+
+/** The ways to end a run that this machine has. */
+export const ISOLATIONS: Isolation[] = await (async () => {
+  await using runtime = new ProcessRuntime();
+  const best = await runtime.describe();
+  return best.startsWith('pid-namespace') ? ['pid-namespace', 'process-group'] : ['process-group'];
+})();
+
+export type TrialRun = {
+  args?: Record<string, unknown>;
+  limits?: Partial<Limits>;
+  plugin?: Partial<Plugin>;
+  entry?: Entry;
+  /** Aborts the run with `plugin_timeout` after so long. */
+  deadlineMs?: number;
+  signal?: AbortSignal;
+};
+
+/** A runtime whose processes carry a mark of the test's own, and whose temporary files lie in a folder of its own. */
+export class Trial implements AsyncDisposable {
+  readonly mark: string;
+  readonly runtime: ProcessRuntime;
+  readonly temporary: string;
+  readonly #descriptors: number;
+  readonly #before: string | undefined;
+
+  private constructor(mark: string, runtime: ProcessRuntime, temporary: string, before: string | undefined) {
+    this.mark = mark;
+    this.runtime = runtime;
+    this.temporary = temporary;
+    this.#before = before;
+    this.#descriptors = descriptors();
+  }
+
+  static async start(options: ProcessRuntimeOptions = {}): Promise<Trial> {
+    const mark = randomUUID();
+    const temporary = await mkdtemp(join(tmpdir(), 'isopod-trial-'));
+    const before = process.env.TMPDIR;
+    process.env.TMPDIR = temporary;
+    const runtime = new ProcessRuntime({ ...options, environment: { ...options.environment, TRIAL: mark } });
+    await runtime.describe();
+    return new Trial(mark, runtime, temporary, before);
+  }
+
+  static plugin(plugin: Partial<Plugin>): Plugin {
+    const dir = plugin.dir ?? FIXTURES;
+    return {
+      id: 'trial',
+      dialect: 'stash',
+      name: 'Trial',
+      description: null,
+      url: null,
+      version: null,
+      dir,
+      manifestFile: join(dir, 'trial.yml'),
+      program: { runtime: 'none' },
+      entries: [],
+      settings: [],
+      ui: null,
+      errLog: null,
+      ...plugin,
+    };
+  }
+
+  invocation(
+    exec: string[],
+    { args = {}, limits = {}, plugin = {}, entry = { kind: 'operation' } }: TrialRun,
+  ): Invocation {
+    const whole = Trial.plugin({ program: { runtime: 'process', exec, speaks: 'raw' }, ...plugin });
+    const endpoint = { scheme: 'http', host: '0.0.0.0', port: 9999, dir: '/stash' } as const;
+    return {
+      id: randomUUID(),
+      tenant: 'tenant',
+      plugin: whole,
+      entry,
+      args,
+      limits: { ...LIMITS, ...limits },
+      session: 'cookie',
+      connection: serverConnection(endpoint, 'cookie', whole.dir),
+      application: { graphql: async () => ({ status: 500, body: '' }) },
+      deadlineAt: performance.now() + LIMITS.wallMs,
+    };
+  }
+
+  async run(exec: string[], options: TrialRun = {}): Promise<Outcome> {
+    const controller = new AbortController();
+    const late = new Failure('plugin_timeout', 'Took longer than it may');
+    const timer = setTimeout(() => controller.abort(late), options.deadlineMs ?? LIMITS.wallMs);
+    const signal = AbortSignal.any([controller.signal, ...(options.signal ? [options.signal] : [])]);
+    try {
+      return await this.runtime.run(this.invocation(exec, options), signal);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** The output of a run that must go well, parsed. */
+  // biome-ignore lint/suspicious/noExplicitAny: tests look at whatever came back
+  async output(exec: string[], options: TrialRun = {}): Promise<any> {
+    const outcome = await this.run(exec, options);
+    assert(outcome.ok, outcome.ok ? '' : `${outcome.failure.code}: ${outcome.failure.message}`);
+    return JSON.parse(outcome.output);
+  }
+
+  /** The failure of a run that must not. */
+  async failure(exec: string[], options: TrialRun = {}): Promise<Failure> {
+    const outcome = await this.run(exec, options);
+    assert(!outcome.ok, 'it should have failed');
+    return outcome.failure;
+  }
+
+  /** Processes alive that carry the mark, in their environment or in their arguments. */
+  processes(): number[] {
+    return marked(this.mark);
+  }
+
+  /** Asks the kernel at once, without patience: a run that has settled has left nothing. */
+  async assertNothingLeft(): Promise<void> {
+    assert.deepEqual(this.processes(), [], 'processes are left');
+    for (const folder of await readdir(this.temporary)) {
+      const files = (await readdir(join(this.temporary, folder))).filter((name) => !name.startsWith('pipe-'));
+      assert.deepEqual(files, [], 'files are left');
+    }
+    // Closing is Node's own business and takes it a turn.
+    for (let round = 0; round < 100 && descriptors() > this.#descriptors; round++) await sleep(10);
+    assert(descriptors() <= this.#descriptors, `${descriptors() - this.#descriptors} descriptors are left`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.runtime[Symbol.asyncDispose]();
+    if (this.#before === undefined) delete process.env.TMPDIR;
+    else process.env.TMPDIR = this.#before;
+    const left = await readdir(this.temporary);
+    for (const pid of this.processes()) process.kill(pid, 'SIGKILL');
+    await rm(this.temporary, { recursive: true, force: true });
+    assert.deepEqual(left, [], 'the runtime has left files');
+  }
+}
+
+export function marked(mark: string): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .filter((pid) => has(`/proc/${pid}/environ`, mark) || has(`/proc/${pid}/cmdline`, mark))
+    .map(Number);
+}
+
+function has(file: string, text: string): boolean {
+  try {
+    return readFileSync(file, 'latin1').includes(text);
+  } catch {
+    return false;
+  }
+}
+
+function descriptors(): number {
+  return readdirSync('/proc/self/fd').length;
+}
