@@ -58,7 +58,7 @@ export function launchArgs({ file, args, limits, name }: Launch, walls: Walls): 
     FILE_BYTES / 512,
     cpuSeconds,
     cpuSeconds + 2,
-    walls.countsOwnProcesses ? MOST_PROCESSES : '-',
+    walls.countsOwnProcesses ? 2 * MOST_PROCESSES : '-',
   ];
   return [...walls.prefix, '/bin/sh', '-c', SCRIPT, name, ...belts.map(String), file, ...args];
 }
@@ -100,9 +100,9 @@ function hasOwnPidMax(): boolean {
 }
 
 /**
- * What no plugin needs more of, whatever its limits. Most of it the kernel enforces. Processes it counts for users
- * that are not root, and for root only in so far as it runs out of numbers (threads have some too, and the first 300
- * are not given twice); so the meter counts them as well.
+ * What no plugin needs more of, whatever its limits. The kernel enforces it, but for processes: those the meter counts
+ * and ends the run. Until it gets to look, the kernel holds a fork bomb to twice as many, or for root, whom it does
+ * not count, to the numbers there are for processes and threads (of which the first 300 are not given out again).
  */
 export const MOST_PROCESSES = 256;
 export const FILE_BYTES = 1 << 30;

@@ -29,8 +29,12 @@ export type Told = { stdout: Buffer; ending: Ending | null; tree: Tree | null; s
 export async function converse(sandbox: Sandbox, conversation: Conversation): Promise<Told> {
   const { limits, journal, meter, stop, stopped } = conversation;
   const told: Told = { stdout: Buffer.alloc(0), ending: null, tree: null, startedAt: performance.now() };
-  const halted = new Promise<null>((resolve) => stopped.addEventListener('abort', () => resolve(null), { once: true }));
-  using _ = onAbort(stopped, () => sandbox.kill());
+  const halt = Promise.withResolvers<null>();
+  const halted = halt.promise;
+  using _ = onAbort(stopped, () => {
+    sandbox.kill();
+    halt.resolve(null);
+  });
 
   const chunks: Buffer[] = [];
   let bytes = 0;

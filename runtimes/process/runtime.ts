@@ -68,8 +68,12 @@ export class ProcessRuntime implements Runtime {
 
   async explain(_tenant: string, plugin: Plugin): Promise<Explanation> {
     if (speaksRpc(plugin)) return { runtime: 'process', way: 'none', because: NO_RPC };
-    const { walls } = await this.#prepared();
-    return { runtime: 'process', way: walls.isolation, because: walls.because };
+    try {
+      const { walls } = await this.#prepared();
+      return { runtime: 'process', way: walls.isolation, because: walls.because };
+    } catch (error) {
+      return { runtime: 'process', way: 'none', because: Failure.from(error).message };
+    }
   }
 
   /** Nothing is kept from run to run. */

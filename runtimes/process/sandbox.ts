@@ -92,6 +92,8 @@ export class Sandbox implements AsyncDisposable {
       const stdio = [stdin, stdout.fd, 'ignore' as const, 'pipe' as const, stderr.fd];
       child = spawn(program, rest, { cwd, env: environment, stdio, detached: true });
     } catch (cause) {
+      const tooLong = (cause as NodeJS.ErrnoException).code === 'E2BIG';
+      if (tooLong) throw new Failure('plugin_boot_failed', 'Its arguments are longer than the system takes', { cause });
       throw new Failure('sandbox_unavailable', 'The sandbox of the plugin could not be started', { cause });
     }
     // Without descriptors to spare Node does not get as far as to make the child's ends.

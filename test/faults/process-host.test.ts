@@ -8,11 +8,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { ISOLATIONS, marked } from '../support/process.ts';
 
 const HOST = join(import.meta.dirname, '../support/process-host.ts');
 let folder: string;
+const mark = randomUUID();
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'isopod-host-'));
@@ -20,9 +21,13 @@ beforeAll(async () => {
 
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
+// Should they be wrong, nothing stays behind of the tests themselves.
+afterEach(() => {
+  for (const pid of marked(mark)) process.kill(pid, 'SIGKILL');
+});
+
 for (const isolation of ISOLATIONS) {
   test(`with a ${isolation}, a plugin ends with the service that is killed`, async () => {
-    const mark = randomUUID();
     const host = spawn(process.execPath, [HOST, isolation, 'stubborn.sh'], {
       env: { ...process.env, TRIAL: mark, TMPDIR: folder },
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -35,7 +40,6 @@ for (const isolation of ISOLATIONS) {
   });
 
   test(`with a ${isolation}, nothing that is just being started gets to stay either`, async () => {
-    const mark = randomUUID();
     for (let round = 0; round < 8; round++) {
       const host = spawn(process.execPath, [HOST, isolation, 'sleeper.sh'], {
         env: { ...process.env, TRIAL: mark, TMPDIR: folder },

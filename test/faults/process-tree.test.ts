@@ -93,6 +93,19 @@ describe.each(ISOLATIONS)('with a %s', (isolation) => {
     },
   );
 
+  test.runIf(isolation === 'pid-namespace')('a plugin cannot kill what watches over it', async () => {
+    // Outside of a namespace these would be the init of this machine and a thread of its kernel.
+    const kill = ['sh', '-c', 'kill -KILL 1; kill -KILL 2; echo "{\\"output\\":\\"still here\\"}"; sleep 600 &'];
+    assert.equal(await trial.output(kill), 'still here');
+    await trial.assertNothingLeft();
+  });
+
+  test.runIf(isolation === 'process-group')('a plugin that kills what watches over it goes down with it', async () => {
+    const failure = await trial.failure(['sh', '-c', 'kill -KILL $PPID; sleep 600']);
+    assert.equal(failure.code, 'plugin_crashed');
+    await trial.assertNothingLeft();
+  });
+
   // 93
   test('ten megabytes of input do not bother a program that never reads them', async () => {
     assert.equal(await trial.output(['deaf.sh'], { args: { text: 'x'.repeat(10_000_000) } }), 'heard nothing');

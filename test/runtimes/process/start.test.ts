@@ -107,6 +107,12 @@ describe('the command line', () => {
     assert.equal((await trial.failure([])).message, 'empty exec value');
   });
 
+  test('is not longer than the system takes', async () => {
+    const failure = await trial.failure(['sh', '-c', `: ${'x'.repeat(200_000)}`]);
+    assert.equal(failure.code, 'plugin_boot_failed');
+    await trial.assertNothingLeft();
+  });
+
   test('holds no NUL', async () => {
     assert.equal((await trial.failure(['sh', '-c', 'a\0b'])).code, 'plugin_boot_failed');
   });
@@ -289,6 +295,19 @@ describe('the runtime', () => {
     const explained = await lesser.explain('tenant', trialPlugin(['x']));
     assert.deepEqual([explained.runtime, explained.way], ['process', 'process-group']);
     assert.match(await lesser.describe(), /^process-group: .*can leave it behind$/);
+  });
+
+  test('runs nothing where the machine does not have the isolation that is asked for', async () => {
+    const path = process.env.PATH;
+    process.env.PATH = join(folder, 'nowhere');
+    await using strict = new ProcessRuntime({ isolation: 'pid-namespace' });
+    const outcome = await strict.run(trial.invocation(['/bin/true'], {}), AbortSignal.timeout(10_000));
+    const { way } = await strict.explain('tenant', trialPlugin(['x']));
+    process.env.PATH = path;
+    assert(!outcome.ok);
+    assert.equal(outcome.failure.code, 'sandbox_unavailable');
+    assert.equal(way, 'none');
+    assert.match(strict.unready() ?? '', /must run in a pid namespace/);
   });
 
   test('refuses arguments that no plugin could be given', async () => {
