@@ -8,17 +8,22 @@ import { type Config, leaves, Settings } from './config/schema.ts';
 export type Sources = {
   env: Record<string, string | undefined>;
   cwd: string;
-  /** From the command line, by the name of the setting; `config` names the file. */
-  flags?: { config?: string | undefined; host?: string | undefined; port?: string | undefined };
+  /** The file to read, where the command line names one. */
+  file?: string | undefined;
+  /** Settings from the command line. */
+  flags?: readonly Flag[];
 };
+
+/** `flag` is what the user wrote, e.g. `--application`. */
+export type Flag = { flag: string; setting: keyof Config; text: string | undefined };
 
 /**
  * The settings of this start: the command line counts over the environment, that over the file, that over the
  * defaults. Throws a ConfigError with every sentence there is to say, not only the first.
  */
-export function loadConfig({ env, cwd, flags = {} }: Sources): Config {
+export function loadConfig({ env, cwd, file, flags = [] }: Sources): Config {
   const problems: string[] = [];
-  const named = flags.config ?? env[FILE_VARIABLE];
+  const named = file ?? env[FILE_VARIABLE];
   let values: Record<string, unknown> = {};
   try {
     values = readFile(resolve(cwd, named ?? 'isopod.yaml'), named !== undefined);
@@ -49,12 +54,12 @@ export function completed(values: Record<string, unknown>, cwd: string): Config 
   return whole;
 }
 
-function readFlags(flags: NonNullable<Sources['flags']>, cwd: string, problems: string[]): Given[] {
+function readFlags(flags: readonly Flag[], cwd: string, problems: string[]): Given[] {
   const given: Given[] = [];
-  for (const leaf of leaves()) {
-    const text = leaf.path.length === 1 ? flags[leaf.path[0] as keyof typeof flags] : undefined;
-    if (text === undefined) continue;
-    const one = readText(leaf, text, cwd, `--${leaf.path[0]}`, problems);
+  for (const { flag, setting, text } of flags) {
+    const leaf = leaves().find(({ path }) => path.length === 1 && path[0] === setting);
+    if (text === undefined || leaf === undefined) continue;
+    const one = readText(leaf, text, cwd, flag, problems);
     if (one !== null) given.push(one);
   }
   return given;

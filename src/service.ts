@@ -5,6 +5,7 @@ import packageJson from '../package.json' with { type: 'json' };
 import { assemble, type Parts } from './assembly.ts';
 import { type Config, ConfigError } from './config.ts';
 import { Failure } from './core/failure.ts';
+import type { Limiter } from './engine/limiter.ts';
 import { createApp } from './http/app.ts';
 import { isLoopbackAddress } from './http/auth.ts';
 import { createLog, logBug, logSettled } from './log.ts';
@@ -13,18 +14,31 @@ import { Metrics } from './metrics.ts';
 /** How long callers may take to read their last answers when the service ends. */
 const LAST_ANSWERS_MS = 2_000;
 
+type Inside = {
+  url: string;
+  parts: Parts;
+  limiter: Limiter;
+  server: Server;
+  drain(): Promise<void>;
+  owned: AsyncDisposable;
+};
+
+export const VERSION = packageJson.version;
+
 /** The service, listening. It holds everything it needs: two of them in one process do not meet. */
 export class Service implements AsyncDisposable {
   readonly url: string;
   readonly parts: Parts;
+  readonly #limiter: Limiter;
   readonly #server: Server;
   readonly #drain: () => Promise<void>;
   readonly #owned: AsyncDisposable;
   #closed: Promise<void> | undefined;
 
-  private constructor(url: string, parts: Parts, server: Server, drain: () => Promise<void>, owned: AsyncDisposable) {
+  private constructor({ url, parts, limiter, server, drain, owned }: Inside) {
     this.url = url;
     this.parts = parts;
+    this.#limiter = limiter;
     this.#server = server;
     this.#drain = drain;
     this.#owned = owned;
@@ -60,7 +74,7 @@ export class Service implements AsyncDisposable {
       runtimes,
       tokens: config.tokens,
       requestBytes: config.requestBytes,
-      version: packageJson.version,
+      version: VERSION,
       unready: () => (draining ? new Failure('draining', 'The service is shutting down') : unreadyRuntime(parts)),
       metrics: () => numbers.text(),
       bug: (error) => logBug(log, error),
@@ -72,7 +86,12 @@ export class Service implements AsyncDisposable {
       draining = true;
       return engine.invoker.drain(config.drainMs);
     };
-    return new Service(url, parts, app.server, drain, scope.move());
+    return new Service({ url, parts, limiter: engine.limiter, server: app.server, drain, owned: scope.move() });
+  }
+
+  /** How many invocations run now. */
+  get running(): number {
+    return this.#limiter.running;
   }
 
   /** Refuses what comes, finishes what runs, and ends. */

@@ -7,6 +7,15 @@ export function stripped(text: string, most: number): string {
   return short.replace(UNSEEN, '').toWellFormed();
 }
 
-// Control characters but for tab and line feed, and what turns the direction of writing around.
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what this is about
-const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/g;
+/**
+ * `text` with the same characters written out as `\u001b`: harmless on a terminal, and nothing is lost. JSON stays the
+ * same JSON, since there they can only stand inside of strings.
+ */
+export function writtenOut(text: string): string {
+  return text.toWellFormed().replace(UNSEEN, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+// Control characters but for tab and line feed, and what turns the direction of writing around or has no width.
+const UNSEEN =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what this is about
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;

@@ -1,0 +1,69 @@
+import { Command, CommanderError } from 'commander';
+import { ConfigError } from '../config.ts';
+import { writtenOut } from '../core/text.ts';
+import { VERSION } from '../service.ts';
+import { EXIT } from './exit.ts';
+import { run } from './run.ts';
+import { serve } from './serve.ts';
+
+const EXIT_CODES = `
+Exit codes:
+  0    it went well
+  1    the plugin failed
+  2    the command line, the configuration or a manifest is wrong
+  3    it is our fault, or this machine's
+  130  interrupted`;
+
+/** Resolves with the exit code. Does not reject: whatever goes wrong becomes sentences. */
+export async function main(words: readonly string[]): Promise<number> {
+  let code: number = EXIT.ok;
+  const program = new Command('isopod')
+    .description('Runs plugins you do not trust: sandboxed, limited, watched, and called over HTTP')
+    .version(VERSION)
+    .addHelpText('after', EXIT_CODES)
+    .exitOverride();
+
+  program
+    .command('serve')
+    .description('serve the plugins of a folder over HTTP')
+    .option('--config <file>', 'settings; by default isopod.yaml in the working directory, if there is one')
+    .option('--host <address>', 'address to listen on')
+    .option('--port <number>', 'port to listen on, 0 for any that is free')
+    .addHelpText('after', `${EXIT_CODES}\n\nEvery setting can also be a variable, e.g. ISOPOD_LIMITS_WALL_MS=5000.`)
+    .action(async (options) => {
+      code = await serve(options);
+    });
+
+  program
+    .command('run')
+    .description('run one plugin once, without a server')
+    .argument('<folder>', 'the folder of the plugin')
+    .option('--task <name>', 'the task to run; without it this is an operation')
+    .option('--args <json>', 'arguments for the plugin, a JSON object')
+    .option('--plugin <id>', 'which plugin, where the folder holds several')
+    .option('--application <url>', 'the application that the plugin may call')
+    .option('--config <file>', 'settings; by default isopod.yaml in the working directory, if there is one')
+    .option('--json', 'print everything as one JSON document')
+    .addHelpText('after', EXIT_CODES)
+    .action(async (folder, options) => {
+      code = await run(folder, options);
+    });
+
+  try {
+    await program.parseAsync(words, { from: 'user' });
+    return code;
+  } catch (error) {
+    // Commander has said what is wrong already.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    if (error instanceof ConfigError) {
+      for (const sentence of error.sentences) complain(sentence);
+      return EXIT.usage;
+    }
+    complain(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    return EXIT.host;
+  }
+}
+
+function complain(sentence: string): void {
+  process.stderr.write(`isopod: ${writtenOut(sentence)}\n`);
+}

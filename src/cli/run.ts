@@ -1,0 +1,93 @@
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join, resolve } from 'node:path';
+import { assemble } from '../assembly.ts';
+import { ConfigError, loadConfig } from '../config.ts';
+import { Failure } from '../core/failure.ts';
+import type { Request } from '../core/invocation.ts';
+import type { Plugin } from '../core/plugin.ts';
+import type { Catalogue } from '../http/plugins.ts';
+import { DIALECTS, openParts } from '../main.ts';
+import { EXIT } from './exit.ts';
+import { report } from './report.ts';
+
+export type RunOptions = {
+  task?: string;
+  args?: string;
+  plugin?: string;
+  application?: string;
+  config?: string;
+  json?: boolean;
+};
+
+/** Takes one plugin through the same path as the service does, without a server. Resolves with the exit code. */
+export async function run(folder: string, options: RunOptions): Promise<number> {
+  const args = argsOf(options.args);
+  const dir = resolve(folder);
+  if (!(await stat(dir).catch(() => null))?.isDirectory()) throw new ConfigError([`${folder} is not a folder`]);
+  const config = loadConfig({
+    env: process.env,
+    cwd: process.cwd(),
+    file: options.config,
+    flags: [{ flag: '--application', setting: 'applicationUrl', text: options.application }],
+  });
+
+  await using scope = new AsyncDisposableStack();
+  // Nothing is left behind where the author works.
+  const dataDir = await mkdtemp(join(tmpdir(), 'isopod-run-'));
+  scope.defer(() => rm(dataDir, { recursive: true, force: true }));
+  const small = { ...config, dataDir, pluginsDir: dirname(dir), executors: { ...config.executors, spares: 0 } };
+  const dialects = DIALECTS.map((dialect) => ({ ...dialect, folder: basename(dir) }));
+  const parts = scope.use(await openParts(small, dialects));
+  const plugin = pick(parts.catalogue.current, folder, options.plugin);
+  const ownUrl = () => `http://127.0.0.1:${config.port}`;
+  const engine = scope.use(await assemble({ config: small, parts, ownUrl, onSettled: () => {} }));
+
+  const request: Request = { tenant: 'default', plugin: plugin.id, args };
+  if (options.task !== undefined) request.task = options.task;
+  const running = engine.invoker.invoke(request);
+  const interrupt = () => running.stop(new Failure('cancelled', 'Interrupted'));
+  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
+  const settled = await running.settled;
+  process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+
+  report(settled, options.json === true);
+  return settled.outcome.ok ? EXIT.ok : exitOf(settled.outcome.failure);
+}
+
+function exitOf({ code, blame }: Failure): number {
+  if (code === 'cancelled') return EXIT.interrupted;
+  return { caller: EXIT.usage, plugin: EXIT.plugin, host: EXIT.host }[blame];
+}
+
+function argsOf(json: string | undefined): Record<string, unknown> {
+  if (json === undefined) return {};
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (error) {
+    throw new ConfigError([`--args is not JSON: ${(error as Error).message}`]);
+  }
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  throw new ConfigError([`--args must be a JSON object such as '{"key": "value"}'`]);
+}
+
+function pick({ plugins, refused }: Catalogue['current'], folder: string, id: string | undefined): Plugin {
+  const why = refused.map(
+    ({ file, line, column, reason }) => `${[file, line, column].filter((one) => one !== null).join(':')}: ${reason}`,
+  );
+  const ids = [...plugins.keys()].join(', ');
+  if (id !== undefined) {
+    const plugin = plugins.get(id);
+    if (plugin !== undefined) return plugin;
+    const known = plugins.size === 0 ? 'there are none' : `there are ${ids}`;
+    throw new ConfigError([...why, `There is no plugin ${id} in ${folder}: ${known}`]);
+  }
+  const [first, second] = plugins.values();
+  if (first === undefined) {
+    throw new ConfigError(why.length > 0 ? why : [`There is no manifest in ${folder}: a Stash plugin has a .yml file`]);
+  }
+  if (second !== undefined)
+    throw new ConfigError([`There are several plugins in ${folder}: pick one with --plugin, of ${ids}`]);
+  return first;
+}

@@ -1,0 +1,101 @@
+import { relative } from 'node:path';
+import { type Config, ConfigError, loadConfig } from '../config.ts';
+import type { Plugin } from '../core/plugin.ts';
+import { writtenOut } from '../core/text.ts';
+import { startService } from '../main.ts';
+import type { Service } from '../service.ts';
+
+export type ServeOptions = { config?: string; host?: string; port?: string };
+
+/** Serves until a signal ends it. Resolves with the exit code once everything has ended. */
+export async function serve({ config: file, host, port }: ServeOptions): Promise<number> {
+  const config = loadConfig({
+    env: process.env,
+    cwd: process.cwd(),
+    file,
+    flags: [
+      { flag: '--host', setting: 'host', text: host },
+      { flag: '--port', setting: 'port', text: port },
+    ],
+  });
+  const service = await started(config);
+  // Before anything is printed: whoever reads that we are ready may signal at once.
+  const asked = firstSignal();
+  say(`isopod is ready at ${service.url}`);
+  greet(service, config);
+
+  const signal = await asked;
+  say(`${signal}: ${service.running} running, which have ${config.drainMs} ms to finish; what comes is refused`);
+  say('The same signal again ends it at once');
+  await service.close();
+  say('isopod has ended');
+  return 0;
+}
+
+async function started(config: Config): Promise<Service> {
+  try {
+    return await startService(config);
+  } catch (error) {
+    const words = WORDS[(error as { code?: string }).code ?? ''];
+    if (words === undefined) throw error;
+    throw new ConfigError([
+      `${config.host} port ${config.port} ${words}: choose another with --host, --port or isopod.yaml`,
+    ]);
+  }
+}
+
+const WORDS: Record<string, string> = {
+  EADDRINUSE: 'is in use already',
+  EADDRNOTAVAIL: 'is not an address of this machine',
+  EACCES: 'may not be listened on',
+  ENOTFOUND: 'is not an address',
+};
+
+// The second signal finds no listener of ours, and does what signals do.
+function firstSignal(): Promise<NodeJS.Signals> {
+  const { promise, resolve } = Promise.withResolvers<NodeJS.Signals>();
+  const heard = (signal: NodeJS.Signals) => {
+    process.off('SIGTERM', heard).off('SIGINT', heard);
+    resolve(signal);
+  };
+  process.on('SIGTERM', heard).on('SIGINT', heard);
+  return promise;
+}
+
+function greet({ url, parts }: Service, { pluginsDir, tokens }: Config): void {
+  const { plugins, refused } = parts.catalogue.current;
+  const where = relative('', pluginsDir) || '.';
+  say(`Plugins: ${plugins.size} in ${where}${refused.length > 0 ? `, and ${refused.length} manifests refused:` : ''}`);
+  for (const { file, line, column, reason } of refused.slice(0, 10)) {
+    say(`  ${[file, line, column].filter((one) => one !== null).join(':')}: ${reason}`);
+  }
+  if (refused.length > 10) say('  … all of them at GET /v1/plugins');
+  for (const sentence of parts.confinement) say(`Confinement: ${sentence}`);
+  const example = curl(url, plugins.values(), tokens.length > 0);
+  if (example !== null) say(`Try:\n  ${example}`);
+  say(`API reference: ${url}/docs`);
+}
+
+/** A line that works as pasted, for the first embedded task there is. */
+function curl(url: string, plugins: Iterable<Plugin>, tokens: boolean): string | null {
+  for (const { id, program, entries } of plugins) {
+    const task = entries.find((one) => one.kind === 'task');
+    if (program.runtime !== 'isolate' || task === undefined) continue;
+    const body = JSON.stringify({ task: task.name });
+    // A name that does not look on paper what it is makes no example.
+    if (writtenOut(body) !== body) continue;
+    const path = `${url}/v1/plugins/${encodeURIComponent(id)}/invocations?include=logs`;
+    const token = tokens ? ` -H 'Authorization: Bearer <token>'` : '';
+    return `curl -s${token} -H 'Content-Type: application/json' -d ${quoted(body)} ${quoted(path)}`;
+  }
+  return null;
+}
+
+/** For a shell. */
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+function say(line: string): void {
+  process.stdout.write(`${writtenOut(line)}\n`);
+}

@@ -1,0 +1,45 @@
+/** The only file that sees everything: which formats we read and what runs the plugins that are written in them. */
+
+import type { DestinationStream } from 'pino';
+import { IsolateRuntime } from '../runtimes/isolate/runtime.ts';
+import { ProcessRuntime } from '../runtimes/process/runtime.ts';
+import type { Parts } from './assembly.ts';
+import type { Config } from './config.ts';
+import { Failure } from './core/failure.ts';
+import { Catalogues } from './engine/catalogue.ts';
+import { backgroundDestination } from './log.ts';
+import type { ManifestDialect } from './manifests/dialect.ts';
+import { stash } from './manifests/stash.ts';
+import { Service } from './service.ts';
+
+export const DIALECTS: readonly ManifestDialect[] = [stash];
+
+/** Catalogue and runtimes, ready to be used; the plugins folder has been read. */
+export async function openParts(config: Config, dialects: readonly ManifestDialect[] = DIALECTS): Promise<Parts> {
+  await using scope = new AsyncDisposableStack();
+  const catalogue = scope.use(new Catalogues({ pluginsDir: config.pluginsDir, dialects }));
+  await catalogue.reload();
+  const isolate = scope.use(new IsolateRuntime({ executors: config.executors }));
+  const process = scope.use(
+    new ProcessRuntime(config.pythonPath === undefined ? {} : { pythonPath: config.pythonPath }),
+  );
+  // Missing walls stop no start: whoever needs them is refused, and /readyz says why.
+  const walls = await process
+    .describe()
+    .catch((error: unknown) => `none, so nothing is run: ${Failure.from(error).message}`);
+  const owned = scope.move();
+  return {
+    catalogue,
+    runtimes: [isolate, process],
+    confinement: [`external programs: ${walls}`],
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+/** Starts the service and resolves once it listens. */
+export async function startService(
+  config: Config,
+  destination: DestinationStream = backgroundDestination(),
+): Promise<Service> {
+  return await Service.start(config, await openParts(config), destination);
+}
