@@ -1,0 +1,45 @@
+import type { Executor, Flight, Loss } from './executor.ts';
+import type { Program } from './program.ts';
+import { type Frame, Kind } from './wire.ts';
+
+/** A brief run either ended well, or it did not count and the reason says why. */
+export type BriefLanding =
+  | { ok: true; output: string; head: unknown; cpuMs: number; memoryBytes: number; outputBytes: number }
+  | { ok: false; why: string };
+
+/** One run on the brief lane. It has no clock and no verdict of its own: whatever is odd is left to the long lane. */
+export class BriefFlight implements Flight {
+  readonly #executor: Executor;
+  readonly #costMs: number;
+  readonly #land: (landing: BriefLanding) => void;
+  #id = 0;
+
+  private constructor(executor: Executor, costMs: number, land: (landing: BriefLanding) => void) {
+    this.#executor = executor;
+    this.#costMs = costMs;
+    this.#land = land;
+  }
+
+  static fly(executor: Executor, program: Program, input: string): Promise<BriefLanding> {
+    return new Promise((land) => {
+      const flight = new BriefFlight(executor, program.costMs, land);
+      executor.load += flight.#costMs;
+      flight.#id = executor.launch(flight, Kind.brief, program.number, program.isFrozen ? 1 : 0, '', input);
+    });
+  }
+
+  onFrame({ kind, x, y, head, body }: Frame): void {
+    this.#executor.load -= this.#costMs;
+    this.#executor.land(this.#id);
+    if (kind === Kind.done) {
+      const output = body.toString('utf8');
+      this.#land({ ok: true, output, head, cpuMs: x / 1000, memoryBytes: y * 1024, outputBytes: body.length });
+    } else {
+      this.#land({ ok: false, why: kind === Kind.unfit ? body.toString('utf8') : 'confused' });
+    }
+  }
+
+  onLost(_loss: Loss): void {
+    this.#land({ ok: false, why: 'lost' });
+  }
+}

@@ -1,0 +1,263 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import type { Duplex } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { type Frame, FrameReader, FrameWriter, Kind } from './wire.ts';
+
+/** One run that an executor has been given. Both are called once at most as its last word. */
+export interface Flight {
+  onFrame(frame: Frame): void;
+  onLost(loss: Loss): void;
+}
+
+/** How an executor ended. `byUs` is why we ended it; otherwise it died by itself. */
+export type Loss = {
+  byUs: string | undefined;
+  /** The run that is to blame, where that is known. */
+  culprit: Flight | undefined;
+  /** How many runs were in it. */
+  flights: number;
+  signal: string | null;
+  exitCode: number | null;
+  /** What it wrote to stderr: V8's own account of what went wrong. */
+  stderr: string;
+  /** Its largest resident memory, and its processor time, as last seen. */
+  peakBytes: number;
+  cpuMs: number;
+};
+
+export type ExecutorOptions = {
+  onGone(executor: Executor): void;
+  onCompiled(program: number, cachedData: Buffer): void;
+};
+
+const GUEST = fileURLToPath(new URL('./guest/main.ts', import.meta.url));
+
+const FLAGS = [
+  // isolated-vm needs a process that was not started from Node's own snapshot.
+  '--no-node-snapshot',
+  // The fast path of JSON.stringify in V8 14 cannot be interrupted.
+  '--no-json-stringify-fast-path',
+  // Should WebAssembly be reached after all, its memory is bounded: pages of 64 KB.
+  '--wasm-max-mem-pages=1024',
+  '--no-warnings',
+];
+
+// Address space for data. V8 needs over 1 GB to start; what goes beyond this fails inside with a RangeError.
+const DATA_KB = 4 * 1024 * 1024;
+// Fixed text: what varies are its arguments, and none of them comes from a plugin.
+const LAUNCH = 'ulimit -c 0; ulimit -d "$1" 2>/dev/null; shift; exec "$@"';
+
+/** V8's account of its own end starts with why; what comes last is the stack. */
+const STDERR_KEPT = 8192;
+
+/** The front end's end of one executor: a child process with isolates in it. It can be killed at any moment. */
+export class Executor {
+  /** The tenant whose plugins it runs; undefined for a spare. Never changes once it is set. */
+  tenant: string | undefined;
+  lane: 'spare' | 'brief' | 'long' = 'spare';
+  /** Runs one flight at a time, and is ended after it. */
+  alone = false;
+  /** Takes no more work, and is ended when it has none. */
+  retiring = false;
+  readonly bornAt = performance.now();
+  usedAt = performance.now();
+  runs = 0;
+  /** Sum of the expected processor time of what is in it, in ms. */
+  load = 0;
+  readonly ready: Promise<void>;
+  readonly #child: ChildProcess;
+  readonly #channel: Duplex;
+  readonly #reader = new FrameReader();
+  readonly #writer = new FrameWriter();
+  readonly #flights = new Map<number, Flight>();
+  readonly #loaded = new Set<number>();
+  readonly #options: ExecutorOptions;
+  readonly #gone: Promise<void>;
+  #nextId = 1;
+  #flushing = false;
+  #isReady = false;
+  #stderr = '';
+  #byUs: string | undefined;
+  #culprit: Flight | undefined;
+  /** As of the last `measure`. */
+  residentBytes = 0;
+  peakBytes = 0;
+  cpuMs = 0;
+  /** When it was heard of last; and when it was asked whether it is there. */
+  heardAt = performance.now();
+  pingedAt = 0;
+
+  constructor(options: ExecutorOptions) {
+    this.#options = options;
+    const command = [process.execPath, ...FLAGS, GUEST];
+    const [file, args] =
+      process.platform === 'win32'
+        ? [process.execPath, command.slice(1)]
+        : ['/bin/sh', ['-c', LAUNCH, 'executor', String(DATA_KB), ...command]];
+    this.#child = spawn(file as string, args as string[], {
+      stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+      env: {},
+      cwd: '/',
+    });
+    this.#channel = this.#child.stdio[3] as Duplex;
+    let resolveReady: () => void = () => {};
+    let rejectReady: (error: Error) => void = () => {};
+    this.ready = new Promise((resolve, reject) => {
+      resolveReady = resolve;
+      rejectReady = reject;
+    });
+    this.ready.catch(() => {});
+    this.#gone = new Promise((resolve) => {
+      const lost = (exitCode: number | null, signal: string | null) => {
+        rejectReady(new Error(`an executor ended while starting: ${this.#stderr}`));
+        this.#lose(exitCode, signal);
+        resolve();
+      };
+      this.#child.once('exit', lost);
+      this.#child.once('error', (error) => {
+        this.#stderr = error.message;
+        lost(null, null);
+      });
+    });
+    this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      if (this.#stderr.length < STDERR_KEPT) this.#stderr += text.slice(0, STDERR_KEPT);
+    });
+    this.#channel.on('data', (chunk: Buffer) => this.#read(chunk, resolveReady));
+    // A broken channel is followed by the exit of the process, which is what counts.
+    this.#channel.on('error', () => this.kill('its channel broke'));
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
+  get isGone(): boolean {
+    return this.#byUs !== undefined || this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
+
+  get flights(): number {
+    return this.#flights.size;
+  }
+
+  /** Gives it a run; the id names the run in further frames. */
+  launch(flight: Flight, kind: Kind, program: number, y: number, head: string, body: string): number {
+    const id = this.#nextId;
+    this.#nextId = id === 0xffffffff ? 1 : id + 1;
+    this.#flights.set(id, flight);
+    this.runs += 1;
+    this.send(kind, id, program, y, head, body);
+    return id;
+  }
+
+  /** The flight has landed; nothing more is expected of it. */
+  land(id: number): void {
+    this.#flights.delete(id);
+    this.usedAt = performance.now();
+    if (this.#flights.size === 0 && this.retiring) this.end();
+  }
+
+  has(program: number): boolean {
+    return this.#loaded.has(program);
+  }
+
+  teach(program: number, head: string, body: Uint8Array): void {
+    this.#loaded.add(program);
+    this.send(Kind.load, program, 0, 0, head, body);
+  }
+
+  unload(program: number): void {
+    if (this.#loaded.delete(program)) this.send(Kind.unload, program, 0, 0, '', '');
+  }
+
+  /** Frames of one turn of the event loop share a write. */
+  send(kind: Kind, id: number, x: number, y: number, head: string, body: string | Uint8Array): void {
+    this.#writer.add(kind, id, x, y, head, body);
+    if (this.#flushing) return;
+    this.#flushing = true;
+    setImmediate(() => {
+      this.#flushing = false;
+      if (!this.#channel.destroyed) this.#channel.write(this.#writer.take());
+    });
+  }
+
+  /** Reads resident memory and processor time from the kernel, where it tells. */
+  measure(): void {
+    try {
+      const stat = readFileSync(`/proc/${this.#child.pid}/stat`, 'latin1');
+      // The second field is a name in brackets and may hold anything; what follows the last bracket is the third.
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      this.cpuMs = (Number(fields[11]) + Number(fields[12])) * 10;
+      this.residentBytes = Number(fields[21]) * 4096;
+      this.peakBytes = Math.max(this.peakBytes, this.residentBytes);
+    } catch {
+      // It is gone, or this system has no /proc: the last reading stands.
+    }
+  }
+
+  /** SIGKILL, at once. The reason is written down before, so that the first cause is the one that is told. */
+  kill(reason: string, culprit?: Flight): void {
+    if (this.isGone) return;
+    this.#byUs = reason;
+    this.#culprit = culprit;
+    this.#child.kill('SIGKILL');
+  }
+
+  /** Lets it end by itself, which it does when its channel closes. */
+  end(): Promise<void> {
+    if (!this.isGone) {
+      this.#byUs = 'not needed any more';
+      this.#channel.destroy();
+      // Its main thread may be stuck.
+      const hurry = setTimeout(() => this.#child.kill('SIGKILL'), 500);
+      void this.#gone.then(() => clearTimeout(hurry));
+    }
+    return this.#gone;
+  }
+
+  get gone(): Promise<void> {
+    return this.#gone;
+  }
+
+  #read(chunk: Buffer, resolveReady: () => void): void {
+    this.heardAt = performance.now();
+    this.pingedAt = 0;
+    try {
+      this.#reader.read(chunk, (frame) => {
+        if (frame.kind === Kind.ready) {
+          this.#isReady = true;
+          resolveReady();
+        } else if (frame.kind === Kind.compiled) {
+          if (this.#loaded.has(frame.id)) this.#options.onCompiled(frame.id, Buffer.from(frame.body));
+        } else if (frame.kind !== Kind.pong) {
+          this.#flights.get(frame.id)?.onFrame(frame);
+        }
+      });
+    } catch (error) {
+      // Whatever an executor sends that is not on the wire: it is broken, or was broken out of.
+      this.kill(`it does not keep to the wire: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+
+  #lose(exitCode: number | null, signal: string | null): void {
+    const flights = [...this.#flights.values()];
+    this.#flights.clear();
+    this.#channel.destroy();
+    this.#options.onGone(this);
+    const loss = {
+      byUs: this.#byUs,
+      culprit: this.#culprit,
+      flights: flights.length,
+      signal,
+      exitCode,
+      stderr: this.#stderr,
+      peakBytes: this.peakBytes,
+      cpuMs: this.cpuMs,
+    };
+    for (const flight of flights) flight.onLost(loss);
+  }
+}

@@ -1,0 +1,264 @@
+import { availableParallelism } from 'node:os';
+import { Failure } from '../../src/core/failure.ts';
+import { Executor } from './executor.ts';
+import { Kind } from './wire.ts';
+
+export type ExecutorsOptions = {
+  /** Executors booted ahead, that belong to nobody yet. */
+  spares: number;
+  /** Executors in all, spares included. */
+  most: number;
+  /** An executor is replaced after so many runs, or when it is larger than this while it has nothing to do. */
+  recycleRuns: number;
+  recycleMb: number;
+  /** An executor with nothing to do is ended after so long. */
+  idleMs: number;
+};
+
+/** Long runs that share an executor: what one can take with it when it has to be killed. */
+const LONG_EACH = 8;
+/** A further brief executor is taken when this much work, in ms, is in the ones there are. */
+const BRIEF_LOAD_MS = 1.5;
+const WATCH_EVERY_MS = 50;
+/** A main thread that says nothing for so long is stuck in something that cannot be interrupted. */
+const SILENT_MS = 200;
+/** However much its runs may use together, an executor that is larger than this beyond its idle size is ended. */
+const EXECUTOR_MB_MOST = 1536;
+
+/** What the watch needs to know of a flight. */
+export type Weighed = { residentMb: number };
+
+/**
+ * All executors. An executor belongs to one tenant from the moment it is taken until it ends, and to one of two
+ * lanes: brief (runs of a few ms, on its main thread) or long (each run on a thread, a few at once). Spares are booted
+ * ahead, so that a new tenant, or the replacement of one that was killed, is there at once.
+ */
+export class Executors implements AsyncDisposable {
+  readonly #options: ExecutorsOptions;
+  readonly #onCompiled: (tenant: string, program: number, cachedData: Buffer) => void;
+  readonly #all = new Set<Executor>();
+  readonly #idleBytes = new WeakMap<Executor, number>();
+  readonly #weights = new Map<Executor, Set<Weighed>>();
+  readonly #waiting: (() => void)[] = [];
+  readonly #watch: NodeJS.Timeout;
+  #closed = false;
+  #lost = 0;
+
+  constructor(options: ExecutorsOptions, onCompiled: (tenant: string, program: number, cachedData: Buffer) => void) {
+    this.#options = options;
+    this.#onCompiled = onCompiled;
+    this.#watch = setInterval(() => this.#look(), WATCH_EVERY_MS);
+    this.#watch.unref();
+    this.#fill();
+  }
+
+  get counts() {
+    let spares = 0;
+    let booting = 0;
+    for (const one of this.#all) {
+      if (!one.isReady) booting += 1;
+      else if (one.lane === 'spare') spares += 1;
+    }
+    return { executors: this.#all.size, spares, booting, lost: this.#lost };
+  }
+
+  /** One for brief runs; at once where the tenant has one. */
+  brief(tenant: string): Executor | Promise<Executor> {
+    let least: Executor | undefined;
+    let count = 0;
+    for (const one of this.#all) {
+      if (one.tenant !== tenant || one.lane !== 'brief' || one.retiring || one.isGone) continue;
+      count += 1;
+      if (least === undefined || one.load < least.load) least = one;
+    }
+    if (least === undefined) return this.#take(tenant, 'brief', false);
+    if (least.load > BRIEF_LOAD_MS && count < availableParallelism()) {
+      const spare = this.#spare();
+      if (spare !== undefined) return this.#claim(spare, tenant, 'brief', false);
+    }
+    return least;
+  }
+
+  /** One for a long run. `alone`: with nothing else in it, now or later. */
+  long(tenant: string, alone: boolean): Executor | Promise<Executor> {
+    if (!alone) {
+      for (const one of this.#all) {
+        if (one.tenant !== tenant || one.lane !== 'long' || one.alone || one.retiring || one.isGone) continue;
+        if (one.flights < LONG_EACH) return one;
+      }
+    }
+    return this.#take(tenant, 'long', alone);
+  }
+
+  /** Every executor that a tenant has. */
+  *of(tenant: string): Iterable<Executor> {
+    for (const one of this.#all) if (one.tenant === tenant) yield one;
+  }
+
+  weigh(executor: Executor, flight: Weighed): void {
+    let weights = this.#weights.get(executor);
+    if (weights === undefined) {
+      weights = new Set();
+      this.#weights.set(executor, weights);
+    }
+    weights.add(flight);
+  }
+
+  unweigh(executor: Executor, flight: Weighed): void {
+    this.#weights.get(executor)?.delete(flight);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    clearInterval(this.#watch);
+    await Promise.all([...this.#all].map((one) => one.end()));
+  }
+
+  // ── taking ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #take(tenant: string, lane: 'brief' | 'long', alone: boolean): Promise<Executor> {
+    for (;;) {
+      if (this.#closed) throw new Failure('draining', 'The service is shutting down', { retryable: true });
+      const spare = this.#spare();
+      if (spare !== undefined) return this.#claim(spare, tenant, lane, alone);
+      if (this.#all.size < this.#options.most) {
+        const booted = this.#boot();
+        const claimed = this.#claim(booted, tenant, lane, alone);
+        await booted.ready.catch((error) => {
+          throw new Failure('overloaded', 'An executor could not be started', { cause: error, retryable: true });
+        });
+        return claimed;
+      }
+      const shared = alone ? undefined : this.#anyOf(tenant, lane);
+      if (shared !== undefined) return shared;
+      // Whoever has had nothing to do for the longest gives way.
+      const idle = this.#idlest();
+      if (idle !== undefined) await idle.end();
+      else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+  }
+
+  #anyOf(tenant: string, lane: 'brief' | 'long'): Executor | undefined {
+    for (const one of this.#all) {
+      if (one.tenant !== tenant || one.lane !== lane || one.alone || one.retiring || one.isGone) continue;
+      if (lane === 'brief' || one.flights < LONG_EACH) return one;
+    }
+    return undefined;
+  }
+
+  #idlest(): Executor | undefined {
+    let idlest: Executor | undefined;
+    for (const one of this.#all) {
+      if (one.flights > 0 || one.isGone || !one.isReady) continue;
+      if (idlest === undefined || one.usedAt < idlest.usedAt) idlest = one;
+    }
+    return idlest;
+  }
+
+  #spare(): Executor | undefined {
+    for (const one of this.#all) if (one.lane === 'spare' && one.isReady && !one.isGone) return one;
+    return undefined;
+  }
+
+  #claim(executor: Executor, tenant: string, lane: 'brief' | 'long', alone: boolean): Executor {
+    executor.tenant = tenant;
+    executor.lane = lane;
+    executor.alone = alone;
+    executor.usedAt = performance.now();
+    if (alone) executor.retiring = true;
+    this.#fill();
+    return executor;
+  }
+
+  #boot(): Executor {
+    const executor = new Executor({
+      onGone: () => this.#gone(executor),
+      onCompiled: (program, cachedData) => {
+        if (executor.tenant !== undefined) this.#onCompiled(executor.tenant, program, cachedData);
+      },
+    });
+    this.#all.add(executor);
+    executor.ready.then(
+      () => {
+        executor.measure();
+        this.#idleBytes.set(executor, executor.residentBytes);
+      },
+      () => {},
+    );
+    return executor;
+  }
+
+  #gone(executor: Executor): void {
+    this.#all.delete(executor);
+    this.#weights.delete(executor);
+    this.#lost += 1;
+    for (const resolve of this.#waiting.splice(0)) resolve();
+    // One that cannot even start is not replaced at once: that would be a loop.
+    if (executor.isReady) this.#fill();
+  }
+
+  /** Keeps as many spares as there should be. */
+  #fill(): void {
+    if (this.#closed) return;
+    let spares = 0;
+    for (const one of this.#all) if (one.lane === 'spare' && !one.isGone) spares += 1;
+    while (spares < this.#options.spares && this.#all.size < this.#options.most) {
+      this.#boot();
+      spares += 1;
+    }
+  }
+
+  // ── the watch ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #look(): void {
+    const now = performance.now();
+    for (const one of this.#all) {
+      if (!one.isReady || one.isGone) continue;
+      one.measure();
+      if (one.flights > 0) {
+        this.#listen(one, now);
+        this.#weighNow(one);
+        // It finishes what it has; what comes goes to a spare.
+        if (this.#isWorn(one)) one.retiring = true;
+      } else if (one.lane !== 'spare') {
+        this.#recycle(one, now);
+      }
+    }
+    this.#fill();
+  }
+
+  /** A main thread with work in it has to answer. */
+  #listen(executor: Executor, now: number): void {
+    if (executor.pingedAt === 0) {
+      if (now - executor.heardAt < WATCH_EVERY_MS) return;
+      executor.pingedAt = now;
+      executor.send(Kind.ping, 0, 0, 0, '', '');
+    } else if (now - executor.pingedAt > SILENT_MS) {
+      executor.kill('its main thread is stuck');
+    }
+  }
+
+  #weighNow(executor: Executor): void {
+    const weights = this.#weights.get(executor);
+    let allowedMb = 0;
+    for (const { residentMb } of weights ?? []) allowedMb += residentMb;
+    if (allowedMb === 0) allowedMb = EXECUTOR_MB_MOST / 3;
+    allowedMb = Math.min(allowedMb, EXECUTOR_MB_MOST);
+    const bytes = executor.residentBytes - (this.#idleBytes.get(executor) ?? 0);
+    if (bytes > allowedMb * 2 ** 20) executor.kill(OVERWEIGHT);
+  }
+
+  #recycle(executor: Executor, now: number): void {
+    const idle = now - executor.usedAt;
+    if (idle < WATCH_EVERY_MS) return;
+    if (executor.retiring || idle > this.#options.idleMs || this.#isWorn(executor)) void executor.end();
+  }
+
+  #isWorn(executor: Executor): boolean {
+    const { recycleRuns, recycleMb } = this.#options;
+    return executor.runs >= recycleRuns || executor.residentBytes > recycleMb * 2 ** 20;
+  }
+}
+
+/** Why an executor was killed that used too much memory. */
+export const OVERWEIGHT = 'it uses too much memory';

@@ -1,0 +1,300 @@
+/**
+ * Embedded JavaScript, the front end's side.
+ *
+ * Theory of operation. The front end never loads isolated-vm: a plugin of one line can hang or abort the process that
+ * does. Isolates live in executors (executor.ts), child processes of which each belongs to one tenant. A run takes one
+ * of two lanes.
+ *
+ * The *long* lane is always right: a fresh context, a thread of its own, every limit watched, the application within
+ * reach. The *brief* lane is quick: runs follow each other on the executor's main thread, in a frozen realm or in a
+ * context made ahead, and share their reads and writes. Programs earn it (program.ts). A brief run can have no effect
+ * outside its isolate and is held to a few milliseconds, so it can be thrown away at any point; and only its success
+ * counts. Everything else that can happen there (too slow, a throw, a call of the application, a dead executor) leads
+ * to the same run being done again on the long lane, where verdicts are found. Nobody can see the difference.
+ *
+ * When an executor dies, a run that was alone in it, or that was being ended at the time, is to blame. Otherwise
+ * nobody knows: then each run that was in it is repeated, once, alone in an executor of its own, unless it has called
+ * its application already.
+ */
+import { Piscina } from 'piscina';
+import { Failure } from '../../src/core/failure.ts';
+import type { Invocation } from '../../src/core/invocation.ts';
+import { noUsage, type Outcome } from '../../src/core/outcome.ts';
+import type { Plugin } from '../../src/core/plugin.ts';
+import type { Explanation, Runtime } from '../../src/core/runtime.ts';
+import { BriefFlight, type BriefLanding } from './brief-flight.ts';
+import type { Executor } from './executor.ts';
+import { Executors, type ExecutorsOptions } from './executors.ts';
+import { type Landed, Telling } from './flight.ts';
+import { LongFlight } from './long-flight.ts';
+import { Program, readSource, SLICE_MS } from './program.ts';
+import type { Suitability } from './suitability.ts';
+
+export type IsolateRuntimeOptions = {
+  executors: ExecutorsOptions;
+  /** For the tests: hold programs to one way. */
+  only?: 'fresh' | 'long';
+};
+
+/** A program that killed an executor shares none for so long. */
+const SUSPECT_MS = 10 * 60_000;
+const READING_MS = 2000;
+
+export class IsolateRuntime implements Runtime {
+  readonly #executors: Executors;
+  readonly #programs = new WeakMap<Plugin, Map<string, Loaded>>();
+  readonly #byNumber = new Map<number, Program>();
+  readonly #cachedData = new Map<string, Uint8Array>();
+  readonly #suspects = new Map<string, number>();
+  readonly #readers: Piscina;
+  readonly #only: 'fresh' | 'long' | undefined;
+  #numbers = 0;
+
+  constructor({ executors, only }: IsolateRuntimeOptions) {
+    this.#only = only;
+    this.#executors = new Executors(executors, (tenant, number, cachedData) => {
+      const program = this.#byNumber.get(number);
+      if (program === undefined || program.cachedData.length > 0) return;
+      program.cachedData = cachedData;
+      // Code compiled in one tenant's executor is never handed to another's.
+      this.#cachedData.set(`${tenant}\n${program.hash}`, cachedData);
+    });
+    this.#readers = new Piscina<string, Suitability>({
+      filename: new URL('./suitability.ts', import.meta.url).href,
+      minThreads: 0,
+      maxThreads: 1,
+      idleTimeout: 5000,
+      resourceLimits: { maxOldGenerationSizeMb: 128, stackSizeMb: 2 },
+    });
+  }
+
+  runs(plugin: Plugin): boolean {
+    return plugin.program.runtime === 'isolate';
+  }
+
+  run(invocation: Invocation, signal: AbortSignal): Promise<Outcome> {
+    const loaded = this.#loaded(invocation);
+    return loaded instanceof Program
+      ? this.#runProgram(loaded, invocation, signal)
+      : loaded.then(
+          (program) => this.#runProgram(program, invocation, signal),
+          (error) => failed(Failure.from(error)),
+        );
+  }
+
+  async explain(tenant: string, plugin: Plugin): Promise<Explanation> {
+    const known = this.#programs.get(plugin)?.get(tenant);
+    const program = known instanceof Program ? known : undefined;
+    if (program === undefined) {
+      return { runtime: 'isolate', way: 'a fresh context on a thread of its own', because: 'it has not been run yet' };
+    }
+    return { runtime: 'isolate', ...program.explanation };
+  }
+
+  retain(tenant: string, plugins: ReadonlySet<Plugin>): void {
+    for (const [number, program] of this.#byNumber) {
+      if (plugins.has(program.plugin) || this.#programs.get(program.plugin)?.get(tenant) !== program) continue;
+      this.#byNumber.delete(number);
+      this.#programs.get(program.plugin)?.delete(tenant);
+      for (const executor of this.#executors.of(tenant)) executor.unload(number);
+    }
+  }
+
+  gauges(): Record<string, number> {
+    return { ...this.#executors.counts, programs: this.#byNumber.size };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([this.#executors[Symbol.asyncDispose](), this.#readers.destroy()]);
+  }
+
+  // ── programs ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #loaded(invocation: Invocation): Loaded {
+    const { plugin, tenant } = invocation;
+    let ofTenants = this.#programs.get(plugin);
+    if (ofTenants === undefined) {
+      ofTenants = new Map();
+      this.#programs.set(plugin, ofTenants);
+    }
+    const known = ofTenants.get(tenant);
+    if (known !== undefined) return known;
+    const map = ofTenants;
+    const loading = this.#load(invocation).then(
+      (program) => {
+        map.set(tenant, program);
+        return program;
+      },
+      (error) => {
+        // Not remembered: the file may be there the next time.
+        map.delete(tenant);
+        throw error;
+      },
+    );
+    ofTenants.set(tenant, loading);
+    return loading;
+  }
+
+  async #load({ plugin, tenant, limits }: Invocation): Promise<Program> {
+    const source = await readSource(plugin);
+    this.#numbers += 1;
+    const program = new Program(this.#numbers, plugin, source, limits);
+    program.cachedData = this.#cachedData.get(`${tenant}\n${program.hash}`) ?? program.cachedData;
+    this.#byNumber.set(program.number, program);
+    return program;
+  }
+
+  /** Reads the program in a thread, to learn in which ways it may be run. Its callers do not wait for it. */
+  #read(program: Program): void {
+    if (this.#only === 'long' || this.#reading.has(program)) return;
+    this.#reading.add(program);
+    this.#readers.run(program.source.toString('utf8'), { signal: AbortSignal.timeout(READING_MS) }).then(
+      (suitability: Suitability) => {
+        const held = this.#only === 'fresh' && suitability.frozen;
+        program.suitability = held ? { brief: true, frozen: false, because: 'held to fresh contexts' } : suitability;
+      },
+      () => {
+        program.suitability = { brief: false, frozen: false, because: 'its source takes too long to read' };
+      },
+    );
+  }
+  readonly #reading = new WeakSet<Program>();
+
+  #teach(executor: Executor, program: Program): void {
+    if (executor.has(program.number)) return;
+    const head = JSON.stringify(program.head());
+    executor.teach(program.number, head, Buffer.concat([program.source, program.cachedData]));
+  }
+
+  // ── runs ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #runProgram(program: Program, invocation: Invocation, signal: AbortSignal): Promise<Outcome> {
+    const input = inputText(invocation);
+    // Lower limits than the program was loaded with are kept on the long lane only.
+    if (!program.isBrief || invocation.limits !== program.limits) return this.#long(program, invocation, input, signal);
+    return this.#brief(program, invocation, input, signal);
+  }
+
+  async #brief(program: Program, invocation: Invocation, input: string, signal: AbortSignal): Promise<Outcome> {
+    const startedAt = performance.now();
+    let landing: BriefLanding;
+    try {
+      const found = this.#executors.brief(invocation.tenant);
+      const executor = found instanceof Promise ? await found : found;
+      this.#teach(executor, program);
+      landing = await BriefFlight.fly(executor, program, input);
+    } catch (error) {
+      return failed(Failure.from(error));
+    }
+    if (!landing.ok) {
+      if (landing.why === 'lost') program.suspected();
+      const outcome = await this.#long(program, invocation, input, signal);
+      if (landing.why !== 'lost') program.missed(landing.why, outcome.ok);
+      return outcome;
+    }
+    program.ranBrief(landing.cpuMs);
+    if (signal.aborted) return failed(Failure.from(signal.reason));
+    const telling = tellingOf(program, invocation, landing.head);
+    return {
+      ok: true,
+      output: landing.output,
+      progress: invocation.entry.kind === 'operation' ? null : (telling?.progress ?? null),
+      logs: telling?.logs ?? [],
+      bootMs: 0,
+      hostMs: 0,
+      usage: {
+        cpuMs: landing.cpuMs,
+        wallMs: performance.now() - startedAt,
+        peakMemoryBytes: landing.memoryBytes,
+        hostCalls: 0,
+        outputBytes: landing.outputBytes,
+        logLines: telling?.logs.length ?? 0,
+        logLinesDropped: telling?.dropped ?? 0,
+      },
+    };
+  }
+
+  async #long(program: Program, invocation: Invocation, input: string, signal: AbortSignal): Promise<Outcome> {
+    const suspectKey = `${invocation.tenant}\n${program.hash}`;
+    let alone = (this.#suspects.get(suspectKey) ?? 0) > Date.now();
+    for (let attempt = 1; ; attempt += 1) {
+      if (signal.aborted) return failed(Failure.from(signal.reason));
+      let landed: Landed;
+      try {
+        const found = this.#executors.long(invocation.tenant, alone);
+        const executor = found instanceof Promise ? await found : found;
+        this.#teach(executor, program);
+        landed = await LongFlight.fly(program, invocation, input, signal, this.#executors, executor);
+      } catch (error) {
+        return failed(Failure.from(error));
+      }
+      if (landed.landing.kind === 'lost') {
+        if (attempt >= ATTEMPTS_MOST) return lostTooOften(landed, attempt);
+        alone = landed.landing.suspect;
+        continue;
+      }
+      return this.#settle(program, invocation, landed, suspectKey);
+    }
+  }
+
+  #settle(program: Program, invocation: Invocation, landed: Landed, suspectKey: string): Outcome {
+    const { landing, telling, usage, bootMs, hostMs } = landed;
+    const report = {
+      usage,
+      bootMs,
+      hostMs,
+      logs: telling.logs,
+      progress: invocation.entry.kind === 'operation' ? null : telling.progress,
+    };
+    if (landing.kind === 'done') {
+      program.ranLong(usage.hostCalls === 0 && usage.cpuMs < SLICE_MS / 2 && usage.wallMs < QUICK_WALL_MS);
+      this.#read(program);
+      return { ok: true, output: landing.output, ...report };
+    }
+    program.ranLong(false);
+    const failure = landing.kind === 'failed' ? landing.failure : new Failure('internal', 'A run was lost');
+    if (failure.details.rung === 'killed' && failure.countsAgainstHealth) {
+      this.#suspects.set(suspectKey, Date.now() + SUSPECT_MS);
+    }
+    return { ok: false, failure, ...report };
+  }
+}
+
+type Loaded = Program | Promise<Program>;
+
+/** Times that a run is tried when executors die under it. */
+const ATTEMPTS_MOST = 3;
+/** A run that took longer than this on the clock was waiting for something. */
+const QUICK_WALL_MS = 50;
+
+/** The text that becomes `input`: capital letters, as goja shows Go's fields. */
+function inputText(invocation: Invocation): string {
+  const connection = JSON.stringify(invocation.connection);
+  return `{"ServerConnection":${connection},"Args":${JSON.stringify(withHookContext(invocation.args))}}`;
+}
+
+/** In JavaScript all four keys of `hookContext` are always there, as zero values where Go leaves them out. */
+function withHookContext(args: Record<string, unknown>): Record<string, unknown> {
+  const { hookContext } = args;
+  if (typeof hookContext !== 'object' || hookContext === null) return args;
+  return { ...args, hookContext: { id: 0, type: '', input: null, inputFields: [], ...hookContext } };
+}
+
+function tellingOf(program: Program, invocation: Invocation, head: unknown): Telling | undefined {
+  if (head === undefined) return undefined;
+  const telling = new Telling(program.plugin.name || program.plugin.id, invocation.limits.logLines);
+  telling.add(head as object);
+  return telling;
+}
+
+function failed(failure: Failure): Outcome {
+  return { ok: false, failure, usage: noUsage, progress: null, logs: [], bootMs: 0, hostMs: 0 };
+}
+
+function lostTooOften({ usage, telling }: Landed, attempts: number): Outcome {
+  const failure = new Failure('executor_lost', `The executor was lost ${attempts} times under this run`, {
+    retryable: true,
+    retryAfterMs: 1000,
+  });
+  return { ok: false, failure, usage, progress: null, logs: telling.logs, bootMs: 0, hostMs: 0 };
+}
