@@ -255,9 +255,9 @@ function member(node: Any, ancestors: readonly Any[], catches: boolean): void {
 /** Names that some intrinsic prototype has: assigning one throws where the object inherits it from a frozen one. */
 const INHERITED: ReadonlySet<string> = new Set(
   [Object, Function, Array, String, Number, Boolean, Error, Map, Set, Date, RegExp, Uint8Array]
-    .flatMap((constructor) => [
-      ...Object.getOwnPropertyNames(constructor.prototype),
-      ...Object.getOwnPropertyNames(Object.getPrototypeOf(constructor.prototype) ?? {}),
+    .flatMap(({ prototype }) => [
+      ...Object.getOwnPropertyNames(prototype),
+      ...Object.getOwnPropertyNames(Object.getPrototypeOf(prototype) ?? {}),
     ])
     .filter((name) => name !== 'length'),
 );

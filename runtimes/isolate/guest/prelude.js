@@ -17,8 +17,9 @@
   const { defineProperty, preventExtensions, keys } = Object;
   const { isArray } = Array;
   const { now } = Date;
-  const { trunc } = Math;
-  const { isFinite } = Number;
+  const { max, min, trunc } = Math;
+  const isNaNumber = Number.isNaN;
+  const isFiniteNumber = Number.isFinite;
   const { apply } = Reflect;
   const NativeError = Error;
   const NativeDate = Date;
@@ -109,7 +110,7 @@
       case 'boolean':
         return value;
       case 'number':
-        if (!isFinite(value)) throw unsupported('value: ' + (value > 0 ? '+Inf' : value < 0 ? '-Inf' : 'NaN'));
+        if (!isFiniteNumber(value)) throw unsupported('value: ' + (value > 0 ? '+Inf' : value < 0 ? '-Inf' : 'NaN'));
         return value;
       case 'object': {
         if (value === null) return null;
@@ -224,8 +225,8 @@
 
   const Progress = (value) => {
     const share = number(value);
-    if (share !== share) return;
-    progress = share < 0 ? 0 : share > 1 ? 1 : share;
+    if (isNaNumber(share)) return;
+    progress = min(1, max(0, share));
     if (host !== undefined && now() - startedAt - flushedAt > 100) flush(now() - startedAt);
   };
 
@@ -289,6 +290,11 @@
 
   const cut = (words, most) => (words.length > most ? apply(sliceOf, words, [0, most]) + '…' : words);
 
+  const give = (words) => {
+    answer = words;
+    return words;
+  };
+
   const finish = (value) => {
     let output = 'null';
     let error;
@@ -300,14 +306,13 @@
         try {
           output = stringify(out) ?? 'null';
         } catch (problem) {
-          return (answer = 'n' + headText() + '\n' + cut(text(problem), 1024));
+          return give('n' + headText() + '\n' + cut(text(problem), 1024));
         }
       }
     }
     if (unfit !== '') return 'u\n' + unfit;
-    if (error === undefined) return (answer = 'o' + headText() + '\n' + output);
-    return (answer =
-      'e' + withError(headText(), describe('Error', error, '')) + '\n' + (output === 'null' ? '' : output));
+    if (error === undefined) return give('o' + headText() + '\n' + output);
+    return give('e' + withError(headText(), describe('Error', error, '')) + '\n' + (output === 'null' ? '' : output));
   };
 
   const threw = (thrown) => {
@@ -319,7 +324,7 @@
     } else {
       described = describe(typeof thrown, text(thrown), '');
     }
-    return (answer = 'x' + withError(headText(), described) + '\n');
+    return give('x' + withError(headText(), described) + '\n');
   };
 
   const shield = (work) => (value) => {
@@ -330,7 +335,7 @@
       try {
         words = text(problem);
       } catch {}
-      return (answer = 'x' + withError(headText(), describe('Error', words, '')) + '\n');
+      return give('x' + withError(headText(), describe('Error', words, '')) + '\n');
     }
   };
   const shieldedFinish = shield(finish);

@@ -1,0 +1,56 @@
+// The README is run as it stands: each curl line is pasted into a shell, and its answer must hold what the README shows.
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { startTestService } from './support/service.ts';
+
+const run = promisify(execFile);
+const root = new URL('../', import.meta.url);
+const readme = await readFile(new URL('README.md', root), 'utf8');
+const pairs = [...readme.matchAll(/```sh\n(curl [^\n]*)\n```\n\n```json\n([^`]*)\n```/g)].map(([, line, shown]) => ({
+  line: line as string,
+  shown: JSON.parse(shown as string) as object,
+}));
+
+describe('the README', () => {
+  let service: Awaited<ReturnType<typeof startTestService>>;
+  const application = createServer((_request, response) => {
+    response.setHeader('content-type', 'application/json');
+    response.end(JSON.stringify({ data: { version: { version: 'v0.30.0' } } }));
+  });
+
+  beforeAll(async () => {
+    await new Promise<void>((resolve) => application.listen(0, '127.0.0.1', resolve));
+    const { port } = application.address() as AddressInfo;
+    service = await startTestService({
+      plugins: Object.fromEntries(
+        ['wordcount', 'librarian', 'checksum', 'greeter'].map((name) => [
+          name,
+          new URL(`plugins/stash/${name}`, root).pathname,
+        ]),
+      ),
+      config: { applicationUrl: `http://127.0.0.1:${port}` },
+    });
+  });
+  afterAll(async () => {
+    await service[Symbol.asyncDispose]();
+    application.close();
+  });
+
+  test('shows each kind of plugin', () => expect(pairs.length).toBeGreaterThanOrEqual(6));
+
+  test.each(pairs)('gets what it shows from $line', async ({ line, shown }) => {
+    const { stdout } = await run('sh', ['-c', line.replace('http://127.0.0.1:4763', service.url)]);
+    expect(JSON.parse(stdout)).toMatchObject(shown);
+  });
+});
+
+test('a plugin folder can be tried without a server, as the README shows', async () => {
+  const line = /```sh\nnpx isopod (run [^\n]*)\n```/.exec(readme)?.[1] ?? 'not found';
+  const { stdout } = await run('sh', ['-c', `"$0" src/cli.ts ${line}`, process.execPath], { cwd: root.pathname });
+  expect(stdout).toContain('"commonest"');
+  expect(stdout).toContain('"different": 4');
+});
