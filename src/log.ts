@@ -3,52 +3,89 @@ import pino, { type DestinationStream, type Logger } from 'pino';
 import { stripped } from './core/text.ts';
 import type { Settled } from './engine/invoker.ts';
 
-/** Our own log: one JSON object a line. Whatever callers and plugins say is a value in it, never part of its form. */
-export function createLog(level: string, destination: DestinationStream): Logger {
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
-}
-
 /** Standard error, written in the background, so that no invocation waits for it. */
 export function backgroundDestination(): DestinationStream {
-  return pino.destination({ dest: 2, sync: false });
+  return pino.destination({ dest: 2, sync: false, minLength: 8_192, periodicFlush: 200 });
 }
 
-/** One line for each settled invocation. */
-export function logSettled(log: Logger, { id, request, outcome, queueMs, totalMs }: Settled): void {
-  const { usage } = outcome;
-  const line: Record<string, unknown> = {
-    tenant: request.tenant,
-    plugin: stripped(request.plugin, 200),
-    entry: request.task === undefined ? 'operation' : `task ${stripped(request.task, 200)}`,
-    invocation: id,
-    code: outcome.ok ? 'ok' : outcome.failure.code,
-    wallMs: tenths(usage.wallMs),
-    cpuMs: tenths(usage.cpuMs),
-    queueMs: tenths(queueMs),
-    totalMs: tenths(totalMs),
-    peakMemoryBytes: usage.peakMemoryBytes,
-    hostCalls: usage.hostCalls,
-  };
-  if (request.traceparent !== undefined) line.traceparent = request.traceparent;
-  if (outcome.ok) {
-    log.info(line, 'settled');
-    return;
+/** Our own log: one JSON object a line. Whatever callers and plugins say is a value in it, never part of its form. */
+export class Log {
+  readonly #pino: Logger;
+  readonly #destination: DestinationStream;
+  readonly #info: boolean;
+  #second = 0;
+  #secondText = '';
+
+  constructor(level: string, destination: DestinationStream) {
+    this.#pino = pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
+    this.#destination = destination;
+    this.#info = this.#pino.isLevelEnabled('info');
   }
-  const { failure } = outcome;
-  const { rung, limit, pluginError, cause } = failure.details;
-  line.detail = stripped(failure.message, 1_000);
-  line.rung = rung;
-  line.limit = limit;
-  if (pluginError !== undefined) line.pluginError = stripped(`${pluginError.name}: ${pluginError.message}`, 1_000);
-  if (cause !== undefined) line.cause = stripped(inspect(cause), 4_000);
-  log[failure.code === 'internal' ? 'error' : 'info'](line, 'settled');
+
+  /** One line for each settled invocation. */
+  settled(settled: Settled): void {
+    // What goes well goes often. Written by hand it takes a quarter of the time that an object of so many members does.
+    if (settled.outcome.ok) {
+      if (this.#info)
+        this.#destination.write(`{"level":30,"time":"${this.#now()}",${line(settled, 'ok')},"msg":"settled"}\n`);
+      return;
+    }
+    const { failure } = settled.outcome;
+    const known = JSON.parse(`{${line(settled, failure.code)}}`);
+    this.#pino[failure.code === 'internal' ? 'error' : 'info']({ ...known, ...explained(settled) }, 'settled');
+  }
+
+  /** An error of ours that is no invocation's, whole. */
+  bug(error: unknown): void {
+    this.#pino.error({ cause: stripped(inspect(error), 8_000) }, 'bug');
+  }
+
+  flush(): void {
+    this.#pino.flush();
+  }
+
+  /** As `toISOString` has it, which is not asked for the same second twice. */
+  #now(): string {
+    const now = Date.now();
+    const ms = now % 1_000;
+    if (now - ms !== this.#second) {
+      this.#second = now - ms;
+      this.#secondText = new Date(now).toISOString().slice(0, 20);
+    }
+    return `${this.#secondText}${ms < 100 ? (ms < 10 ? '00' : '0') : ''}${ms}Z`;
+  }
 }
 
-/** An error of ours that is no invocation's, whole. */
-export function logBug(log: Logger, error: unknown): void {
-  log.error({ cause: stripped(inspect(error), 8_000) }, 'bug');
+/** Members that every settled invocation has, as JSON. */
+function line({ id, request, outcome: { usage }, queueMs, totalMs }: Settled, code: string): string {
+  const { tenant, plugin, task, traceparent } = request;
+  return (
+    `"tenant":${quoted(tenant)},"plugin":${quoted(plugin)},"entry":${task === undefined ? '"operation"' : quoted(`task ${task}`)},` +
+    `"invocation":"${id}","code":"${code}","wallMs":${tenths(usage.wallMs)},"cpuMs":${tenths(usage.cpuMs)},` +
+    `"queueMs":${tenths(queueMs)},"totalMs":${tenths(totalMs)},"peakMemoryBytes":${tenths(usage.peakMemoryBytes)},` +
+    `"hostCalls":${tenths(usage.hostCalls)}${traceparent === undefined ? '' : `,"traceparent":${quoted(traceparent)}`}`
+  );
 }
 
-function tenths(ms: number): number {
-  return Math.round(ms * 10) / 10;
+/** What there is to say about a failure. */
+function explained({ outcome }: Settled): Record<string, unknown> {
+  if (outcome.ok) return {};
+  const { message, details } = outcome.failure;
+  const { rung, limit, pluginError, cause } = details;
+  const words: Record<string, unknown> = { detail: stripped(message, 1_000), rung, limit };
+  if (pluginError !== undefined) words.pluginError = stripped(`${pluginError.name}: ${pluginError.message}`, 1_000);
+  if (cause !== undefined) words.cause = stripped(inspect(cause), 4_000);
+  return words;
+}
+
+function quoted(text: string): string {
+  return PLAIN.test(text) ? `"${text}"` : JSON.stringify(stripped(text, 200));
+}
+
+const PLAIN = /^[\w .:-]{0,200}$/;
+
+/** JSON has no NaN and no Infinity. */
+function tenths(value: number): number {
+  const rounded = Math.round(value * 10) / 10;
+  return Number.isFinite(rounded) ? rounded : 0;
 }

@@ -8,7 +8,7 @@ import { Failure } from './core/failure.ts';
 import type { Limiter } from './engine/limiter.ts';
 import { createApp } from './http/app.ts';
 import { isLoopbackAddress } from './http/auth.ts';
-import { createLog, logBug, logSettled } from './log.ts';
+import { Log } from './log.ts';
 import { Metrics } from './metrics.ts';
 
 /** How long callers may take to read their last answers when the service ends. */
@@ -50,7 +50,7 @@ export class Service implements AsyncDisposable {
     scope.use(parts);
     refuseOpenDoor(config);
 
-    const log = createLog(config.logLevel, destination);
+    const log = new Log(config.logLevel, destination);
     let url = '';
     let draining = false;
     let metrics: Metrics | undefined;
@@ -60,7 +60,7 @@ export class Service implements AsyncDisposable {
       parts,
       ownUrl: () => url,
       onSettled: (settled) => {
-        logSettled(log, settled);
+        log.settled(settled);
         metrics?.settled(settled);
       },
     });
@@ -77,7 +77,7 @@ export class Service implements AsyncDisposable {
       version: VERSION,
       unready: () => (draining ? new Failure('draining', 'The service is shutting down') : unreadyRuntime(parts)),
       metrics: () => numbers.text(),
-      bug: (error) => logBug(log, error),
+      bug: (error) => log.bug(error),
     });
     scope.defer(() => app.close());
     await app.listen({ host: config.host, port: config.port });

@@ -49,7 +49,8 @@ export function serverTiming({ outcome, queueMs, totalMs }: Settled): string {
 
 /** Microseconds are as fine as anybody wants to know. */
 function ms(value: number): number {
-  return Math.round(value * 1_000) / 1_000 || 0;
+  const rounded = Math.round(value * 1_000) / 1_000;
+  return Number.isFinite(rounded) ? rounded : 0;
 }
 
 /** JSON has no NaN; a number we do not have is null. */
