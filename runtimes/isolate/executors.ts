@@ -62,8 +62,8 @@ export class Executors implements AsyncDisposable {
     return { executors: this.#all.size, spares, booting, lost: this.#lost };
   }
 
-  /** One for brief runs; at once where the tenant has one. */
-  brief(tenant: string): Executor | Promise<Executor> {
+  /** One for brief runs; at once where the tenant has one. Whoever waits is told the signal's reason when it aborts. */
+  brief(tenant: string, signal: AbortSignal): Executor | Promise<Executor> {
     let least: Executor | undefined;
     let count = 0;
     for (const one of this.#all) {
@@ -71,7 +71,7 @@ export class Executors implements AsyncDisposable {
       count += 1;
       if (least === undefined || one.load < least.load) least = one;
     }
-    if (least === undefined) return this.#take(tenant, 'brief', false);
+    if (least === undefined) return this.#take(tenant, 'brief', false, signal);
     if (least.load > BRIEF_LOAD_MS && count < availableParallelism()) {
       const spare = this.#spare();
       if (spare !== undefined) return this.#claim(spare, tenant, 'brief', false);
@@ -80,14 +80,14 @@ export class Executors implements AsyncDisposable {
   }
 
   /** One for a long run. `alone`: with nothing else in it, now or later. */
-  long(tenant: string, alone: boolean): Executor | Promise<Executor> {
+  long(tenant: string, alone: boolean, signal: AbortSignal): Executor | Promise<Executor> {
     if (!alone) {
       for (const one of this.#all) {
         if (one.tenant !== tenant || one.lane !== 'long' || one.alone || one.retiring || one.isGone) continue;
         if (one.flights < LONG_EACH) return one;
       }
     }
-    return this.#take(tenant, 'long', alone);
+    return this.#take(tenant, 'long', alone, signal);
   }
 
   /** Every executor that a tenant has. */
@@ -111,13 +111,15 @@ export class Executors implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     clearInterval(this.#watch);
+    this.#wake();
     await Promise.all([...this.#all].map((one) => one.end()));
   }
 
   // ── taking ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #take(tenant: string, lane: 'brief' | 'long', alone: boolean): Promise<Executor> {
+  async #take(tenant: string, lane: 'brief' | 'long', alone: boolean, signal: AbortSignal): Promise<Executor> {
     for (;;) {
+      if (signal.aborted) throw signal.reason;
       if (this.#closed) throw new Failure('draining', 'The service is shutting down', { retryable: true });
       const spare = this.#spare();
       if (spare !== undefined) return this.#claim(spare, tenant, lane, alone);
@@ -192,7 +194,7 @@ export class Executors implements AsyncDisposable {
     this.#all.delete(executor);
     this.#weights.delete(executor);
     this.#lost += 1;
-    for (const resolve of this.#waiting.splice(0)) resolve();
+    this.#wake();
     // One that cannot even start is not replaced at once: that would be a loop.
     if (executor.isReady) this.#fill();
   }
@@ -225,6 +227,12 @@ export class Executors implements AsyncDisposable {
       }
     }
     this.#fill();
+    // Something may have become free, and a deadline may have passed.
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
   /** A main thread with work in it has to answer. */

@@ -179,7 +179,7 @@ export class IsolateRuntime implements Runtime {
     const startedAt = performance.now();
     let landing: BriefLanding;
     try {
-      const found = this.#executors.brief(invocation.tenant);
+      const found = this.#executors.brief(invocation.tenant, signal);
       const executor = found instanceof Promise ? await found : found;
       this.#teach(executor, program);
       landing = await BriefFlight.fly(executor, program, input);
@@ -221,7 +221,7 @@ export class IsolateRuntime implements Runtime {
       if (signal.aborted) return failed(Failure.from(signal.reason));
       let landed: Landed;
       try {
-        const found = this.#executors.long(invocation.tenant, alone);
+        const found = this.#executors.long(invocation.tenant, alone, signal);
         const executor = found instanceof Promise ? await found : found;
         this.#teach(executor, program);
         landed = await LongFlight.fly(program, invocation, input, signal, this.#executors, executor);
