@@ -28,6 +28,8 @@ export class Program {
   readonly hash: string;
   readonly limits: Limits;
   cachedData: Uint8Array = new Uint8Array(0);
+  /** JSON text of the server connection, before and after the session's value. */
+  connection: { before: string; after: string } | undefined;
   /** Expected processor time of a brief run, in ms: how much work it is to have one in the queue. */
   costMs = 0.3;
   #suitability: Suitability | undefined;

@@ -169,7 +169,7 @@ export class IsolateRuntime implements Runtime {
   // ── runs ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #runProgram(program: Program, invocation: Invocation, signal: AbortSignal): Promise<Outcome> {
-    const input = inputText(invocation);
+    const input = inputText(program, invocation);
     // Lower limits than the program was loaded with are kept on the long lane only.
     if (!program.isBrief || invocation.limits !== program.limits) return this.#long(program, invocation, input, signal);
     return this.#brief(program, invocation, input, signal);
@@ -267,10 +267,19 @@ const ATTEMPTS_MOST = 3;
 /** A run that took longer than this on the clock was waiting for something. */
 const QUICK_WALL_MS = 50;
 
-/** The text that becomes `input`: capital letters, as goja shows Go's fields. */
-function inputText(invocation: Invocation): string {
-  const connection = JSON.stringify(invocation.connection);
-  return `{"ServerConnection":${connection},"Args":${JSON.stringify(withHookContext(invocation.args))}}`;
+/**
+ * The text that becomes `input`: capital letters, as goja shows Go's fields. What is the same in every run of a
+ * program, all but the session and the arguments, is written once.
+ */
+function inputText(program: Program, invocation: Invocation): string {
+  const { session } = invocation;
+  if (program.connection === undefined) {
+    const [before, after] = JSON.stringify(invocation.connection).split(JSON.stringify(session));
+    program.connection = { before: before ?? '', after: after ?? '' };
+  }
+  const { before, after } = program.connection;
+  const args = JSON.stringify(withHookContext(invocation.args));
+  return `{"ServerConnection":${before}${JSON.stringify(session)}${after},"Args":${args}}`;
 }
 
 /** In JavaScript all four keys of `hookContext` are always there, as zero values where Go leaves them out. */
