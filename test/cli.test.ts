@@ -1,0 +1,257 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { writePlugin } from './support/service.ts';
+
+const CLI = fileURLToPath(new URL('../src/cli.ts', import.meta.url));
+
+let cwd: string;
+beforeAll(async () => {
+  cwd = await mkdtemp(join(tmpdir(), 'isopod-cli-'));
+  await writePlugin(join(cwd, 'plugins/stash/greet'), {
+    'greet.yml': "name: Greet\ninterface: js\nexec: [greet.js]\ntasks: [{name: It's me, defaultArgs: {who: world}}]\n",
+    'greet.js': `
+      log.Warn("a\\u001b[31mb\\nc\\u009bd");
+      log.Progress(0.25);
+      if (input.Args.fail) throw new Error("on \\u001b[2J purpose");
+      if (input.Args.wait) util.Sleep(input.Args.wait);
+      if (input.Args.ask) gql.Do("{ version }");
+      ({ Output: { hello: input.Args.who, odd: "\\u2028\\u009b" } });
+    `,
+  });
+  await writePlugin(join(cwd, 'two'), {
+    'one.yml': 'name: One\nexec: [one.sh]\n',
+    'one.sh': '#!/bin/sh\necho \'{"output": "one"}\'\n',
+    'two.yml': 'name: Two\nexec: [absent.sh]\n',
+  });
+  await writePlugin(join(cwd, 'bad'), { 'bad.yml': 'name: Bad\nfoo: 1\n' });
+  await writePlugin(join(cwd, 'empty'), { 'readme.txt': '' });
+});
+afterAll(() => rm(cwd, { recursive: true, force: true }));
+
+type Ended = { code: number | null; stdout: string; stderr: string };
+
+function environment(env: Record<string, string>) {
+  return { PATH: process.env.PATH ?? '', HOME: cwd, ...env };
+}
+
+function isopod(words: string[], env: Record<string, string> = {}): Promise<Ended> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      process.execPath,
+      [CLI, ...words],
+      { cwd, env: environment(env) },
+      (_error, stdout, stderr) => resolve({ code: child.exitCode, stdout, stderr }),
+    );
+  });
+}
+
+test('run prints the output alone on standard output, and everything else beside it', async () => {
+  const { code, stdout, stderr } = await isopod([
+    'run',
+    'plugins/stash/greet',
+    '--task',
+    "It's me",
+    '--args',
+    '{"x": 1}',
+  ]);
+  expect(code).toBe(0);
+  expect(JSON.parse(stdout)).toEqual({ hello: 'world', odd: '\u2028\u009b' });
+  expect(stderr).toMatch(/ms warning {2}\[Plugin \/ Greet\] a\\u001b\[31mb\n {22}c\\u009bd\n/);
+  expect(stderr).toContain('progress 25 %\n');
+  expect(stderr).toMatch(/^ok after [\d.]+ ms: cpu [\d.]+ ms, peak [\d.]+ MB, 0 calls of the application$/m);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are the subject
+  expect(stdout + stderr).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028]/);
+});
+
+test('run leaves nothing behind where the author works', async () => {
+  await isopod(['run', 'plugins/stash/greet']);
+  expect((await readdir(cwd)).sort()).toEqual(['bad', 'empty', 'plugins', 'two']);
+});
+
+test('run ends with 1 where the plugin failed, with its own words and a hint', async () => {
+  const { code, stdout, stderr } = await isopod(['run', 'plugins/stash/greet', '--args', '{"fail": true}']);
+  expect([code, stdout]).toEqual([1, '']);
+  expect(stderr).toMatch(/^plugin_error: /m);
+  expect(stderr).toContain('on \\u001b[2J purpose');
+  expect(stderr).toContain('Read pluginError');
+});
+
+test('run --json is one document, for good and for bad', async () => {
+  const good = await isopod(['run', 'plugins/stash/greet', '--json']);
+  expect(JSON.parse(good.stdout)).toMatchObject({ output: { odd: '\u2028\u009b' }, logs: [{ level: 'warning' }] });
+  expect(good.stderr).toBe('');
+  const bad = await isopod(['run', 'plugins/stash/greet', '--json', '--args', '{"fail": true}']);
+  expect(JSON.parse(bad.stdout)).toMatchObject({ code: 'plugin_error', status: 502, logs: [{ level: 'warning' }] });
+  expect(bad.code).toBe(1);
+});
+
+test('run takes a folder with one manifest, or is told which', async () => {
+  const several = await isopod(['run', 'two']);
+  expect([several.code, several.stderr]).toEqual([
+    2,
+    'isopod: There are several plugins in two: pick one with --plugin, of one, two\n',
+  ]);
+  const picked = await isopod(['run', 'two', '--plugin', 'one']);
+  expect([picked.code, picked.stdout]).toEqual([0, '"one"\n']);
+  expect((await isopod(['run', 'two', '--plugin', 'two'])).code).toBe(1);
+  expect((await isopod(['run', 'two', '--plugin', 'six'])).stderr).toContain(
+    'There is no plugin six in two: there are one, two',
+  );
+});
+
+test.each([
+  [['run', 'absent'], 'isopod: absent is not a folder\n'],
+  [['run', 'empty'], 'isopod: There is no manifest in empty: a Stash plugin has a .yml file\n'],
+  [['run', 'bad'], /^isopod: bad\/bad\.yml:2(:\d+)?: .*foo/],
+  [['run', 'plugins/stash/greet', '--args', '[1]'], /--args must be a JSON object/],
+  [['run', 'plugins/stash/greet', '--args', '{'], /--args is not JSON: /],
+  [['run', 'plugins/stash/greet', '--task', 'x'], /^not_found: .*it has "It's me"/],
+  [['run', 'plugins/stash/greet', '--application', 'here'], /--application must be an http:\/\/ or https:\/\/ URL/],
+  [['serve', '--port', 'http'], 'isopod: --port must be a whole number from 0 to 65535, not "http"\n'],
+  [
+    ['serve', '--host', '0.0.0.0'],
+    /isopod: host is 0\.0\.0\.0, which others can reach, and there is no token: set ISOPOD_TOKEN/,
+  ],
+  [['serve', '--host', '192.0.2.1.5'], /no token/],
+  [['serve', '--config', 'absent.yaml'], /absent\.yaml cannot be read/],
+  [['serv'], /unknown command 'serv'\n\(Did you mean serve\?\)/],
+])('%j is wrong, which is said in a sentence, and the exit code is 2', async (words, sentence) => {
+  const { code, stderr, stdout } = await isopod(words);
+  if (typeof sentence === 'string') expect(stderr).toBe(sentence);
+  else expect(stderr).toMatch(sentence);
+  expect([code, stdout]).toEqual([2, '']);
+  expect(stderr).not.toMatch(/^\s+at /m);
+});
+
+test('help names the exit codes', async () => {
+  for (const words of [['--help'], ['run', '--help'], ['serve', '--help']]) {
+    const { code, stdout } = await isopod(words);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/Exit codes:\n {2}0 .*\n {2}1 .*\n {2}2 .*\n {2}3 /);
+  }
+});
+
+test('run hands the plugin the application that it is given', async () => {
+  const application = createServer((_request, response) => response.end('{"data":{"version":1}}'));
+  await new Promise<void>((resolve) => application.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(application.address() as AddressInfo).port}`;
+  const words = ['run', 'plugins/stash/greet', '--args', '{"ask": true}'];
+  const { code, stderr } = await isopod([...words, '--application', url]);
+  application.closeAllConnections();
+  application.close();
+  expect(code).toBe(0);
+  expect(stderr).toContain(' 1 calls of the application');
+  expect((await isopod(words)).stderr).toContain('ISOPOD_APPLICATION_URL');
+});
+
+/** `isopod serve`, running. */
+class Served implements AsyncDisposable {
+  readonly child: ChildProcess;
+  readonly lines: string[] = [];
+  readonly ended: Promise<[number | null, string | null]>;
+
+  constructor(words: string[], env: Record<string, string> = {}) {
+    this.child = spawn(process.execPath, [CLI, 'serve', '--port', '0', ...words], {
+      cwd,
+      env: environment(env),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    this.ended = once(this.child, 'close') as Promise<[number | null, string | null]>;
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      if (stream !== null) createInterface(stream).on('line', (line) => this.lines.push(line));
+    }
+  }
+
+  async ready(): Promise<string> {
+    return await vi.waitFor(
+      () => {
+        expect(this.lines.at(-1)).toMatch(/^API reference: /);
+        return this.lines[0]?.replace('isopod is ready at ', '') ?? '';
+      },
+      { timeout: 20_000 },
+    );
+  }
+
+  async [Symbol.asyncDispose]() {
+    this.child.kill('SIGKILL');
+    await this.ended;
+  }
+}
+
+test('serve prints its URL and a curl line that works as pasted, and ends in peace', async () => {
+  await using served = new Served([]);
+  const url = await served.ready();
+  expect(served.lines[0]).toMatch(/^isopod is ready at http:\/\/127\.0\.0\.1:\d+$/);
+  expect(served.lines[1]).toBe('Plugins: 1 in plugins');
+  expect(served.lines[2]).toMatch(/^Confinement: /);
+  const curl = served.lines.find((line) => line.startsWith('  curl'))?.trim() ?? '';
+  const answer = await new Promise<string>((resolve) =>
+    execFile('/bin/sh', ['-c', curl], (_error, stdout) => resolve(stdout)),
+  );
+  expect(JSON.parse(answer)).toMatchObject({ output: { hello: 'world' }, logs: [{ level: 'warning' }] });
+  expect((await fetch(`${url}/readyz`)).status).toBe(200);
+
+  served.child.kill('SIGTERM');
+  expect(await served.ended).toEqual([0, null]);
+  expect(served.lines).toContainEqual(expect.stringMatching(/^SIGTERM: 0 running, .*; what comes is refused$/));
+  expect(served.lines.at(-1)).toBe('isopod has ended');
+  expect(served.lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line).code)).toEqual(['ok']);
+});
+
+test.each(['SIGTERM', 'SIGINT'] as const)('%s lets what runs finish', async (signal) => {
+  await using served = new Served([]);
+  const url = await served.ready();
+  const body = JSON.stringify({ args: { wait: 1_500 } });
+  const headers = { 'content-type': 'application/json' };
+  const running = fetch(`${url}/v1/plugins/greet/invocations`, { method: 'POST', headers, body });
+  await vi.waitFor(async () => expect(await (await fetch(`${url}/metrics`)).text()).toContain('isopod_running 1\n'));
+  served.child.kill(signal);
+  await vi.waitFor(() => expect(served.lines).toContainEqual(expect.stringMatching(/: 1 running, /)));
+  expect((await fetch(`${url}/readyz`)).status).toBe(503);
+
+  expect((await running).status).toBe(200);
+  expect(await served.ended).toEqual([0, null]);
+});
+
+test('a second signal ends it at once', async () => {
+  await using served = new Served([]);
+  const url = await served.ready();
+  const headers = { 'content-type': 'application/json' };
+  const body = JSON.stringify({ args: { wait: 25_000 } });
+  const running = fetch(`${url}/v1/plugins/greet/invocations`, { method: 'POST', headers, body }).catch(() => 'lost');
+  await vi.waitFor(async () => expect(await (await fetch(`${url}/metrics`)).text()).toContain('isopod_running 1\n'));
+  served.child.kill('SIGINT');
+  await vi.waitFor(() => expect(served.lines).toContainEqual(expect.stringMatching(/^SIGINT: 1 running/)));
+  served.child.kill('SIGINT');
+  expect(await served.ended).toEqual([null, 'SIGINT']);
+  expect(await running).toBe('lost');
+});
+
+test('a port that is taken is said in a sentence', async () => {
+  const other = createServer();
+  await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+  const { port } = other.address() as AddressInfo;
+  const { code, stderr } = await isopod(['serve', '--port', String(port)]);
+  other.close();
+  expect(stderr).toBe(
+    `isopod: 127.0.0.1 port ${port} is in use already: choose another with --host, --port or isopod.yaml\n`,
+  );
+  expect(code).toBe(2);
+});
+
+test('serve takes its settings from a file and refuses a wrong one by line', async () => {
+  await writeFile(join(cwd, 'wrong.yaml'), 'host: 127.0.0.1\nlimits:\n  walMs: 5\n');
+  const { code, stderr } = await isopod(['serve', '--config', 'wrong.yaml'], { ISOPOD_DRAINMS: '1' });
+  await rm(join(cwd, 'wrong.yaml'));
+  expect(code).toBe(2);
+  expect(stderr).toMatch(/^isopod: .*wrong\.yaml:3:3: limits\.walMs is not a setting; did you mean wallMs\?/);
+  expect(stderr).toContain('isopod: ISOPOD_DRAINMS is not a setting; did you mean ISOPOD_DRAIN_MS?');
+});
