@@ -1,0 +1,76 @@
+/**
+ * `npm run bench -- [--quick] [--json FILE] [--cpu-prof DIR] [question…]`
+ *
+ * Starts everything itself, measures, prints one table. Nothing is pinned: the load generator and what is measured
+ * share the machine's cores, as a front end and its clients on one machine do. Read ratios, not numbers.
+ */
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism, cpus, tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { echo } from './questions/echo.ts';
+import { firstCall } from './questions/first-call.ts';
+import { flat } from './questions/flat.ts';
+import { fresh } from './questions/fresh.ts';
+import { frozen } from './questions/frozen.ts';
+import { memory } from './questions/memory.ts';
+import { piscina } from './questions/piscina.ts';
+import { python } from './questions/python.ts';
+import { raw } from './questions/raw.ts';
+import { workerd } from './questions/workerd.ts';
+import type { Question } from './support/question.ts';
+import { answers } from './support/run.ts';
+import { table } from './support/table.ts';
+
+const QUESTIONS: Question[] = [echo, frozen, workerd, fresh, raw, piscina, firstCall, python, memory, flat];
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { quick: { type: 'boolean' }, json: { type: 'string' }, 'cpu-prof': { type: 'string' } },
+});
+
+const unknown = positionals.filter((name) => !QUESTIONS.some((one) => one.name === name));
+if (unknown.length > 0) {
+  process.stderr.write(
+    `There is no question ${unknown.join(', ')}. There are: ${QUESTIONS.map((q) => q.name).join(', ')}\n`,
+  );
+  process.exitCode = 2;
+} else {
+  await bench(chosen(positionals));
+}
+
+/** Those that were named, and those that they are compared with. */
+function chosen(names: readonly string[]): Question[] {
+  if (names.length === 0) return QUESTIONS;
+  const wanted = new Set(names);
+  for (const { name, targets = [] } of QUESTIONS) {
+    if (names.includes(name)) for (const target of targets) if ('of' in target) wanted.add(target.of);
+  }
+  return QUESTIONS.filter(({ name }) => wanted.has(name));
+}
+
+async function bench(questions: Question[]): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'isopod-bench-'));
+  const profiles = values['cpu-prof'];
+  const options = {
+    quick: values.quick === true,
+    folder,
+    cpuProf: profiles === undefined ? undefined : resolve(profiles),
+  };
+  try {
+    const rows = await answers(questions, options, (line) => void process.stderr.write(`${line}\n`));
+    const machine = `Node ${process.version}, ${availableParallelism()} × ${cpus()[0]?.model ?? 'unknown'}`;
+    process.stdout.write(`\n${machine}${options.quick ? ', --quick' : ''}\n\n${table(rows)}\n`);
+    if (values.json !== undefined) {
+      await mkdir(dirname(resolve(values.json)), { recursive: true });
+      await writeFile(
+        values.json,
+        `${JSON.stringify({ at: new Date(), machine, quick: options.quick, rows }, null, 2)}\n`,
+      );
+    }
+    // A missed target is for whoever reads the table; a wrong answer makes the table worthless.
+    if (rows.some(({ ok }) => !ok)) process.exitCode = 1;
+  } finally {
+    await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+  }
+}

@@ -1,0 +1,121 @@
+/** The service as it is in production: the command line's `serve`, in a process of its own, with its own defaults. */
+import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { Agent, request } from 'node:http';
+import { join } from 'node:path';
+import { Child, freePort } from './children.ts';
+import { BODY, EXPECT, load } from './load.ts';
+import type { Options } from './question.ts';
+
+/** Suits a frozen realm; what raw isolated-vm and workerd do, too. */
+export const HANDLER =
+  '({ Output: { name: input.Args.name, total: input.Args.items.reduce((sum, one) => sum + one, 0) } })';
+
+/** The same, but for a word that only a fresh context can answer. */
+export const FRESH_HANDLER = `this.unused = 1;\n${HANDLER}`;
+
+export type Files = Record<string, string>;
+
+export function script(source: string): Files {
+  return { 'plugin.yml': 'name: Bench\ninterface: js\nexec:\n  - plugin.js\n', 'plugin.js': `${source}\n` };
+}
+
+export type Answer = { status: number; text: string; ms: number };
+
+export class Isopod implements AsyncDisposable {
+  readonly port: number;
+  readonly child: Child;
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 });
+
+  private constructor(port: number, child: Child) {
+    this.port = port;
+    this.child = child;
+  }
+
+  /** `plugins`: their files, by id. */
+  static async start(options: Options, plugins: Record<string, Files>): Promise<Isopod> {
+    const folder = await mkdtemp(join(options.folder, 'isopod-'));
+    for (const [id, files] of Object.entries(plugins)) {
+      const dir = join(folder, 'plugins', 'stash', id);
+      await mkdir(dir, { recursive: true });
+      for (const [name, text] of Object.entries(files)) {
+        await writeFile(join(dir, name === 'plugin.yml' ? `${id}.yml` : name), text);
+      }
+    }
+    const port = await freePort();
+    const profile = options.cpuProf === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${options.cpuProf}`];
+    const cli = new URL('../../src/cli.ts', import.meta.url).pathname;
+    const child = new Child(process.execPath, [...profile, cli, 'serve'], {
+      cwd: folder,
+      env: {
+        ...withoutIsopod(process.env),
+        ISOPOD_PORT: String(port),
+        ISOPOD_DATA_DIR: join(folder, 'data'),
+        ISOPOD_PLUGINS_DIR: join(folder, 'plugins'),
+      },
+      // It logs as always, but we do not read it: that would cost what is to be measured.
+      stdio: ['ignore', 'ignore', 'ignore'],
+    });
+    try {
+      await child.answers(`http://127.0.0.1:${port}/readyz`, 30);
+    } catch (error) {
+      await child[Symbol.asyncDispose]();
+      throw error;
+    }
+    return new Isopod(port, child);
+  }
+
+  path(id: string): string {
+    return `/v1/plugins/${id}/invocations`;
+  }
+
+  /** One call, on a connection that is kept. */
+  call(id: string, body = BODY): Promise<Answer> {
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+    const startedAt = performance.now();
+    const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
+    const call = request(
+      { agent: this.#agent, host: '127.0.0.1', port: this.port, path: this.path(id), method: 'POST', headers },
+      (response) => {
+        let text = '';
+        response.setEncoding('utf8').on('data', (chunk: string) => {
+          text += chunk;
+        });
+        response.on('end', () =>
+          resolve({ status: response.statusCode ?? 0, text, ms: performance.now() - startedAt }),
+        );
+      },
+    );
+    call.on('error', reject).setTimeout(30_000, () => call.destroy(new Error('no answer in 30 s')));
+    call.end(body);
+    return promise;
+  }
+
+  /** Loads a plugin until it is run in the way that is to be measured. */
+  async warm(id: string, way: string): Promise<void> {
+    let explain: { way?: string; because?: string } = {};
+    // One at a time at first: a plugin earns the quick ways by having been quick.
+    for (let count = 0; count < 20; count++) await this.call(id);
+    for (let round = 0; round < 10; round++) {
+      const { bad, example } = await load({ port: this.port, paths: [this.path(id)], seconds: 0.5 });
+      if (bad > 0) throw new Error(`${id} does not answer as it should: ${example}`);
+      const response = await fetch(`http://127.0.0.1:${this.port}/v1/plugins/${id}`);
+      ({ explain } = (await response.json()) as { explain: typeof explain });
+      if (explain.way === way) return;
+    }
+    throw new Error(`${id} is not run in ${way}, but ${explain.way}: ${explain.because}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#agent.destroy();
+    await this.child[Symbol.asyncDispose]();
+  }
+}
+
+export function right({ status, text }: Answer, expect = EXPECT): boolean {
+  return status === 200 && text.includes(expect);
+}
+
+// Settings of whoever runs the bench are not what is measured.
+function withoutIsopod(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('ISOPOD_')));
+}
