@@ -62,6 +62,8 @@ const TELLING_PROPERTIES = new Set([
   'isFrozen',
   'isSealed',
   'isExtensible',
+  'getOwnPropertyDescriptor',
+  'getOwnPropertyDescriptors',
   'stack',
   'captureStackTrace',
   'prepareStackTrace',
@@ -143,12 +145,17 @@ function lookForPromises(program: Node): void {
     ArrowFunctionExpression: asynchronous,
     AwaitExpression: (node) => stop(node, 'await'),
     ImportExpression: (node) => stop(node, 'import()'),
-    Identifier: (node) => {
-      if (node.name === 'Promise') stop(node, 'promises');
+    Identifier: (node, _state, ancestors) => {
+      if (node.name === 'Promise' || node.name === 'AsyncDisposableStack') stop(node, 'promises');
+      // Code that is not here to be read, and names that are not, could be of promises.
+      if (node.name === 'eval' || node.name === 'Function') stop(node, `code from strings ("${node.name}")`);
+      if (node.name === 'globalThis' && !isNamedMember(ancestors.at(-2) as unknown as Any))
+        stop(node, 'the global object ("globalThis")');
     },
     MemberExpression: (node) => {
       const name = nameOf(node as unknown as Any);
-      if (name === 'fromAsync' || name === 'Promise') stop(node, 'promises');
+      if (name === 'fromAsync' || name === 'Promise' || name === 'AsyncDisposableStack') stop(node, 'promises');
+      if (name === 'eval' || name === 'Function') stop(node, `code from strings (".${name}")`);
     },
   });
 }
@@ -247,6 +254,8 @@ function member(node: Any, ancestors: readonly Any[], catches: boolean): void {
   // Inside a program that catches errors, a TypeError of the frozen realm could be swallowed.
   if (name === undefined && !isIndex(node.property as Any))
     stop(node, 'a computed property, in a program that catches errors');
+  // It assigns too.
+  if (name === 'assign') stop(node, '".assign", in a program that catches errors');
   if (target && INHERITED.has(name ?? '')) stop(node, `a write to ".${name}", in a program that catches errors`);
   if (target && (node.object as Any).type === 'MemberExpression' && rootOf(node) === undefined)
     stop(node, 'a write, in a program that catches errors');
@@ -278,6 +287,10 @@ function isTarget(node: Any, parent: Any | undefined): boolean {
     parent.type === 'RestElement' ||
     (parent.type === 'Property' && parent.value === node)
   );
+}
+
+function isNamedMember(node: Any | undefined): boolean {
+  return node?.type === 'MemberExpression' && nameOf(node) !== undefined;
 }
 
 function isIndex(property: Any): boolean {

@@ -55,6 +55,8 @@
     try {
       return text(stringify(value) ?? '');
     } catch {
+      // A toJSON may have failed only because the realm is frozen: that shall not be hidden here.
+      if (host === undefined) unfit = 'log';
       keep('W', 'an object could not be logged as JSON');
       return '';
     }
