@@ -226,7 +226,7 @@
   // ── what the plugin finds ─────────────────────────────────────────────────────────────────────────────────────
 
   const Progress = (value) => {
-    const share = number(value);
+    const share = value === undefined ? 0 : number(value);
     if (isNaNumber(share)) return;
     progress = min(1, max(0, share));
     if (host !== undefined && now() - startedAt - flushedAt > 100) flush(now() - startedAt);

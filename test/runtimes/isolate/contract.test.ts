@@ -267,7 +267,7 @@ describe('the value of the script is', () => {
     ['({ Error: null, Output: 1 })', 1],
     ['({ Error: undefined, Output: 1 })', 1],
     ['var x = { Output: 1 }', null],
-    ['x = { Output: 1 }; var x', { Output: 1 }.Output],
+    ['x = { Output: 1 }; var x', 1],
     ['"text"', null],
     ['42', null],
     ['null', null],
