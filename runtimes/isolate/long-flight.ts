@@ -29,6 +29,7 @@ export class LongFlight implements Flight {
   #graceTimer: NodeJS.Timeout | undefined;
   /** Why the run is being ended. */
   #sentence: Failure | undefined;
+  #started = false;
   #hostCalls = 0;
   #hostMs = 0;
   #bootMs = 0;
@@ -83,6 +84,7 @@ export class LongFlight implements Flight {
   onFrame(frame: Frame): void {
     switch (frame.kind) {
       case Kind.started:
+        this.#started = true;
         this.#bootMs = frame.x / 1000;
         clearTimeout(this.#bootTimer);
         return;
@@ -111,7 +113,12 @@ export class LongFlight implements Flight {
       return this.#end({ kind: 'failed', failure: this.#sentence.with({ rung: 'killed' }) });
     }
     if (this.#signal.aborted) return this.#end(this.#aborted('killed'));
-    const guilty = loss.flights === 1 && loss.culprit === undefined;
+    // One that had not begun may have come to an executor that another had broken before.
+    const ran = this.#started || this.#executor.alone;
+    // Who is stuck is busy. An executor that was silent and idle was kept waiting by the machine.
+    const stalled =
+      loss.byUs !== undefined && loss.byUs !== OVERWEIGHT && loss.cpuMs - this.#cpuMsBefore < GRACE_MS / 2;
+    const guilty = loss.flights === 1 && loss.culprit === undefined && ran && !stalled;
     if (guilty) return this.#end({ kind: 'failed', failure: this.#verdict(loss) });
     const suspect = loss.culprit === undefined;
     if (this.#hostCalls === 0) return this.#end({ kind: 'lost', suspect, evidence: loss.byUs ?? String(loss.signal) });
@@ -236,7 +243,7 @@ export class LongFlight implements Flight {
 }
 
 /** What V8 and isolated-vm write to stderr before they abort for want of memory. */
-const OUT_OF_MEMORY = /out of memory|is_heap_oom|allocation failed|invalid (array|table|string) (length|size)/i;
+const OUT_OF_MEMORY = /out of memory|is_heap_oom|allocation failed|invalid (array |table |string )?(length|size)/i;
 
 const CODES: Readonly<Record<FailedHead['code'], FailureCode>> = {
   plugin_error: 'plugin_error',

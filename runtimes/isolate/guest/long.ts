@@ -140,7 +140,7 @@ class LongRun {
       return this.#sentence === undefined ? this.#settle(answer, isolate) : this.#condemned(isolate);
     } catch (error) {
       // Awaited here: what it asks must come before the handles are released.
-      return await this.#broken(error, isolate, prepared);
+      return await this.#broken(error, isolate, prepared, performance.now() - startedAt);
     } finally {
       clearTimeout(this.#cpuTimer);
       for (const sleep of this.#sleeps) clearTimeout(sleep);
@@ -234,11 +234,13 @@ class LongRun {
     error: unknown,
     isolate: ProgramIsolate,
     prepared: PreparedContext,
+    ranMs: number,
   ): Promise<ProgramIsolate | undefined> {
     const message = String(error instanceof Error ? error.message : error);
     const { heapMb, wallMs } = this.#limits;
     if (this.#sentence !== undefined) return this.#condemned(isolate);
-    if (message.includes('memory limit')) {
+    // The words alone prove nothing: a plugin may reject a promise with the same.
+    if (isolate.isolate.isDisposed && message.includes('memory limit')) {
       const limit = { name: 'heapMb', allowed: heapMb * 2 ** 20, observed: heapMb * 2 ** 20, unit: 'bytes' } as const;
       this.#fail(
         {
@@ -249,7 +251,7 @@ class LongRun {
         },
         '',
       );
-    } else if (message.includes('timed out')) {
+    } else if (ranMs >= wallMs && message.includes('timed out')) {
       const limit = { name: 'wallMs', allowed: wallMs, observed: wallMs, unit: 'ms' } as const;
       this.#fail({ code: 'plugin_timeout', message: 'The plugin took too long', limit, rung: 'interrupted' }, '');
     } else if (!isolate.disposed) {
