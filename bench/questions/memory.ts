@@ -17,7 +17,13 @@ export const memory: OnceQuestion = {
     await sleep(1500);
     const before = treeMb(isopod.child.pid);
     let bad = 0;
-    for (const id of ids) if (!right(await isopod.call(id))) bad += 1;
+    let example = '';
+    for (const id of ids) {
+      const answer = await isopod.call(id);
+      if (right(answer)) continue;
+      bad += 1;
+      example ||= answer.text;
+    }
     await sleep(1500);
     const after = treeMb(isopod.child.pid);
     const mb = `${count} plugins: ${before.toFixed(0)} MB before, ${after.toFixed(0)} MB after`;
@@ -25,7 +31,7 @@ export const memory: OnceQuestion = {
       {
         value: ((after - before) * 1024) / count,
         ok: bad === 0,
-        note: bad === 0 ? mb : `${bad} answers WRONG; ${mb}`,
+        note: bad === 0 ? mb : `${bad} answers WRONG; ${mb}; e.g. ${example}`,
       },
     ];
   },

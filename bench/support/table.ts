@@ -1,5 +1,8 @@
 import type { Row } from './question.ts';
 
+/** The JSON has it whole. */
+const NOTE_MOST = 120;
+
 export function table(rows: readonly Row[]): string {
   const baselines = [...new Set(rows.flatMap(({ ratios }) => Object.keys(ratios)))];
   const cells = [
@@ -10,7 +13,7 @@ export function table(rows: readonly Row[]): string {
       row.unit,
       ...baselines.map((name) => (row.ratios[name] === undefined ? '' : row.ratios[name].toFixed(2))),
       row.targets.map(({ text, met }) => `${text} ${met === null ? '?' : met ? 'met' : 'MISSED'}`).join(', '),
-      row.note,
+      row.note.length > NOTE_MOST ? `${row.note.slice(0, NOTE_MOST)}…` : row.note,
     ]),
   ];
   const widths = cells[0]?.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0))) ?? [];
