@@ -43,8 +43,9 @@ const FLAGS = [
   '--no-warnings',
 ];
 
-// Address space for data. V8 needs over 1 GB to start; what goes beyond this fails inside with a RangeError.
-const DATA_KB = 4 * 1024 * 1024;
+// Address space for data. Each isolate reserves about half a GB of it and uses a hundredth; what goes beyond this fails
+// inside with a RangeError. What is really used is watched by executors.ts.
+const DATA_KB = 64 * 1024 * 1024;
 // Fixed text: what varies are its arguments, and none of them comes from a plugin.
 const LAUNCH = 'ulimit -c 0; ulimit -d "$1" 2>/dev/null; shift; exec "$@"';
 
@@ -87,6 +88,8 @@ export class Executor {
   /** When it was heard of last; and when it was asked whether it is there. */
   heardAt = performance.now();
   pingedAt = 0;
+  /** Processor time it had when it was asked. */
+  pingedCpuMs = 0;
 
   constructor(options: ExecutorOptions) {
     this.#options = options;

@@ -240,8 +240,10 @@ export class Executors implements AsyncDisposable {
     if (executor.pingedAt === 0) {
       if (now - executor.heardAt < WATCH_EVERY_MS) return;
       executor.pingedAt = now;
+      executor.pingedCpuMs = executor.cpuMs;
       executor.send(Kind.ping, 0, 0, 0, '', '');
-    } else if (now - executor.pingedAt > SILENT_MS) {
+    } else if (now - executor.pingedAt > SILENT_MS && executor.cpuMs - executor.pingedCpuMs > SILENT_MS / 2) {
+      // Silent and idle is something else: then the machine keeps it waiting.
       executor.kill('its main thread is stuck');
     }
   }
