@@ -22,9 +22,13 @@ beforeAll(async () => {
       log.Progress(0.25);
       if (input.Args.fail) throw new Error("on \\u001b[2J purpose");
       if (input.Args.wait) util.Sleep(input.Args.wait);
-      if (input.Args.ask) gql.Do("{ version }");
       ({ Output: { hello: input.Args.who, odd: "\\u2028\\u009b" } });
     `,
+  });
+  // The first by name: it would make no good example, as it needs an application.
+  await writePlugin(join(cwd, 'plugins/stash/asks'), {
+    'asks.yml': 'name: Asks\ninterface: js\nexec: [asks.js]\ntasks: [{name: Ask}]\n',
+    'asks.js': '({ Output: gql.Do("{ version }") });',
   });
   await writePlugin(join(cwd, 'two'), {
     'one.yml': 'name: One\nexec: [one.sh]\n',
@@ -143,7 +147,7 @@ test('run hands the plugin the application that it is given', async () => {
   const application = createServer((_request, response) => response.end('{"data":{"version":1}}'));
   await new Promise<void>((resolve) => application.listen(0, '127.0.0.1', resolve));
   const url = `http://127.0.0.1:${(application.address() as AddressInfo).port}`;
-  const words = ['run', 'plugins/stash/greet', '--args', '{"ask": true}'];
+  const words = ['run', 'plugins/stash/asks'];
   const { code, stderr } = await isopod([...words, '--application', url]);
   application.closeAllConnections();
   application.close();
@@ -190,7 +194,7 @@ test('serve prints its URL and a curl line that works as pasted, and ends in pea
   await using served = new Served([]);
   const url = await served.ready();
   expect(served.lines[0]).toMatch(/^isopod is ready at http:\/\/127\.0\.0\.1:\d+$/);
-  expect(served.lines[1]).toBe('Plugins: 1 in plugins');
+  expect(served.lines[1]).toBe('Plugins: 2 in plugins');
   expect(served.lines[2]).toMatch(/^Confinement: /);
   const curl = served.lines.find((line) => line.startsWith('  curl'))?.trim() ?? '';
   const answer = await new Promise<string>((resolve) =>
@@ -204,6 +208,17 @@ test('serve prints its URL and a curl line that works as pasted, and ends in pea
   expect(served.lines).toContainEqual(expect.stringMatching(/^SIGTERM: 0 running, .*; what comes is refused$/));
   expect(served.lines.at(-1)).toBe('isopod has ended');
   expect(served.lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line).code)).toEqual(['ok']);
+});
+
+test('the line that serve prints works with the examples of this repository', async () => {
+  const plugins = fileURLToPath(new URL('../plugins', import.meta.url));
+  await using served = new Served([], { ISOPOD_PLUGINS_DIR: plugins });
+  await served.ready();
+  const curl = served.lines.find((line) => line.startsWith('  curl'))?.trim() ?? '';
+  const answer = await new Promise<string>((resolve) =>
+    execFile('/bin/sh', ['-c', curl], (_error, stdout) => resolve(stdout)),
+  );
+  expect(JSON.parse(answer)).toMatchObject({ id: expect.any(String), output: expect.anything() });
 });
 
 test.each(['SIGTERM', 'SIGINT'] as const)('%s lets what runs finish', async (signal) => {

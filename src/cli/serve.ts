@@ -1,4 +1,5 @@
-import { relative } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
 import { type Config, ConfigError, loadConfig } from '../config.ts';
 import type { Plugin } from '../core/plugin.ts';
 import { writtenOut } from '../core/text.ts';
@@ -22,7 +23,7 @@ export async function serve({ config: file, host, port }: ServeOptions): Promise
   // Before anything is printed: whoever reads that we are ready may signal at once.
   const asked = firstSignal();
   say(`isopod is ready at ${service.url}`);
-  greet(service, config);
+  await greet(service, config);
 
   const signal = await asked;
   say(`${signal}: ${service.running} running, which have ${config.drainMs} ms to finish; what comes is refused`);
@@ -62,7 +63,7 @@ function firstSignal(): Promise<NodeJS.Signals> {
   return promise;
 }
 
-function greet({ url, parts }: Service, { pluginsDir, tokens }: Config): void {
+async function greet({ url, parts }: Service, { pluginsDir, tokens, applicationUrl }: Config): Promise<void> {
   const { plugins, refused } = parts.catalogue.current;
   const where = relative('', pluginsDir) || '.';
   say(`Plugins: ${plugins.size} in ${where}${refused.length > 0 ? `, and ${refused.length} manifests refused:` : ''}`);
@@ -71,24 +72,33 @@ function greet({ url, parts }: Service, { pluginsDir, tokens }: Config): void {
   }
   if (refused.length > 10) say('  … all of them at GET /v1/plugins');
   for (const sentence of parts.confinement) say(`Confinement: ${sentence}`);
-  const example = curl(url, plugins.values(), tokens.length > 0);
-  if (example !== null) say(`Try:\n  ${example}`);
+  for (const plugin of plugins.values()) {
+    if (applicationUrl === undefined && (await callsBack(plugin))) continue;
+    const example = curl(url, plugin, tokens.length > 0);
+    if (example === null) continue;
+    say(`Try:\n  ${example}`);
+    break;
+  }
   say(`API reference: ${url}/docs`);
 }
 
-/** A line that works as pasted, for the first embedded task there is. */
-function curl(url: string, plugins: Iterable<Plugin>, tokens: boolean): string | null {
-  for (const { id, program, entries } of plugins) {
-    const task = entries.find((one) => one.kind === 'task');
-    if (program.runtime !== 'isolate' || task === undefined) continue;
-    const body = JSON.stringify({ task: task.name });
-    // A name that does not look on paper what it is makes no example.
-    if (writtenOut(body) !== body) continue;
-    const path = `${url}/v1/plugins/${encodeURIComponent(id)}/invocations?include=logs`;
-    const token = tokens ? ` -H 'Authorization: Bearer <token>'` : '';
-    return `curl -s${token} -H 'Content-Type: application/json' -d ${quoted(body)} ${quoted(path)}`;
-  }
-  return null;
+/** Whether the source speaks of the application. Good enough to choose an example by, and for nothing else. */
+async function callsBack({ dir, program }: Plugin): Promise<boolean> {
+  if (program.runtime !== 'isolate' || program.file === null) return true;
+  const source = await readFile(join(dir, program.file), 'utf8').catch(() => 'gql');
+  return /\bgql\b/.test(source);
+}
+
+/** A line that works as pasted, for the first task of an embedded plugin. */
+function curl(url: string, { id, program, entries }: Plugin, tokens: boolean): string | null {
+  const task = entries.find((one) => one.kind === 'task');
+  if (program.runtime !== 'isolate' || task === undefined) return null;
+  const body = JSON.stringify({ task: task.name });
+  // A name that does not look on paper what it is makes no example.
+  if (writtenOut(body) !== body) return null;
+  const path = `${url}/v1/plugins/${encodeURIComponent(id)}/invocations?include=logs`;
+  const token = tokens ? ` -H 'Authorization: Bearer <token>'` : '';
+  return `curl -s${token} -H 'Content-Type: application/json' -d ${quoted(body)} ${quoted(path)}`;
 }
 
 /** For a shell. */

@@ -115,7 +115,7 @@ test('malformed, empty and too deep bodies say what is wrong with them', async (
     expect([status, body.code]).toEqual([400, 'invalid_request']);
     expect(body.detail).toMatch(words);
   }
-  const quoted = JSON.stringify({ args: { text: '[{"\\"'.repeat(500) } });
+  const quoted = JSON.stringify({ args: { text: `"${'[{'.repeat(500)}` } });
   expect((await service.invoke('demo', quoted)).status).toBe(200);
 });
 
