@@ -47,9 +47,12 @@ export async function converse(sandbox: Sandbox, conversation: Conversation): Pr
   });
   const stderrClosed = closed(sandbox.stderr, (chunk) => journal.push(chunk));
 
+  const bootedAt = performance.now();
   const booting = setTimeout(() => stop.abort(bootedTooSlowly(limits.bootMs)), limits.bootMs);
   await Promise.race([sandbox.ready, halted]).finally(() => clearTimeout(booting));
   told.startedAt = performance.now();
+  // A timer that comes late must not make the limit longer.
+  if (told.startedAt - bootedAt > limits.bootMs && !stopped.aborted) stop.abort(bootedTooSlowly(limits.bootMs));
   if (stopped.aborted) return told;
 
   const tree = sandbox.go();
