@@ -76,6 +76,8 @@ export async function createApp(options: AppOptions): Promise<App> {
   plugins(app, options);
   system(app, options);
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
+  // By other methods, /v1/plugins/reload is a plugin of that name.
+  methods.delete('/v1/plugins/reload');
   for (const [url, known] of [...methods]) refuseOtherMethods(app, url, known);
   return app;
 }

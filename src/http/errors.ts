@@ -2,9 +2,17 @@
  * Failures as HTTP: RFC 9457 problem documents. The status says who must act, `code` says what happened. Whatever is
  * not a Failure is a bug of ours: opaque to the caller, whole in the log.
  */
+import { randomUUID } from 'node:crypto';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { Failure, type FailureCode, type FailureDetails } from '../core/failure.ts';
 import { stripped } from '../core/text.ts';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Each answer of this route is about an invocation, and has an id for it. */
+    invokes?: boolean;
+  }
+}
 
 /** A new code does not compile until it has a status. */
 export const STATUS = {
@@ -127,9 +135,17 @@ export function errorHandler(requestBytes: number, bug: (error: unknown) => void
     const failure = error instanceof Failure ? error : translated(error as FastifyError, requestBytes, request);
     const status = error instanceof Failure ? undefined : (error as FastifyError).statusCode;
     if (failure.code === 'internal') bug(failure);
-    return sendProblem(reply, failure, status !== undefined && status < 500 ? { status } : {});
+    const circumstances: Circumstances = status !== undefined && status < 500 ? { status } : {};
+    if (request.routeOptions.config.invokes === true) {
+      circumstances.invocation = randomUUID();
+      reply.headers({ 'isopod-invocation': circumstances.invocation, 'server-timing': NO_TIME });
+    }
+    return sendProblem(reply, failure, circumstances);
   };
 }
+
+/** Of an invocation that was refused before it was one. */
+const NO_TIME = 'queue;dur=0, boot;dur=0, run;dur=0, host;dur=0';
 
 function translated(error: FastifyError, requestBytes: number, request: FastifyRequest): Failure {
   if (error.validation !== undefined) {

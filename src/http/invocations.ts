@@ -58,6 +58,7 @@ export function invocations(app: App, { invoker }: { invoker: Invoker }): void {
   app.post(
     '/v1/plugins/:plugin/invocations',
     {
+      config: { invokes: true },
       schema: {
         operationId: 'invoke',
         summary: 'Run a task or an operation of a plugin',

@@ -104,6 +104,19 @@ test('what does not fit the schema is refused with a pointer to it', async () =>
   }
 });
 
+test('what is refused before it runs has an id and timings like any other answer of the route', async () => {
+  for (const [body, type] of [
+    ['{', 'application/json'],
+    ['{"x":1}', 'application/json'],
+    ['{}', 'text/plain'],
+  ] as const) {
+    const answer = await service.invoke('demo', body, '', { headers: { 'content-type': type } });
+    expect(answer.body.invocation).toMatch(/^[0-9a-f-]{36}$/);
+    expect(answer.headers.get('isopod-invocation')).toBe(answer.body.invocation);
+    expect(answer.headers.get('server-timing')).toBe('queue;dur=0, boot;dur=0, run;dur=0, host;dur=0');
+  }
+});
+
 test('malformed, empty and too deep bodies say what is wrong with them', async () => {
   const deep = `{"args":${'{"a":'.repeat(300)}1${'}'.repeat(300)}}`;
   for (const [text, words] of [

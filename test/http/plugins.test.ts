@@ -99,6 +99,13 @@ test('a plugin in quarantine shows why and until when, and a changed one is let 
   expect((await service.invoke('demo')).body.code).toBe('plugin_timeout');
 });
 
+test('a plugin may be called reload', async () => {
+  service = await startFakeService({ plugins: [plugin({ id: 'reload' })] });
+  expect((await service.get('/v1/plugins/reload')).body.id).toBe('reload');
+  expect((await service.invoke('reload')).status).toBe(200);
+  expect((await service.fetch('/v1/plugins/reload', { method: 'POST' })).body.plugins).toBe(1);
+});
+
 test('a reload tells what came, changed and went, and what the runtimes may keep', async () => {
   const [stays, goes] = [plugin({ id: 'stays' }), plugin({ id: 'goes' })];
   service = await startFakeService({ plugins: [stays, goes, plugin({ id: 'changes' })] });

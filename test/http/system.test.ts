@@ -120,7 +120,6 @@ test('what is not there is 404, and what cannot be done there is 405 and says wh
     ['DELETE', '/v1/plugins', 'GET, HEAD'],
     ['PUT', '/v1/plugins/demo/invocations', 'POST'],
     ['GET', '/v1/plugins/demo/invocations', 'POST'],
-    ['GET', '/v1/plugins/reload', 'POST'],
     ['POST', '/healthz', 'GET, HEAD'],
     ['OPTIONS', '/v1/plugins', 'GET, HEAD'],
   ];
