@@ -114,5 +114,9 @@ const leave = () => process.kill(process.pid, 'SIGKILL');
 channel.on('close', leave);
 channel.on('error', leave);
 
+// A terminal's Ctrl-C reaches the whole process group. What runs here is finished or stopped by the host, not by that.
+process.on('SIGINT', () => {});
+process.on('SIGTERM', () => {});
+
 writer.add(Kind.ready, 0, 0, 0, '', '');
 flush();
