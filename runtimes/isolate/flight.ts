@@ -40,7 +40,7 @@ export class Telling {
 export type Landing =
   | { kind: 'done'; output: string }
   | { kind: 'failed'; failure: Failure }
-  /** The executor died, and it is not known to be this one's fault. `alone`: it was the only one in it. */
+  /** The executor died, and it is not known to be this one's fault. `suspect`: it may be. */
   | { kind: 'lost'; suspect: boolean; evidence: string };
 
 export type Landed = { landing: Landing; telling: Telling; usage: Usage; bootMs: number; hostMs: number };

@@ -7,7 +7,7 @@
  * Only programs that cannot tell the difference come here: see ../suitability.ts. And only success counts: whatever
  * fails here is run again in a fresh context, and that result is the one that is told.
  */
-
+'use strict';
 (prelude) => {
   const { getOwnPropertyDescriptor, getPrototypeOf, freeze, preventExtensions, defineProperty } = Object;
   const { ownKeys } = Reflect;

@@ -6,7 +6,7 @@
  * `script` and `context` are handles of isolated-vm. They are arguments, not kept: a handle held here would keep its
  * context alive.
  */
-
+'use strict';
 (() => {
   const asReference = { __proto__: null, reference: true };
   const andRelease = { __proto__: null, release: true };

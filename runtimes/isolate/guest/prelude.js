@@ -6,7 +6,7 @@
  * by the plugin. All built-ins it needs are taken here, before the plugin can change them; nothing below may call a
  * method of an object that the plugin can reach, except where the contract is to do just that.
  */
-
+'use strict';
 (() => {
   const global = globalThis;
   delete global.WebAssembly;
