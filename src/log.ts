@@ -3,9 +3,32 @@ import pino, { type DestinationStream, type Logger } from 'pino';
 import { stripped } from './core/text.ts';
 import type { Settled } from './engine/invoker.ts';
 
-/** Standard error, written in the background, so that no invocation waits for it. */
-export function backgroundDestination(): DestinationStream {
-  return pino.destination({ dest: 2, sync: false, minLength: 8_192, periodicFlush: 200 });
+/** Lines that are kept back at most, and for how long. */
+const LINES_MOST = 256;
+const PASS_AFTER_MS = 100;
+
+/**
+ * Standard error, written in the background, so that no invocation waits for it. Lines are joined here first: what is
+ * behind measures all it holds each time it is given something.
+ */
+export function backgroundDestination(): DestinationStream & { flush(): void } {
+  const behind = pino.destination({ dest: 2, sync: false });
+  const lines: string[] = [];
+  const pass = () => {
+    if (lines.length > 0) behind.write(lines.splice(0).join(''));
+  };
+  // Before what is behind writes its own rest, which it does then.
+  process.prependOnceListener('exit', pass);
+  return {
+    write(line) {
+      if (lines.push(line) === 1) setTimeout(pass, PASS_AFTER_MS).unref();
+      else if (lines.length >= LINES_MOST) pass();
+    },
+    flush() {
+      pass();
+      behind.flush();
+    },
+  };
 }
 
 /** Our own log: one JSON object a line. Whatever callers and plugins say is a value in it, never part of its form. */
@@ -38,6 +61,7 @@ export class Log {
   /** An error of ours that is no invocation's, whole. */
   bug(error: unknown): void {
     this.#pino.error({ cause: stripped(inspect(error), 8_000) }, 'bug');
+    this.flush();
   }
 
   flush(): void {

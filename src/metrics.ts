@@ -9,20 +9,25 @@ import type { Limiter } from './engine/limiter.ts';
  */
 export class Metrics {
   readonly #registry = new Registry();
-  readonly #invocations: Counter<'code' | 'runtime'>;
+  /** By code and runtime; prom-client is told when somebody asks, as telling it costs more than counting. */
+  readonly #settled = new Map<string, { code: string; runtime: string; count: number }>();
   readonly #seconds: Histogram<'runtime'>;
   // Looking a label up by its values costs more than counting.
-  readonly #counts = new Map<string, Counter.Internal>();
   readonly #times = new Map<string, Histogram.Internal<'runtime'>>();
 
   constructor({ limiter, runtimes, plugins }: { limiter: Limiter; runtimes: readonly Runtime[]; plugins(): number }) {
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry });
-    this.#invocations = new Counter({
+    const settled = this.#settled;
+    new Counter({
       name: 'isopod_invocations_total',
       help: 'Settled invocations by failure code (or ok) and runtime',
       labelNames: ['code', 'runtime'],
       registers,
+      collect() {
+        this.reset();
+        for (const { code, runtime, count } of settled.values()) this.inc({ code, runtime }, count);
+      },
     });
     this.#seconds = new Histogram({
       name: 'isopod_invocation_seconds',
@@ -60,12 +65,9 @@ export class Metrics {
     const runtime = plugin?.program.runtime ?? 'none';
     const code = outcome.ok ? 'ok' : outcome.failure.code;
     const key = `${code} ${runtime}`;
-    let count = this.#counts.get(key);
-    if (count === undefined) {
-      count = this.#invocations.labels(code, runtime);
-      this.#counts.set(key, count);
-    }
-    count.inc();
+    const known = this.#settled.get(key);
+    if (known === undefined) this.#settled.set(key, { code, runtime, count: 1 });
+    else known.count += 1;
     let times = this.#times.get(runtime);
     if (times === undefined) {
       times = this.#seconds.labels(runtime);

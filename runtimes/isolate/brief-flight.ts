@@ -3,9 +3,16 @@ import type { Program } from './program.ts';
 import { type Frame, Kind } from './wire.ts';
 
 /** A brief run either ended well, or it did not count and the reason says why. */
-export type BriefLanding =
-  | { ok: true; output: string; head: unknown; cpuMs: number; memoryBytes: number; outputBytes: number }
-  | { ok: false; why: string };
+export type BriefLanding = BriefSuccess | { ok: false; why: string };
+
+export type BriefSuccess = {
+  ok: true;
+  output: string;
+  head: unknown;
+  cpuMs: number;
+  memoryBytes: number;
+  outputBytes: number;
+};
 
 /** One run on the brief lane. It has no clock and no verdict of its own: whatever is odd is left to the long lane. */
 export class BriefFlight implements Flight {
@@ -20,12 +27,11 @@ export class BriefFlight implements Flight {
     this.#land = land;
   }
 
-  static fly(executor: Executor, program: Program, input: string): Promise<BriefLanding> {
-    return new Promise((land) => {
-      const flight = new BriefFlight(executor, program.costMs, land);
-      executor.load += flight.#costMs;
-      flight.#id = executor.launch(flight, Kind.brief, program.number, program.isFrozen ? 1 : 0, '', input);
-    });
+  /** `land` is called once, in a later turn. */
+  static fly(executor: Executor, program: Program, input: string, land: (landing: BriefLanding) => void): void {
+    const flight = new BriefFlight(executor, program.costMs, land);
+    executor.load += flight.#costMs;
+    flight.#id = executor.launch(flight, Kind.brief, program.number, program.way === 'frozen' ? 1 : 0, '', input);
   }
 
   onFrame({ kind, x, y, head, body }: Frame): void {

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { Places } from '../../src/core/places.ts';
 import { type Frame, FrameReader, FrameWriter, Kind } from './wire.ts';
 
 /** One run that an executor has been given. Both are called once at most as its last word. */
@@ -71,11 +72,10 @@ export class Executor {
   readonly #channel: Duplex;
   readonly #reader = new FrameReader();
   readonly #writer = new FrameWriter();
-  readonly #flights = new Map<number, Flight>();
+  readonly #flights = new Places<Flight>();
   readonly #loaded = new Set<number>();
   readonly #options: ExecutorOptions;
   readonly #gone: Promise<void>;
-  #nextId = 1;
   #flushing = false;
   #isReady = false;
   #stderr = '';
@@ -149,9 +149,7 @@ export class Executor {
 
   /** Gives it a run; the id names the run in further frames. */
   launch(flight: Flight, kind: Kind, program: number, y: number, head: string, body: string): number {
-    const id = this.#nextId;
-    this.#nextId = id === 0xffffffff ? 1 : id + 1;
-    this.#flights.set(id, flight);
+    const id = this.#flights.add(flight);
     this.runs += 1;
     this.send(kind, id, program, y, head, body);
     return id;
@@ -184,7 +182,7 @@ export class Executor {
     this.#flushing = true;
     setImmediate(() => {
       this.#flushing = false;
-      if (!this.#channel.destroyed) this.#channel.write(this.#writer.take());
+      if (!this.#channel.destroyed) this.#writer.flush(this.#channel);
     });
   }
 
@@ -247,7 +245,7 @@ export class Executor {
   }
 
   #lose(exitCode: number | null, signal: string | null): void {
-    const flights = [...this.#flights.values()];
+    const flights = [...this.#flights];
     this.#flights.clear();
     this.#channel.destroy();
     this.#options.onGone(this);

@@ -8,8 +8,9 @@ export type ExecutorsOptions = {
   spares: number;
   /** Executors in all, spares included. */
   most: number;
-  /** An executor is replaced after so many runs, or when it is larger than this while it has nothing to do. */
+  /** An executor is replaced after so many runs, at such an age, or when it is larger than this. */
   recycleRuns: number;
+  recycleMs: number;
   recycleMb: number;
   /** An executor with nothing to do is ended after so long. */
   idleMs: number;
@@ -68,11 +69,13 @@ export class Executors implements AsyncDisposable {
     let count = 0;
     for (const one of this.#all) {
       if (one.tenant !== tenant || one.lane !== 'brief' || one.retiring || one.isGone) continue;
+      // One that is kept busy answers many runs with one write; two that are half busy wake each other's cores.
+      if (one.load < BRIEF_LOAD_MS) return one;
       count += 1;
       if (least === undefined || one.load < least.load) least = one;
     }
     if (least === undefined) return this.#take(tenant, 'brief', false, signal);
-    if (least.load > BRIEF_LOAD_MS && count < availableParallelism()) {
+    if (count < availableParallelism()) {
       const spare = this.#spare();
       if (spare !== undefined) return this.#claim(spare, tenant, 'brief', false);
     }
@@ -221,7 +224,7 @@ export class Executors implements AsyncDisposable {
         this.#listen(one, now);
         this.#weighNow(one);
         // It finishes what it has; what comes goes to a spare.
-        if (this.#isWorn(one)) one.retiring = true;
+        if (this.#isWorn(one, now)) one.retiring = true;
       } else if (one.lane !== 'spare') {
         this.#recycle(one, now);
       }
@@ -261,12 +264,12 @@ export class Executors implements AsyncDisposable {
   #recycle(executor: Executor, now: number): void {
     const idle = now - executor.usedAt;
     if (idle < WATCH_EVERY_MS) return;
-    if (executor.retiring || idle > this.#options.idleMs || this.#isWorn(executor)) void executor.end();
+    if (executor.retiring || idle > this.#options.idleMs || this.#isWorn(executor, now)) void executor.end();
   }
 
-  #isWorn(executor: Executor): boolean {
-    const { recycleRuns, recycleMb } = this.#options;
-    return executor.runs >= recycleRuns || executor.residentBytes > recycleMb * 2 ** 20;
+  #isWorn({ runs, bornAt, residentBytes }: Executor, now: number): boolean {
+    const { recycleRuns, recycleMs, recycleMb } = this.#options;
+    return runs >= recycleRuns || now - bornAt > recycleMs || residentBytes > recycleMb * 2 ** 20;
   }
 }
 

@@ -3,18 +3,38 @@ import { open, realpath } from 'node:fs/promises';
 import { basename, resolve, sep } from 'node:path';
 import { Failure } from '../../src/core/failure.ts';
 import type { Limits } from '../../src/core/limits.ts';
+import type { Usage } from '../../src/core/outcome.ts';
 import type { Plugin } from '../../src/core/plugin.ts';
 import type { Suitability } from './suitability.ts';
 import type { LoadHead } from './wire.ts';
 
 /** The longest that a brief run may hold an executor's main thread, in ms. */
 export const SLICE_MS = 5;
-/** Long runs that were quick, without a host call, before a program is run briefly. */
-const QUICK_RUNS_FIRST = 2;
-/** Brief runs in a row that had to be done again, before a program is not run briefly any more. */
+/** Processor time of a long run, in ms, below which it would have been done in a slice with room to spare. */
+const QUICK_MS = SLICE_MS / 2;
+/** Quick long runs, more than others, before a program is run briefly. */
+const CREDIT_FIRST = 2;
+/** The same, for one whose brief runs did not succeed. */
+const CREDIT_AGAIN = 300;
+/**
+ * Brief runs that had to be done again, before a program is not run briefly any more. Many good ones outweigh a bad
+ * one: on a busy machine any run can be kept waiting for longer than its slice.
+ */
 const MISSES_MOST = 3;
+const MISS_OUTWEIGHED_BY = 100;
+/** What a brief run is taken to cost, in ms of processor time, until it is known. */
+const COST_FIRST_MS = 0.3;
 
 const SOURCE_BYTES_MOST = 8 * 1024 * 1024;
+
+/** On a thread of its own; or on the executor's main thread, in a fresh context or a frozen realm. */
+export type Way = 'long' | 'fresh' | 'frozen';
+
+const WORDS: Record<Way, string> = {
+  long: 'a fresh context on a thread of its own',
+  fresh: 'a fresh context made ahead',
+  frozen: 'a frozen realm',
+};
 
 /**
  * What is known of an embedded program, and in which way it is run next. It starts on the long lane, which is always
@@ -31,13 +51,14 @@ export class Program {
   /** JSON text of the server connection, before and after the session's value. */
   connection: { before: string; after: string } | undefined;
   /** Expected processor time of a brief run, in ms: how much work it is to have one in the queue. */
-  costMs = 0.3;
+  costMs = COST_FIRST_MS;
   #suitability: Suitability | undefined;
-  #quickRuns = 0;
-  #misses = 0;
-  #brief = false;
-  #frozen = false;
+  #way: Way = 'long';
   #why = 'it has not been run often enough to know it';
+  #credit = 0;
+  #misses = 0;
+  /** Why it is not run in a frozen realm, though its source would allow it. */
+  #thawed: string | undefined;
 
   constructor(number: number, plugin: Plugin, source: Buffer, limits: Limits) {
     this.number = number;
@@ -47,12 +68,8 @@ export class Program {
     this.hash = createHash('sha256').update(source).digest('base64url');
   }
 
-  get isBrief(): boolean {
-    return this.#brief;
-  }
-
-  get isFrozen(): boolean {
-    return this.#frozen;
+  get way(): Way {
+    return this.#way;
   }
 
   get suitability(): Suitability | undefined {
@@ -66,44 +83,46 @@ export class Program {
 
   /** In words, for its author. */
   get explanation(): { way: string; because: string } {
-    if (!this.#brief) return { way: 'a fresh context on a thread of its own', because: this.#why };
-    return { way: this.#frozen ? 'a frozen realm' : 'a fresh context made ahead', because: this.#why };
+    return { way: WORDS[this.#way], because: this.#why };
   }
 
-  /** A long run ended. `quick`: well, inside a slice, and without the host. */
-  ranLong(quick: boolean): void {
-    if (this.#brief) return;
-    this.#quickRuns = quick ? this.#quickRuns + 1 : 0;
+  /** A long run ended; with the processor time and the host calls that it took. */
+  ranLong({ ok, usage }: { ok: boolean; usage: Usage }): void {
+    if (this.#way !== 'long') return;
+    if (!ok && this.#suitability === undefined) this.#why = 'it has not succeeded yet';
+    const quick = ok && usage.hostCalls === 0 && usage.cpuMs < QUICK_MS;
+    if (quick) this.#credit += 1;
+    else if (this.#credit > 0) this.#credit -= 1;
     this.#promote();
   }
 
   ranBrief(cpuMs: number): void {
-    this.#misses = 0;
+    if (this.#misses > 0) this.#misses = Math.max(0, this.#misses - 1 / MISS_OUTWEIGHED_BY);
     this.costMs += (cpuMs + 0.01 - this.costMs) / 16;
   }
 
   /** A brief run did not count. `endedWell` tells how the same run ended the long way. */
   missed(why: string, endedWell: boolean): void {
+    if (this.#way === 'long') return;
     this.#misses += 1;
-    if (this.#frozen && (endedWell || why === 'slow')) {
-      this.#frozen = false;
-      this.costMs = 0.3;
-      this.#why = why === 'slow' ? 'it is quicker without a frozen realm' : 'it behaved differently in a frozen realm';
-      return;
+    const differs = why !== 'slow' && endedWell;
+    if (this.#way === 'frozen' && (differs || this.#misses >= MISSES_MOST)) {
+      this.#thawed = differs ? 'it behaved differently in a frozen realm' : `it is too ${why} for a frozen realm`;
+      this.#misses = 0;
+      this.#enter('fresh', this.#thawed);
+    } else if (why.startsWith('gql.') || why.startsWith('util.')) {
+      this.#credit = Number.NEGATIVE_INFINITY;
+      this.#enter('long', `it calls ${why.split(' ')[0]}`);
+    } else if (this.#misses >= MISSES_MOST) {
+      this.#credit = CREDIT_FIRST - CREDIT_AGAIN;
+      this.#enter('long', `its quick runs did not succeed (${why})`);
     }
-    const host = why.startsWith('gql.') || why.startsWith('util.');
-    if (!host && this.#misses < MISSES_MOST) return;
-    this.#brief = false;
-    // It may earn its way back, but it takes longer each time.
-    this.#quickRuns = host ? Number.NEGATIVE_INFINITY : -100 * this.#misses;
-    this.#why = host ? `it calls ${why.split(' ')[0]}` : `its quick runs did not succeed (${why})`;
   }
 
   /** An executor died while this was in it on the brief lane. */
   suspected(): void {
-    this.#brief = false;
-    this.#quickRuns = -100;
-    this.#why = 'an executor died while it ran';
+    this.#credit = CREDIT_FIRST - CREDIT_AGAIN;
+    this.#enter('long', 'an executor died while it ran');
   }
 
   head(): LoadHead {
@@ -114,16 +133,18 @@ export class Program {
 
   #promote(): void {
     const suitability = this.#suitability;
-    if (suitability === undefined || this.#brief) return;
-    if (!suitability.brief) {
-      this.#why = suitability.because;
-      return;
-    }
-    if (this.#quickRuns < QUICK_RUNS_FIRST) return;
-    this.#brief = true;
-    this.#frozen = suitability.frozen && !this.#why.includes('frozen');
+    if (suitability === undefined || this.#way !== 'long') return;
+    if (!suitability.brief) this.#why = suitability.because;
+    if (!suitability.brief || this.#credit < CREDIT_FIRST) return;
     this.#misses = 0;
-    if (!this.#why.includes('frozen')) this.#why = suitability.because;
+    const frozen = suitability.frozen && this.#thawed === undefined;
+    this.#enter(frozen ? 'frozen' : 'fresh', this.#thawed ?? suitability.because);
+  }
+
+  #enter(way: Way, why: string): void {
+    this.#way = way;
+    this.#why = why;
+    this.costMs = COST_FIRST_MS;
   }
 }
 

@@ -22,12 +22,12 @@ import type { Invocation } from '../../src/core/invocation.ts';
 import { noUsage, type Outcome } from '../../src/core/outcome.ts';
 import type { Plugin } from '../../src/core/plugin.ts';
 import type { Explanation, Runtime } from '../../src/core/runtime.ts';
-import { BriefFlight, type BriefLanding } from './brief-flight.ts';
+import { BriefFlight, type BriefSuccess } from './brief-flight.ts';
 import type { Executor } from './executor.ts';
 import { Executors, type ExecutorsOptions } from './executors.ts';
 import { type Landed, Telling } from './flight.ts';
 import { LongFlight } from './long-flight.ts';
-import { Program, readSource, SLICE_MS } from './program.ts';
+import { Program, readSource } from './program.ts';
 import type { Suitability } from './suitability.ts';
 
 export type IsolateRuntimeOptions = {
@@ -171,29 +171,50 @@ export class IsolateRuntime implements Runtime {
   #runProgram(program: Program, invocation: Invocation, signal: AbortSignal): Promise<Outcome> {
     const input = inputText(program, invocation);
     // Lower limits than the program was loaded with are kept on the long lane only.
-    if (!program.isBrief || invocation.limits !== program.limits) return this.#long(program, invocation, input, signal);
+    if (program.way === 'long' || invocation.limits !== program.limits)
+      return this.#long(program, invocation, input, signal);
     return this.#brief(program, invocation, input, signal);
   }
 
-  async #brief(program: Program, invocation: Invocation, input: string, signal: AbortSignal): Promise<Outcome> {
+  #brief(program: Program, invocation: Invocation, input: string, signal: AbortSignal): Promise<Outcome> {
+    const found = this.#executors.brief(invocation.tenant, signal);
+    return found instanceof Promise
+      ? found.then(
+          (executor) => this.#briefIn(executor, program, invocation, input, signal),
+          (error) => failed(Failure.from(error)),
+        )
+      : this.#briefIn(found, program, invocation, input, signal);
+  }
+
+  /** The hot path: from here to the answer there is this one promise. */
+  #briefIn(
+    executor: Executor,
+    program: Program,
+    invocation: Invocation,
+    input: string,
+    signal: AbortSignal,
+  ): Promise<Outcome> {
     const startedAt = performance.now();
-    let landing: BriefLanding;
-    try {
-      const found = this.#executors.brief(invocation.tenant, signal);
-      const executor = found instanceof Promise ? await found : found;
-      this.#teach(executor, program);
-      landing = await BriefFlight.fly(executor, program, input);
-    } catch (error) {
-      return failed(Failure.from(error));
-    }
-    if (!landing.ok) {
-      if (landing.why === 'lost') program.suspected();
-      const outcome = await this.#long(program, invocation, input, signal);
-      if (landing.why !== 'lost') program.missed(landing.why, outcome.ok);
-      return outcome;
-    }
+    this.#teach(executor, program);
+    return new Promise((resolve) =>
+      BriefFlight.fly(executor, program, input, (landing) => {
+        if (!landing.ok) resolve(this.#again(program, invocation, input, signal, landing.why));
+        else if (signal.aborted) resolve(failed(Failure.from(signal.reason)));
+        else resolve(this.#settleBrief(program, invocation, landing, startedAt));
+      }),
+    );
+  }
+
+  /** A brief run did not count. */
+  async #again(program: Program, invocation: Invocation, input: string, signal: AbortSignal, why: string) {
+    if (why === 'lost') program.suspected();
+    const outcome = await this.#long(program, invocation, input, signal);
+    if (why !== 'lost') program.missed(why, outcome.ok);
+    return outcome;
+  }
+
+  #settleBrief(program: Program, invocation: Invocation, landing: BriefSuccess, startedAt: number): Outcome {
     program.ranBrief(landing.cpuMs);
-    if (signal.aborted) return failed(Failure.from(signal.reason));
     const telling = tellingOf(program, invocation, landing.head);
     return {
       ok: true,
@@ -247,11 +268,11 @@ export class IsolateRuntime implements Runtime {
       progress: invocation.entry.kind === 'operation' ? null : telling.progress,
     };
     if (landing.kind === 'done') {
-      program.ranLong(usage.hostCalls === 0 && usage.cpuMs < SLICE_MS / 2 && usage.wallMs < QUICK_WALL_MS);
+      program.ranLong({ ok: true, usage });
       this.#read(program);
       return { ok: true, output: landing.output, ...report };
     }
-    program.ranLong(false);
+    program.ranLong({ ok: false, usage });
     const failure = landing.kind === 'failed' ? landing.failure : new Failure('internal', 'A run was lost');
     if (failure.details.rung === 'killed' && failure.countsAgainstHealth) {
       this.#suspects.set(suspectKey, Date.now() + SUSPECT_MS);
@@ -264,8 +285,6 @@ type Loaded = Program | Promise<Program>;
 
 /** Times that a run is tried when executors die under it. */
 const ATTEMPTS_MOST = 3;
-/** A run that took longer than this on the clock was waiting for something. */
-const QUICK_WALL_MS = 50;
 
 /**
  * The text that becomes `input`: capital letters, as goja shows Go's fields. What is the same in every run of a

@@ -5,6 +5,8 @@
  * (JSON, empty for none), the body (bytes). All numbers are big-endian. `id` names an invocation, or a program where
  * it says so; `x` and `y` are two small numbers, so that the frames of the hot path need no head.
  */
+import type { Writable } from 'node:stream';
+
 export const Kind = {
   // ── host → guest ──────────────────────────────────────────────────────────────────────────────────────────────
   /** A program. id: program. head: LoadHead. body: source text, then cached data. */
@@ -101,14 +103,14 @@ const FIXED = 4 + 1 + 4 + 4 + 4 + 4;
 /** No frame may be larger; one that claims to be is a broken or a hostile peer. */
 export const FRAME_BYTES_MAX = 128 * 1024 * 1024;
 
-/** Collects frames until they are taken as one buffer, so that many share a write. */
-export class FrameWriter {
-  #buffer = Buffer.allocUnsafeSlow(4096);
-  #length = 0;
+const SPARE_BYTES = 4096;
+const SPARE_BYTES_MOST = 256 * 1024;
 
-  get empty(): boolean {
-    return this.#length === 0;
-  }
+/** Collects frames, so that many share a write. */
+export class FrameWriter {
+  #buffer = Buffer.allocUnsafeSlow(SPARE_BYTES);
+  #spare: Buffer<ArrayBuffer> | undefined;
+  #length = 0;
 
   /** `head` is JSON text, '' for none. */
   add(kind: Kind, id: number, x: number, y: number, head: string, body: string | Uint8Array): void {
@@ -135,12 +137,17 @@ export class FrameWriter {
     this.#length = at;
   }
 
-  /** All frames so far. The buffer belongs to the taker. */
-  take(): Buffer {
-    const taken = this.#buffer.subarray(0, this.#length);
-    this.#buffer = Buffer.allocUnsafeSlow(Math.min(65536, Math.max(4096, this.#length)));
+  /** Writes all frames so far to a channel. A buffer that has been written is used again. */
+  flush(channel: Writable): void {
+    if (this.#length === 0) return;
+    const used = this.#buffer;
+    const frames = used.subarray(0, this.#length);
+    this.#buffer = this.#spare ?? Buffer.allocUnsafeSlow(SPARE_BYTES);
+    this.#spare = undefined;
     this.#length = 0;
-    return taken;
+    channel.write(frames, () => {
+      if (used.length <= SPARE_BYTES_MOST) this.#spare = used;
+    });
   }
 
   #reserve(bytes: number): void {

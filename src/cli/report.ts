@@ -3,7 +3,7 @@ import type { Failure } from '../core/failure.ts';
 import type { LogLevel } from '../core/outcome.ts';
 import { writtenOut } from '../core/text.ts';
 import type { Settled } from '../engine/invoker.ts';
-import { answerText, reportOf } from '../http/answer.ts';
+import { answerText, reportOf, timingsOf } from '../http/answer.ts';
 import { problem } from '../http/errors.ts';
 
 const COLOURS = {
@@ -62,8 +62,8 @@ function explain({ code, message, hint, details }: Failure): void {
 /** The same as the service would answer. */
 function document(settled: Settled): string {
   const { id, outcome } = settled;
-  if (outcome.ok) return pretty(answerText(settled, outcome.output, true));
-  return pretty(problem(outcome.failure, { invocation: id, more: reportOf(settled, true) }).text);
+  if (outcome.ok) return pretty(answerText(settled, timingsOf(settled), outcome.output, true));
+  return pretty(problem(outcome.failure, { invocation: id, more: reportOf(settled, timingsOf(settled), true) }).text);
 }
 
 function pretty(json: string): string {

@@ -86,7 +86,8 @@ export const Settings = Type.Object(
       {
         spares: whole(1, 0, 64, 'Executors booted ahead'),
         most: whole(12, 1, 1_000, 'Executors at once, spares included'),
-        recycleRuns: whole(100_000, 1, 1_000_000_000, 'An executor is replaced after so many runs'),
+        recycleRuns: whole(10_000_000, 1, 1_000_000_000, 'An executor is replaced after so many runs'),
+        recycleMs: whole(3_600_000, 1_000, 30 * DAY, 'An executor is replaced when it is so old'),
         recycleMb: whole(1_024, 64, 1_048_576, 'An executor is replaced above so much resident memory'),
         idleMs: whole(300_000, 100, DAY, 'An executor that ran nothing for so long is ended'),
       },

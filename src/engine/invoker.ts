@@ -10,6 +10,7 @@ import {
 } from '../core/invocation.ts';
 import { type Limits, lowered } from '../core/limits.ts';
 import { noUsage, type Outcome } from '../core/outcome.ts';
+import { Places } from '../core/places.ts';
 import type { Entry, Plugin } from '../core/plugin.ts';
 import type { Runtime } from '../core/runtime.ts';
 import type { Limiter } from './limiter.ts';
@@ -50,7 +51,7 @@ export type InvokerOptions = {
  */
 export class Invoker {
   readonly #options: InvokerOptions;
-  readonly #stops = new Set<AbortController>();
+  readonly #running = new Places<AbortController>();
   readonly #idle: (() => void)[] = [];
 
   constructor(options: InvokerOptions) {
@@ -69,10 +70,10 @@ export class Invoker {
   async drain(graceMs: number): Promise<void> {
     const failure = new Failure('draining', 'The service is shutting down', { retryable: true, retryAfterMs: 1000 });
     this.#options.limiter.close(failure);
-    if (this.#stops.size === 0) return;
+    if (this.#running.size === 0) return;
     const idle = new Promise<void>((resolve) => this.#idle.push(resolve));
     const timer = setTimeout(() => {
-      for (const controller of this.#stops) controller.abort(failure);
+      for (const controller of this.#running) controller.abort(failure);
     }, graceMs);
     await idle;
     clearTimeout(timer);
@@ -93,11 +94,16 @@ export class Invoker {
         await limiter.wait(controller.signal);
         queueMs = performance.now() - askedAt;
       }
-      this.#stops.add(controller);
+      const place = this.#running.add(controller);
+      const limits = lowered(this.#options.limits(request.tenant, plugin.id), request.limits);
+      const deadline = setTimeout(() => controller.abort(tooSlow(limits)), limits.wallMs);
       try {
-        outcome = await this.#run(id, request, plugin, entry, runtime, controller);
+        const { application, endpoint } = this.#options.application(request.tenant);
+        const call = new Call(id, request, plugin, entry, limits, application, endpoint);
+        outcome = await runtime.run(call, controller.signal);
       } finally {
-        this.#stops.delete(controller);
+        clearTimeout(deadline);
+        this.#running.delete(place);
         limiter.leave();
       }
     } catch (error) {
@@ -106,7 +112,7 @@ export class Invoker {
     const settled = { id, request, plugin, outcome, queueMs, totalMs: performance.now() - askedAt };
     if (!outcome.ok) this.#blame(request.tenant, plugin, outcome.failure);
     onSettled(settled);
-    if (this.#stops.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
+    if (this.#running.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
     return settled;
   }
 
@@ -126,21 +132,6 @@ export class Invoker {
         retryable: false,
       },
     );
-  }
-
-  #run(
-    id: string,
-    request: Request,
-    plugin: Plugin,
-    entry: Entry,
-    runtime: Runtime,
-    controller: AbortController,
-  ): Promise<Outcome> {
-    const limits = lowered(this.#options.limits(request.tenant, plugin.id), request.limits);
-    const { application, endpoint } = this.#options.application(request.tenant);
-    const invocation = new Call(id, request, plugin, entry, limits, application, endpoint);
-    const deadline = setTimeout(() => controller.abort(tooSlow(limits)), limits.wallMs);
-    return runtime.run(invocation, controller.signal).finally(() => clearTimeout(deadline));
   }
 
   /** A plugin that had to be killed with what it ran in gets that written down against it. */

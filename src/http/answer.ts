@@ -5,9 +5,8 @@
 import type { LogLine, Outcome, Usage } from '../core/outcome.ts';
 import type { Settled } from '../engine/invoker.ts';
 
-export function answerText({ id, outcome, queueMs, totalMs }: Settled, output: string, logs: boolean): string {
+export function answerText({ id, outcome }: Settled, times: Timings, output: string, logs: boolean): string {
   const told = logs ? `,"logs":${JSON.stringify(outcome.logs)}` : '';
-  const times = timings(outcome, queueMs, totalMs);
   return (
     `{"id":"${id}","output":${output},"progress":${number(outcome.progress)}${told},"usage":${usageText(outcome.usage)},` +
     `"timingsMs":{"queue":${times.queue},"boot":${times.boot},"run":${times.run},"host":${times.host}}}`
@@ -23,27 +22,27 @@ function usageText(usage: Usage): string {
 }
 
 /** What a failed invocation tells beyond its failure. */
-export function reportOf({ outcome, queueMs, totalMs }: Settled, logs: boolean): Record<string, unknown> {
+export function reportOf({ outcome }: Settled, timingsMs: Timings, logs: boolean): Record<string, unknown> {
   const { cpuMs, wallMs } = outcome.usage;
   const told: { logs?: LogLine[] } = logs ? { logs: outcome.logs } : {};
   return {
     progress: outcome.progress,
     usage: { ...outcome.usage, cpuMs: ms(cpuMs), wallMs: ms(wallMs) },
-    timingsMs: timings(outcome, queueMs, totalMs),
+    timingsMs,
     ...told,
   };
 }
 
-type Timings = { queue: number; boot: number; run: number; host: number };
+/** In ms: parts that add up to the whole; `host` is time spent waiting for the application. */
+export type Timings = { queue: number; boot: number; run: number; host: number };
 
-/** Parts that add up to the whole; `host` is time spent waiting for the application. */
-function timings({ bootMs, hostMs }: Outcome, queueMs: number, totalMs: number): Timings {
+export function timingsOf({ outcome, queueMs, totalMs }: Settled): Timings {
+  const { bootMs, hostMs }: Outcome = outcome;
   const run = Math.max(0, totalMs - queueMs - bootMs - hostMs);
   return { queue: ms(queueMs), boot: ms(bootMs), run: ms(run), host: ms(hostMs) };
 }
 
-export function serverTiming({ outcome, queueMs, totalMs }: Settled): string {
-  const { queue, boot, run, host } = timings(outcome, queueMs, totalMs);
+export function serverTiming({ queue, boot, run, host }: Timings): string {
   return `queue;dur=${queue}, boot;dur=${boot}, run;dur=${run}, host;dur=${host}`;
 }
 

@@ -4,7 +4,7 @@ import { Failure } from '../core/failure.ts';
 import type { Request } from '../core/invocation.ts';
 import type { LimitName } from '../core/limits.ts';
 import type { Invoker, Running, Settled } from '../engine/invoker.ts';
-import { answerText, reportOf, serverTiming } from './answer.ts';
+import { answerText, reportOf, serverTiming, timingsOf } from './answer.ts';
 import type { App } from './app.ts';
 import { problem } from './errors.ts';
 import { InvocationAnswer, Problems } from './schemas.ts';
@@ -95,16 +95,17 @@ function stopWhenGone(reply: FastifyReply, running: Running): void {
 
 function answer(reply: FastifyReply, settled: Settled, logs: boolean): FastifyReply {
   const { id, request, plugin, outcome } = settled;
-  reply.header('isopod-invocation', id).header('server-timing', serverTiming(settled));
+  const times = timingsOf(settled);
+  reply.header('isopod-invocation', id).header('server-timing', serverTiming(times));
   if (request.traceparent !== undefined) reply.header('traceparent', request.traceparent);
   if (outcome.ok) {
     reply.header('content-type', 'application/json; charset=utf-8');
-    return reply.send(answerText(settled, outcome.output, logs));
+    return reply.send(answerText(settled, times, outcome.output, logs));
   }
   const { status, text, headers } = problem(outcome.failure, {
     invocation: id,
     ...(plugin === undefined ? {} : { plugin: { id: plugin.id, version: plugin.version } }),
-    more: reportOf(settled, logs),
+    more: reportOf(settled, times, logs),
   });
   return reply.code(status).headers(headers).send(text);
 }

@@ -17,8 +17,9 @@ import { type Program, readGuestScripts } from './program.ts';
 
 /** Isolates of programs in the brief lane that one executor keeps. */
 const BRIEF_ISOLATES_MOST = 64;
-/** Answers that are ready wait for others no longer than this. */
-const FLUSH_AFTER_MS = 2;
+/** Answers that are ready wait for others, up to so many or so long; then the front end works on them as we go on. */
+const FLUSH_FRAMES = 12;
+const FLUSH_AFTER_MS = 1;
 
 const channel = new Socket({ fd: 3, readable: true, writable: true });
 const reader = new FrameReader();
@@ -29,7 +30,7 @@ const briefLane = new BriefLane(scripts, BRIEF_ISOLATES_MOST);
 const longLane = new LongLane(scripts, { writer, flush });
 
 function flush(): void {
-  if (!writer.empty) channel.write(writer.take());
+  writer.flush(channel);
 }
 
 function onFrame(frame: Frame): void {
@@ -100,12 +101,15 @@ function prepareWhenIdle(): void {
 
 channel.on('data', (chunk: Buffer) => {
   let flushedAt = performance.now();
+  let frames = 0;
   reader.read(chunk, (frame) => {
     onFrame(frame);
+    frames += 1;
     const now = performance.now();
-    if (now - flushedAt < FLUSH_AFTER_MS) return;
+    if (frames < FLUSH_FRAMES && now - flushedAt < FLUSH_AFTER_MS) return;
     flush();
     flushedAt = now;
+    frames = 0;
   });
   flush();
   prepareWhenIdle();

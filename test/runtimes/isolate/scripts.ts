@@ -43,7 +43,14 @@ export class Scripts implements AsyncDisposable {
 
   private constructor(dir: string, only: 'fresh' | 'long' | undefined) {
     this.#dir = dir;
-    const executors = { spares: 1, most: 8, recycleRuns: 100_000, recycleMb: 1024, idleMs: 60_000 };
+    const executors = {
+      spares: 1,
+      most: 8,
+      recycleRuns: 100_000,
+      recycleMs: 3_600_000,
+      recycleMb: 1024,
+      idleMs: 60_000,
+    };
     this.runtime = new IsolateRuntime({ executors, ...(only === undefined ? {} : { only }) });
   }
 
