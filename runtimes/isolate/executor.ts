@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { COMPILE_CACHE } from '../../src/compile-cache.ts';
 import { Places } from '../../src/core/places.ts';
 import { type Frame, FrameReader, FrameWriter, Kind } from './wire.ts';
 
@@ -28,6 +29,8 @@ export type Loss = {
 };
 
 export type ExecutorOptions = {
+  nodePath: string;
+  onReady(executor: Executor): void;
   onGone(executor: Executor): void;
   onCompiled(program: number, cachedData: Buffer): void;
 };
@@ -50,6 +53,8 @@ const DATA_KB = 64 * 1024 * 1024;
 // Fixed text: what varies are its arguments, and none of them comes from a plugin.
 const LAUNCH = 'ulimit -c 0; ulimit -d "$1" 2>/dev/null; shift; exec "$@"';
 
+const UNWANTED = 'it is not needed any more';
+
 /** V8's account of its own end starts with why; what comes last is the stack. */
 const STDERR_KEPT = 8192;
 
@@ -67,7 +72,6 @@ export class Executor {
   runs = 0;
   /** Sum of the expected processor time of what is in it, in ms. */
   load = 0;
-  readonly ready: Promise<void>;
   readonly #child: ChildProcess;
   readonly #channel: Duplex;
   readonly #reader = new FrameReader();
@@ -78,6 +82,7 @@ export class Executor {
   readonly #gone: Promise<void>;
   #flushing = false;
   #isReady = false;
+  #isLost = false;
   #stderr = '';
   #byUs: string | undefined;
   #culprit: Flight | undefined;
@@ -93,27 +98,19 @@ export class Executor {
 
   constructor(options: ExecutorOptions) {
     this.#options = options;
-    const command = [process.execPath, ...FLAGS, GUEST];
+    const command = [options.nodePath, ...FLAGS, GUEST];
     const [file, args] =
       process.platform === 'win32'
-        ? [process.execPath, command.slice(1)]
+        ? [options.nodePath, command.slice(1)]
         : ['/bin/sh', ['-c', LAUNCH, 'executor', String(DATA_KB), ...command]];
     this.#child = spawn(file as string, args as string[], {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
-      env: {},
+      env: { NODE_COMPILE_CACHE: COMPILE_CACHE },
       cwd: '/',
     });
     this.#channel = this.#child.stdio[3] as Duplex;
-    let resolveReady: () => void = () => {};
-    let rejectReady: (error: Error) => void = () => {};
-    this.ready = new Promise((resolve, reject) => {
-      resolveReady = resolve;
-      rejectReady = reject;
-    });
-    this.ready.catch(() => {});
     this.#gone = new Promise((resolve) => {
       const lost = (exitCode: number | null, signal: string | null) => {
-        rejectReady(new Error(`an executor ended while starting: ${this.#stderr}`));
         this.#lose(exitCode, signal);
         resolve();
       };
@@ -126,7 +123,7 @@ export class Executor {
     this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       if (this.#stderr.length < STDERR_KEPT) this.#stderr += text.slice(0, STDERR_KEPT);
     });
-    this.#channel.on('data', (chunk: Buffer) => this.#read(chunk, resolveReady));
+    this.#channel.on('data', (chunk: Buffer) => this.#read(chunk));
     // A broken channel is followed by the exit of the process, which is what counts.
     this.#channel.on('error', () => this.kill('its channel broke'));
   }
@@ -140,7 +137,17 @@ export class Executor {
   }
 
   get isGone(): boolean {
-    return this.#byUs !== undefined || this.#child.exitCode !== null || this.#child.signalCode !== null;
+    return this.#isLost || this.#byUs !== undefined || this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
+
+  /** It ended because nobody needed it. */
+  get isUnwanted(): boolean {
+    return this.#byUs === UNWANTED;
+  }
+
+  /** What it said about itself before it ended. */
+  get complaint(): string {
+    return this.#stderr === '' ? (this.#byUs ?? 'it said nothing') : this.#stderr;
   }
 
   get flights(): number {
@@ -211,7 +218,7 @@ export class Executor {
   /** Lets it end by itself, which it does when its channel closes. */
   end(): Promise<void> {
     if (!this.isGone) {
-      this.#byUs = 'not needed any more';
+      this.#byUs = UNWANTED;
       this.#channel.destroy();
       // Its main thread may be stuck.
       const hurry = setTimeout(() => this.#child.kill('SIGKILL'), 500);
@@ -224,14 +231,14 @@ export class Executor {
     return this.#gone;
   }
 
-  #read(chunk: Buffer, resolveReady: () => void): void {
+  #read(chunk: Buffer): void {
     this.heardAt = performance.now();
     this.pingedAt = 0;
     try {
       this.#reader.read(chunk, (frame) => {
         if (frame.kind === Kind.ready) {
           this.#isReady = true;
-          resolveReady();
+          this.#options.onReady(this);
         } else if (frame.kind === Kind.compiled) {
           if (this.#loaded.has(frame.id)) this.#options.onCompiled(frame.id, Buffer.from(frame.body));
         } else if (frame.kind !== Kind.pong) {
@@ -245,6 +252,7 @@ export class Executor {
   }
 
   #lose(exitCode: number | null, signal: string | null): void {
+    this.#isLost = true;
     const flights = [...this.#flights];
     this.#flights.clear();
     this.#channel.destroy();

@@ -14,12 +14,19 @@ export type ExecutorsOptions = {
   recycleMb: number;
   /** An executor with nothing to do is ended after so long. */
   idleMs: number;
+  /** What runs them; for the tests. */
+  nodePath?: string;
 };
 
 /** Long runs that share an executor: what one can take with it when it has to be killed. */
 const LONG_EACH = 8;
 /** A further brief executor is taken when this much work, in ms, is in the ones there are. */
 const BRIEF_LOAD_MS = 1.5;
+/** An executor that is not up by then never will be. */
+const BOOT_MS = 30_000;
+/** When executors do not start, the next is tried after so long; each time twice that. */
+const BOOT_AGAIN_MS = 100;
+const BOOT_AGAIN_MS_MOST = 30_000;
 const WATCH_EVERY_MS = 50;
 /** A main thread that says nothing for so long is stuck in something that cannot be interrupted. */
 const SILENT_MS = 200;
@@ -44,6 +51,9 @@ export class Executors implements AsyncDisposable {
   readonly #watch: NodeJS.Timeout;
   #closed = false;
   #lost = 0;
+  #bootsFailed = 0;
+  #bootAgainAt = 0;
+  #bootTrouble = '';
 
   constructor(options: ExecutorsOptions, onCompiled: (tenant: string, program: number, cachedData: Buffer) => void) {
     this.#options = options;
@@ -61,6 +71,13 @@ export class Executors implements AsyncDisposable {
       else if (one.lane === 'spare') spares += 1;
     }
     return { executors: this.#all.size, spares, booting, lost: this.#lost };
+  }
+
+  /** Why there is none; null where there is, or where none was wanted yet. */
+  get trouble(): string | null {
+    if (this.#bootsFailed > 0) return this.#bootTrouble;
+    for (const one of this.#all) if (one.isReady) return null;
+    return this.#all.size === 0 ? null : 'the first executor is starting';
   }
 
   /** One for brief runs; at once where the tenant has one. Whoever waits is told the signal's reason when it aborts. */
@@ -121,25 +138,28 @@ export class Executors implements AsyncDisposable {
   // ── taking ────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #take(tenant: string, lane: 'brief' | 'long', alone: boolean, signal: AbortSignal): Promise<Executor> {
+    let booted: Executor | undefined;
     for (;;) {
       if (signal.aborted) throw signal.reason;
       if (this.#closed) throw new Failure('draining', 'The service is shutting down', { retryable: true });
+      if (booted?.isReady && !booted.isGone) return booted;
       const spare = this.#spare();
       if (spare !== undefined) return this.#claim(spare, tenant, lane, alone);
+      if (booted !== undefined && !booted.isGone) {
+        await this.#woken();
+        continue;
+      }
       if (this.#all.size < this.#options.most) {
-        const booted = this.#boot();
-        const claimed = this.#claim(booted, tenant, lane, alone);
-        await booted.ready.catch((error) => {
-          throw new Failure('overloaded', 'An executor could not be started', { cause: error, retryable: true });
-        });
-        return claimed;
+        if (performance.now() < this.#bootAgainAt) throw this.#noExecutor();
+        booted = this.#claim(this.#boot(), tenant, lane, alone);
+        continue;
       }
       const shared = alone ? undefined : this.#anyOf(tenant, lane);
       if (shared !== undefined) return shared;
       // Whoever has had nothing to do for the longest gives way.
       const idle = this.#idlest();
       if (idle !== undefined) await idle.end();
-      else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+      else await this.#woken();
     }
   }
 
@@ -175,21 +195,28 @@ export class Executors implements AsyncDisposable {
     return executor;
   }
 
+  #noExecutor(): Failure {
+    const retryAfterMs = Math.max(1, Math.round(this.#bootAgainAt - performance.now()));
+    const details = { cause: this.#bootTrouble, retryable: true, retryAfterMs };
+    return new Failure('overloaded', 'Executors cannot be started at the moment', details);
+  }
+
   #boot(): Executor {
+    const { nodePath = process.execPath } = this.#options;
     const executor = new Executor({
+      nodePath,
+      onReady: () => {
+        this.#bootsFailed = 0;
+        executor.measure();
+        this.#idleBytes.set(executor, executor.residentBytes);
+        this.#wake();
+      },
       onGone: () => this.#gone(executor),
       onCompiled: (program, cachedData) => {
         if (executor.tenant !== undefined) this.#onCompiled(executor.tenant, program, cachedData);
       },
     });
     this.#all.add(executor);
-    executor.ready.then(
-      () => {
-        executor.measure();
-        this.#idleBytes.set(executor, executor.residentBytes);
-      },
-      () => {},
-    );
     return executor;
   }
 
@@ -197,14 +224,19 @@ export class Executors implements AsyncDisposable {
     this.#all.delete(executor);
     this.#weights.delete(executor);
     this.#lost += 1;
+    if (!executor.isReady && !executor.isUnwanted) {
+      // One that cannot even start is not replaced at once: that would be a loop.
+      this.#bootTrouble = `an executor did not start: ${executor.complaint}`;
+      this.#bootAgainAt = performance.now() + Math.min(BOOT_AGAIN_MS * 2 ** this.#bootsFailed, BOOT_AGAIN_MS_MOST);
+      this.#bootsFailed += 1;
+    }
     this.#wake();
-    // One that cannot even start is not replaced at once: that would be a loop.
-    if (executor.isReady) this.#fill();
+    this.#fill();
   }
 
   /** Keeps as many spares as there should be. */
   #fill(): void {
-    if (this.#closed) return;
+    if (this.#closed || performance.now() < this.#bootAgainAt) return;
     let spares = 0;
     for (const one of this.#all) if (one.lane === 'spare' && !one.isGone) spares += 1;
     while (spares < this.#options.spares && this.#all.size < this.#options.most) {
@@ -218,6 +250,7 @@ export class Executors implements AsyncDisposable {
   #look(): void {
     const now = performance.now();
     for (const one of this.#all) {
+      if (!one.isReady && now - one.bornAt > BOOT_MS) one.kill(`it was not up after ${BOOT_MS} ms`);
       if (!one.isReady || one.isGone) continue;
       one.measure();
       if (one.flights > 0) {
@@ -232,6 +265,11 @@ export class Executors implements AsyncDisposable {
     this.#fill();
     // Something may have become free, and a deadline may have passed.
     this.#wake();
+  }
+
+  /** Resolves when something may have changed, after one turn of the watch at most. */
+  #woken(): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
   #wake(): void {

@@ -100,6 +100,10 @@ export class IsolateRuntime implements Runtime {
     }
   }
 
+  unready(): string | null {
+    return this.#executors.trouble;
+  }
+
   gauges(): Record<string, number> {
     return { ...this.#executors.counts, programs: this.#byNumber.size };
   }

@@ -5,6 +5,8 @@ import { type GuestScripts, memoryKb, type PreparedContext, type Program, Progra
 /** Idle isolates kept, in all and for one program. */
 const IDLE_MOST = 16;
 const IDLE_MOST_EACH = 4;
+/** One with a larger heap is ended after its run: whoever needs so much does not notice that the next one is new. */
+const IDLE_KB_MOST = 16 * 1024;
 
 /**
  * Runs that may take their time, call the application, or be hostile: each in an isolate and on a thread of its own,
@@ -76,7 +78,8 @@ export class LongLane {
 
   #keep(isolate: ProgramIsolate): void {
     const same = this.#idle.filter((one) => one.program === isolate.program).length;
-    if (isolate.disposed || same >= IDLE_MOST_EACH) return isolate.dispose();
+    if (isolate.disposed || same >= IDLE_MOST_EACH || memoryKb(isolate.isolate) > IDLE_KB_MOST)
+      return isolate.dispose();
     this.#idle.push(isolate);
     const [oldest] = this.#idle;
     if (this.#idle.length > IDLE_MOST && oldest !== undefined) this.#end(oldest);

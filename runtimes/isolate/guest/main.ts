@@ -8,6 +8,7 @@
  * It never calls process.exit(): isolated-vm threads that are still at work crash on it. When the host closes the
  * channel, or breaks off, it kills itself.
  */
+import { flushCompileCache } from 'node:module';
 import { Socket } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { type Frame, FrameReader, FrameWriter, Kind, type LoadHead, type LongHead } from '../wire.ts';
@@ -124,3 +125,5 @@ process.on('SIGTERM', () => {});
 
 writer.add(Kind.ready, 0, 0, 0, '', '');
 flush();
+// It will end by a signal, when it is too late for this. No plugin has been here yet.
+flushCompileCache();

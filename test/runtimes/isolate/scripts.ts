@@ -41,7 +41,7 @@ export class Scripts implements AsyncDisposable {
   readonly #dir: string;
   #count = 0;
 
-  private constructor(dir: string, only: 'fresh' | 'long' | undefined) {
+  private constructor(dir: string, only: 'fresh' | 'long' | undefined, nodePath: string | undefined) {
     this.#dir = dir;
     const executors = {
       spares: 1,
@@ -50,12 +50,13 @@ export class Scripts implements AsyncDisposable {
       recycleMs: 3_600_000,
       recycleMb: 1024,
       idleMs: 60_000,
+      ...(nodePath === undefined ? {} : { nodePath }),
     };
     this.runtime = new IsolateRuntime({ executors, ...(only === undefined ? {} : { only }) });
   }
 
-  static async open(only?: 'fresh' | 'long'): Promise<Scripts> {
-    return new Scripts(await mkdtemp(join(tmpdir(), 'isopod-scripts-')), only);
+  static async open(only?: 'fresh' | 'long', nodePath?: string): Promise<Scripts> {
+    return new Scripts(await mkdtemp(join(tmpdir(), 'isopod-scripts-')), only, nodePath);
   }
 
   async add(source: string | Buffer): Promise<Plugin> {
