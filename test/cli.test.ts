@@ -35,6 +35,10 @@ beforeAll(async () => {
     'one.sh': '#!/bin/sh\necho \'{"output": "one"}\'\n',
     'two.yml': 'name: Two\nexec: [absent.sh]\n',
   });
+  await writePlugin(join(cwd, 'open'), {
+    'open.yml': 'name: Open\nexec: [open.sh]\n',
+    'open.sh': '#!/bin/sh\nls -l /proc/$$/fd >&2\n',
+  });
   await writePlugin(join(cwd, 'bad'), { 'bad.yml': 'name: Bad\nfoo: 1\n' });
   await writePlugin(join(cwd, 'empty'), { 'readme.txt': '' });
 });
@@ -77,7 +81,7 @@ test('run prints the output alone on standard output, and everything else beside
 
 test('run leaves nothing behind where the author works', async () => {
   await isopod(['run', 'plugins/stash/greet']);
-  expect((await readdir(cwd)).sort()).toEqual(['bad', 'empty', 'plugins', 'two']);
+  expect((await readdir(cwd)).sort()).toEqual(['bad', 'empty', 'open', 'plugins', 'two']);
 });
 
 test('run ends with 1 where the plugin failed, with its own words and a hint', async () => {
@@ -269,4 +273,21 @@ test('serve takes its settings from a file and refuses a wrong one by line', asy
   expect(code).toBe(2);
   expect(stderr).toMatch(/^isopod: .*wrong\.yaml:3:3: limits\.walMs is not a setting; did you mean wallMs\?/);
   expect(stderr).toContain('isopod: ISOPOD_DRAINMS is not a setting; did you mean ISOPOD_DRAIN_MS?');
+});
+
+test('what whoever started us left open does not reach a plugin', { skip: process.platform !== 'linux' }, async () => {
+  const secret = join(cwd, 'plugins', 'secret');
+  await writeFile(secret, 'a secret');
+  // Node sees to low numbers itself.
+  const code = 'import os, sys; os.dup2(os.open(sys.argv[1], 0), 99); os.execv(sys.argv[2], sys.argv[2:])';
+  const child = spawn('python3', ['-c', code, secret, process.execPath, CLI, 'run', 'open'], {
+    cwd,
+    env: environment({}),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let told = '';
+  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => (told += chunk));
+  await once(child, 'close');
+  expect(told).toContain('0 -> ');
+  expect(told).not.toContain('secret');
 });

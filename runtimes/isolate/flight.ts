@@ -41,6 +41,6 @@ export type Landing =
   | { kind: 'done'; output: string }
   | { kind: 'failed'; failure: Failure }
   /** The executor died, and it is not known to be this one's fault. `suspect`: it may be. */
-  | { kind: 'lost'; suspect: boolean; evidence: string };
+  | { kind: 'lost'; suspect: boolean };
 
 export type Landed = { landing: Landing; telling: Telling; usage: Usage; bootMs: number; hostMs: number };

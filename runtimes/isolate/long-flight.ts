@@ -113,6 +113,8 @@ export class LongFlight implements Flight {
       return this.#end({ kind: 'failed', failure: this.#sentence.with({ rung: 'killed' }) });
     }
     if (this.#signal.aborted) return this.#end(this.#aborted('killed'));
+    // The machine, or the process, had no room for one more isolate: that is nobody's script.
+    if (!this.#started && NO_ROOM.test(loss.stderr)) return this.#end({ kind: 'lost', suspect: false });
     // One that had not begun may have come to an executor that another had broken before.
     const ran = this.#started || this.#executor.alone;
     // Who is stuck is busy. An executor that was silent and idle was kept waiting by the machine.
@@ -121,7 +123,7 @@ export class LongFlight implements Flight {
     const guilty = loss.flights === 1 && loss.culprit === undefined && ran && !stalled;
     if (guilty) return this.#end({ kind: 'failed', failure: this.#verdict(loss) });
     const suspect = loss.culprit === undefined;
-    if (this.#hostCalls === 0) return this.#end({ kind: 'lost', suspect, evidence: loss.byUs ?? String(loss.signal) });
+    if (this.#hostCalls === 0) return this.#end({ kind: 'lost', suspect });
     const message =
       'Another run of this tenant broke the executor; this one had called its application and cannot be repeated';
     this.#end({ kind: 'failed', failure: new Failure('executor_lost', message, { retryable: false, rung: 'killed' }) });
@@ -241,6 +243,9 @@ export class LongFlight implements Flight {
     });
   }
 }
+
+/** What V8 says when it cannot set aside the address space that each isolate begins with. */
+const NO_ROOM = /CodeRange|virtual memory|pointer compression cage|Isolate initialization/i;
 
 /** What V8 and isolated-vm write to stderr before they abort for want of memory. */
 const OUT_OF_MEMORY = /out of memory|is_heap_oom|allocation failed|invalid (array |table |string )?(length|size)/i;

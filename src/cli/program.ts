@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../config.ts';
 import { writtenOut } from '../core/text.ts';
 import { VERSION } from '../service.ts';
+import { closeInherited } from './descriptors.ts';
 import { EXIT } from './exit.ts';
 import { run } from './run.ts';
 import { serve } from './serve.ts';
@@ -16,6 +17,7 @@ Exit codes:
 
 /** Resolves with the exit code. Does not reject: whatever goes wrong becomes sentences. */
 export async function main(words: readonly string[]): Promise<number> {
+  closeInherited();
   let code: number = EXIT.ok;
   const program = new Command('isopod')
     .description('Runs plugins you do not trust: sandboxed, limited, watched, and called over HTTP')

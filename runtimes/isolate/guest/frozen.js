@@ -25,6 +25,9 @@
     defineProperty(getPrototypeOf(make), 'constructor', { value: refuse });
   }
 
+  // The one source of promises that a made-up name leads to.
+  defineProperty(Array, 'fromAsync', { value: refuse });
+
   const seen = new Set();
   const todo = [];
   const visit = (value) => {

@@ -23,10 +23,6 @@ export class LongLane {
     this.#out = out;
   }
 
-  get running(): number {
-    return this.#runs.size;
-  }
-
   start(id: number, program: Program, limits: LongHead, input: string): void {
     const run = new LongRun(id, limits, this.#out);
     this.#runs.set(id, run);

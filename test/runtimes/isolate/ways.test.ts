@@ -57,6 +57,15 @@ const AWKWARD: Record<string, string> = {
     try { d[input.Args.key || 'toString'] = 1; } catch (e) { o = e.name; } ({ Output: o })`,
   'a dictionary without a prototype': `const d = Object.create(null); d[input.Args.key || 'toString'] = 1;
     ({ Output: Object.keys(d) })`,
+  'a promise under a made-up name, whose reaction logs': `this['Pro' + 'mise'].resolve().then(() => log.Info('late'));
+    ({ Output: 1 })`,
+  'a promise under a made-up name, whose reaction changes the output': `const o = { x: 1 };
+    this['Pro' + 'mise'].resolve().then(() => { o.x = 2; }); ({ Output: o })`,
+  'a promise from an array, whose reaction logs': `Array['from' + 'Async']([1]).then(() => log.Info('late'));
+    ({ Output: 1 })`,
+  'a promise from an array, caught': `let o;
+    try { Array['from' + 'Async']([1]).then(() => log.Info('late')); o = 'made'; } catch { o = 'no'; }
+    ({ Output: o })`,
   'own toString': `const d = { a: 1 }; d.toString = () => 'mine'; ({ Output: '' + d })`,
   'RegExp.$1': `/(.)b/.exec('x' + input.Args.n + 'b'); ({ Output: RegExp.$1 })`,
   'RegExp.$1 of the run before': `const before = RegExp.$1; /(.)/.exec('q'); ({ Output: before })`,
