@@ -49,7 +49,9 @@ export function completed(values: Record<string, unknown>, cwd: string): Config 
     const preset = structuredClone(schema.default);
     put(whole, path, schema.path === true && typeof preset === 'string' ? resolve(cwd, preset) : preset);
   }
+  // What has names of the user's own is no leaf.
   whole.plugins ??= {};
+  if (!has(whole, ['processes', 'environment'])) put(whole, ['processes', 'environment'], {});
   Value.Assert(Settings, whole);
   return whole;
 }

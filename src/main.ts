@@ -4,6 +4,7 @@ import type { DestinationStream } from 'pino';
 import { IsolateRuntime } from '../runtimes/isolate/runtime.ts';
 import { ProcessRuntime } from '../runtimes/process/runtime.ts';
 import type { Parts } from './assembly.ts';
+import { COMPILE_CACHE } from './compile-cache.ts';
 import type { Config } from './config.ts';
 import { Failure } from './core/failure.ts';
 import { Catalogues } from './engine/catalogue.ts';
@@ -19,9 +20,12 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
   await using scope = new AsyncDisposableStack();
   const catalogue = scope.use(new Catalogues({ pluginsDir: config.pluginsDir, dialects }));
   await catalogue.reload();
-  const isolate = scope.use(new IsolateRuntime({ executors: config.executors }));
+  const isolate = scope.use(new IsolateRuntime({ executors: { ...config.executors, compileCache: COMPILE_CACHE } }));
   const process = scope.use(
-    new ProcessRuntime(config.pythonPath === undefined ? {} : { pythonPath: config.pythonPath }),
+    new ProcessRuntime({
+      ...config.processes,
+      ...(config.pythonPath === undefined ? {} : { pythonPath: config.pythonPath }),
+    }),
   );
   // Missing walls stop no start: whoever needs them is refused, and /readyz says why.
   const walls = await process

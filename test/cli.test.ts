@@ -171,6 +171,8 @@ class Served implements AsyncDisposable {
       cwd,
       env: environment(env),
       stdio: ['ignore', 'pipe', 'pipe'],
+      // In a group of its own, so that the group can be signalled.
+      detached: true,
     });
     this.ended = once(this.child, 'close') as Promise<[number | null, string | null]>;
     for (const stream of [this.child.stdout, this.child.stderr]) {
@@ -225,14 +227,20 @@ test('the line that serve prints works with the examples of this repository', as
   expect(JSON.parse(answer)).toMatchObject({ id: expect.any(String), output: expect.anything() });
 });
 
-test.each(['SIGTERM', 'SIGINT'] as const)('%s lets what runs finish', async (signal) => {
+test.each([
+  ['SIGTERM', 'the service alone'],
+  ['SIGINT', 'the service alone'],
+  ['SIGTERM', 'its whole process group'],
+  ['SIGINT', 'its whole process group'],
+] as const)('%s to %s lets what runs finish, as Ctrl-C must', async (signal, to) => {
   await using served = new Served([]);
   const url = await served.ready();
   const body = JSON.stringify({ args: { wait: 1_500 } });
   const headers = { 'content-type': 'application/json' };
   const running = fetch(`${url}/v1/plugins/greet/invocations`, { method: 'POST', headers, body });
   await vi.waitFor(async () => expect(await (await fetch(`${url}/metrics`)).text()).toContain('isopod_running 1\n'));
-  served.child.kill(signal);
+  const pid = served.child.pid ?? 0;
+  process.kill(to === 'the service alone' ? pid : -pid, signal);
   await vi.waitFor(() => expect(served.lines).toContainEqual(expect.stringMatching(/: 1 running, /)));
   expect((await fetch(`${url}/readyz`)).status).toBe(503);
 

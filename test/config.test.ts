@@ -61,6 +61,7 @@ test('without a file and variables all has a default', () => {
       idleMs: 300_000,
     },
     quarantine: { offences: 3, windowMs: 600_000, firstMs: 60_000, longestMs: 1_800_000 },
+    processes: { isolation: 'auto', environment: {} },
     requestBytes: 10_485_760,
     drainMs: 10_000,
     logLevel: 'info',
@@ -148,6 +149,12 @@ test.each([
   ['plugins: { demo: { limit: {} } }', /plugins\.demo\.limit is not a setting; did you mean limits\?/],
   ['applicationUrl: localhost:9999', /^given\.yaml:1:17: applicationUrl must be an http:\/\/ or https:\/\/ URL/],
   ['applicationUrl: "http://[::1:9"', /applicationUrl must be an http:\/\/ or https:\/\/ URL/],
+  [
+    'processes: { isolation: none }',
+    /processes\.isolation must be one of auto, pid-namespace, process-group, not "none"$/,
+  ],
+  ['processes: { environment: { "A=B": c } }', /processes\.environment\.A=B/],
+  ['processes: { environment: { A: 5 } }', /processes\.environment\.A must be/],
   ['executors: { spares: 5, most: 2 }', /^executors\.spares \(5\) must not be more than executors\.most \(2\)$/],
   ['quarantine: { firstMs: 10, longestMs: 5 }', /^quarantine\.firstMs \(10\) must not be more than/],
 ])('the file %j is refused by line', async (text, sentence) => {

@@ -33,6 +33,15 @@ test('real plugins, embedded and external, run over HTTP', async () => {
   expect((await service.get('/metrics')).text).toMatch(/^isopod_runtime\{what="executors"\} [1-9]/m);
 });
 
+test('external programs get the variables and the fence that the configuration says', async () => {
+  const plugins = { env: { 'env.yml': 'name: Env\nexec: [env.sh]\n', 'env.sh': '#!/bin/sh\necho "$COLOUR$$"\n' } };
+  const processes = { environment: { COLOUR: 'blue' }, isolation: 'process-group' } as const;
+  await using service = await startTestService({ plugins, config: { processes } });
+  // A number of the machine's, not one of a namespace of its own.
+  expect((await service.invoke('env')).body.output).toMatch(/^blue\d{3,}\s*$/);
+  expect((await service.get('/v1/plugins/env')).body.explain.way).toContain('process-group');
+});
+
 test('arguments named like parts of an object reach an embedded plugin as they are', async () => {
   await using service = await startTestService({ plugins: { greet: embedded } });
   const { text } = await service.invoke(

@@ -2,7 +2,6 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { COMPILE_CACHE } from '../../src/compile-cache.ts';
 import { Places } from '../../src/core/places.ts';
 import { type Frame, FrameReader, FrameWriter, Kind } from './wire.ts';
 
@@ -30,6 +29,7 @@ export type Loss = {
 
 export type ExecutorOptions = {
   nodePath: string;
+  compileCache: string | undefined;
   onReady(executor: Executor): void;
   onGone(executor: Executor): void;
   onCompiled(program: number, cachedData: Buffer): void;
@@ -68,6 +68,7 @@ export class Executor {
   /** Takes no more work, and is ended when it has none. */
   retiring = false;
   readonly bornAt = performance.now();
+  claimedAt = performance.now();
   usedAt = performance.now();
   runs = 0;
   /** Sum of the expected processor time of what is in it, in ms. */
@@ -105,7 +106,7 @@ export class Executor {
         : ['/bin/sh', ['-c', LAUNCH, 'executor', String(DATA_KB), ...command]];
     this.#child = spawn(file as string, args as string[], {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
-      env: { NODE_COMPILE_CACHE: COMPILE_CACHE },
+      env: options.compileCache === undefined ? {} : { NODE_COMPILE_CACHE: options.compileCache },
       cwd: '/',
     });
     this.#channel = this.#child.stdio[3] as Duplex;
@@ -126,10 +127,6 @@ export class Executor {
     this.#channel.on('data', (chunk: Buffer) => this.#read(chunk));
     // A broken channel is followed by the exit of the process, which is what counts.
     this.#channel.on('error', () => this.kill('its channel broke'));
-  }
-
-  get pid(): number | undefined {
-    return this.#child.pid;
   }
 
   get isReady(): boolean {

@@ -14,6 +14,8 @@ export type ExecutorsOptions = {
   recycleMb: number;
   /** An executor with nothing to do is ended after so long. */
   idleMs: number;
+  /** Folder where Node keeps our code compiled; without it each executor compiles anew. */
+  compileCache?: string;
   /** What runs them; for the tests. */
   nodePath?: string;
 };
@@ -27,6 +29,9 @@ const BOOT_MS = 30_000;
 /** When executors do not start, the next is tried after so long; each time twice that. */
 const BOOT_AGAIN_MS = 100;
 const BOOT_AGAIN_MS_MOST = 30_000;
+/** A long executor that stays larger than this beyond its idle size when its runs are over gives memory back by ending. */
+const SWOLLEN_MB = 40;
+const SWOLLEN_AFTER_MS = 5_000;
 const WATCH_EVERY_MS = 50;
 /** A main thread that says nothing for so long is stuck in something that cannot be interrupted. */
 const SILENT_MS = 200;
@@ -189,7 +194,8 @@ export class Executors implements AsyncDisposable {
     executor.tenant = tenant;
     executor.lane = lane;
     executor.alone = alone;
-    executor.usedAt = performance.now();
+    executor.claimedAt = performance.now();
+    executor.usedAt = executor.claimedAt;
     if (alone) executor.retiring = true;
     this.#fill();
     return executor;
@@ -202,9 +208,10 @@ export class Executors implements AsyncDisposable {
   }
 
   #boot(): Executor {
-    const { nodePath = process.execPath } = this.#options;
+    const { nodePath = process.execPath, compileCache } = this.#options;
     const executor = new Executor({
       nodePath,
+      compileCache,
       onReady: () => {
         this.#bootsFailed = 0;
         executor.measure();
@@ -300,9 +307,15 @@ export class Executors implements AsyncDisposable {
   }
 
   #recycle(executor: Executor, now: number): void {
+    if (this.#isSwollen(executor, now)) return void executor.end();
     const idle = now - executor.usedAt;
     if (idle < WATCH_EVERY_MS) return;
     if (executor.retiring || idle > this.#options.idleMs || this.#isWorn(executor, now)) void executor.end();
+  }
+
+  #isSwollen(executor: Executor, now: number): boolean {
+    if (executor.lane !== 'long' || now - executor.claimedAt < SWOLLEN_AFTER_MS) return false;
+    return executor.residentBytes - (this.#idleBytes.get(executor) ?? 0) > SWOLLEN_MB * 2 ** 20;
   }
 
   #isWorn({ runs, bornAt, residentBytes }: Executor, now: number): boolean {

@@ -95,6 +95,7 @@ export class IsolateRuntime implements Runtime {
     for (const [number, program] of this.#byNumber) {
       if (plugins.has(program.plugin) || this.#programs.get(program.plugin)?.get(tenant) !== program) continue;
       this.#byNumber.delete(number);
+      this.#cachedData.delete(`${tenant}\n${program.hash}`);
       this.#programs.get(program.plugin)?.delete(tenant);
       for (const executor of this.#executors.of(tenant)) executor.unload(number);
     }
@@ -241,7 +242,7 @@ export class IsolateRuntime implements Runtime {
 
   async #long(program: Program, invocation: Invocation, input: string, signal: AbortSignal): Promise<Outcome> {
     const suspectKey = `${invocation.tenant}\n${program.hash}`;
-    let alone = (this.#suspects.get(suspectKey) ?? 0) > Date.now();
+    let alone = this.#isSuspect(suspectKey);
     for (let attempt = 1; ; attempt += 1) {
       if (signal.aborted) return failed(Failure.from(signal.reason));
       let landed: Landed;
@@ -260,6 +261,12 @@ export class IsolateRuntime implements Runtime {
       }
       return this.#settle(program, invocation, landed, suspectKey);
     }
+  }
+
+  #isSuspect(key: string): boolean {
+    const until = this.#suspects.get(key);
+    if (until !== undefined && until < Date.now()) this.#suspects.delete(key);
+    return this.#suspects.has(key);
   }
 
   #settle(program: Program, invocation: Invocation, landed: Landed, suspectKey: string): Outcome {

@@ -48,7 +48,7 @@ class Walk {
       this.#say(node, `${name(path)} must be a map of settings`);
       return;
     }
-    const any = Object.values(schema.patternProperties ?? {})[0];
+    const [pattern, any] = Object.entries(schema.patternProperties ?? {})[0] ?? [];
     for (const { key, value } of node.items) {
       const keyNode = key as Node;
       const word = isScalar(keyNode) ? (keyNode.source ?? String(keyNode.value)) : undefined;
@@ -57,8 +57,12 @@ class Walk {
         continue;
       }
       const known = schema.properties ?? {};
-      const inner = Object.hasOwn(known, word) ? known[word] : any;
       const here = [...path, word];
+      if (pattern !== undefined && !new RegExp(pattern).test(word)) {
+        this.#say(keyNode, `${name(here)} cannot be a name: it must match ${pattern}`);
+        continue;
+      }
+      const inner = Object.hasOwn(known, word) ? known[word] : any;
       if (inner === undefined) {
         const names = Object.keys(known);
         this.#say(

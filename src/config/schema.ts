@@ -108,6 +108,20 @@ export const Settings = Type.Object(
       default: 'info',
       description: 'What is logged',
     }),
+    processes: Type.Object(
+      {
+        isolation: Type.Enum(['auto', 'pid-namespace', 'process-group'], {
+          default: 'auto',
+          description: 'How external programs are fenced in; any but auto runs nothing where the machine lacks it',
+        }),
+        environment: Type.Record(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]*$' }), Type.String(), {
+          default: {},
+          description:
+            'Variables that every external program gets beside PATH, HOME, TMPDIR, TZ and the locale; only in the file',
+        }),
+      },
+      closed,
+    ),
     pythonPath: Type.Optional(
       Type.String({
         minLength: 1,

@@ -21,7 +21,7 @@ export type Limits = {
   logLines: number;
   /** Calls of the application (`gql.Do`). */
   hostCalls: number;
-  /** Calls of the application that are under way at the same time. */
+  /** Calls of the application under way at the same time. Embedded plugins wait for each, so they have one at most. */
   hostCallsAtOnce: number;
 };
 

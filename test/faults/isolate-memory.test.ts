@@ -155,3 +155,6 @@ CASES.forEach((one, at) => {
   const limits = { heapMb: 48 };
   test(one.name, () => coop.runCase(`case-${at}`, { limits, ...(one.expect === MEMORY ? { check } : {}), ...one }));
 });
+
+// The last, as it is about all that came before.
+test('the memory of the executors is soon what it was before', () => coop.assertMemoryIsBack(), 20_000);

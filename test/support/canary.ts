@@ -20,6 +20,9 @@ export type HostileCase = {
 /** The longest that the front end may hold up the health route, in ms. */
 const HEALTH_MS = 250;
 
+/** The longest that memory may take to be as it was, in ms. */
+const BACK_MS = 10_000;
+
 /** Two innocents: one is soon run on the brief lane, the other calls the host and stays on the long one. */
 const CANARIES = {
   'canary-brief': '({ Output: input.Args.n + 1 });',
@@ -35,6 +38,7 @@ export class Coop implements AsyncDisposable {
   #calls = 0;
   #linesRead = 0;
   #over = false;
+  #residentMb = 0;
 
   private constructor(service: TestService) {
     this.service = service;
@@ -47,8 +51,12 @@ export class Coop implements AsyncDisposable {
       plugins[id] = { [`${id}.yml`]: `name: ${id}\ninterface: js\nexec: [${id}.js]\n`, [`${id}.js`]: code };
     }
     // One plugin after the other breaks its executor here; that is not what is tested.
-    const base = { quarantine: { offences: 1000 }, executors: { most: 4 } };
-    return new Coop(await startTestService({ plugins, config: merged(base, config) }));
+    const base = { quarantine: { offences: 1000 }, executors: { most: 4, idleMs: 500 } };
+    const coop = new Coop(await startTestService({ plugins, config: merged(base, config) }));
+    // Long enough for the canaries to have earned their ways.
+    await sleep(1500);
+    coop.#residentMb = executorsMb();
+    return coop;
   }
 
   /** Calls a plugin, and looks at what its hosts went through. */
@@ -78,6 +86,16 @@ export class Coop implements AsyncDisposable {
     }
     this.#linesRead = this.service.lines.length;
     await this.#assertProcesses();
+  }
+
+  /** What all the hostile plugins together have left behind is gone soon. */
+  async assertMemoryIsBack(): Promise<void> {
+    const most = this.#residentMb * 1.1;
+    const until = performance.now() + BACK_MS;
+    for (let now = executorsMb(); now > most; now = executorsMb()) {
+      assert(performance.now() < until, `executors have ${sizesMb()} MB, and had ${this.#residentMb} MB together`);
+      await sleep(100);
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -169,6 +187,18 @@ function executorPids(): number[] {
     }
   }
   return pids;
+}
+
+/** The resident memory of each, in MB. */
+function sizesMb(): number[] {
+  return executorPids().map((pid) => {
+    const kb = /^VmRSS:\s+(\d+)/m.exec(readOrNothing(`/proc/${pid}/status`))?.[1];
+    return Math.round(Number(kb ?? 0) / 1024);
+  });
+}
+
+function executorsMb(): number {
+  return sizesMb().reduce((sum, one) => sum + one, 0);
 }
 
 /** What is in a file under /proc, which may be gone by now. */

@@ -7,6 +7,8 @@ const IDLE_MOST = 16;
 const IDLE_MOST_EACH = 4;
 /** One with a larger heap is ended after its run: whoever needs so much does not notice that the next one is new. */
 const IDLE_KB_MOST = 16 * 1024;
+/** One that nobody has used for so long is ended. */
+const IDLE_MS_MOST = 5_000;
 
 /**
  * Runs that may take their time, call the application, or be hostile: each in an isolate and on a thread of its own,
@@ -16,7 +18,8 @@ export class LongLane {
   readonly #scripts: GuestScripts;
   readonly #out: Out;
   readonly #runs = new Map<number, LongRun>();
-  readonly #idle: ProgramIsolate[] = [];
+  /** Those that have waited longest come first. */
+  readonly #idle: { isolate: ProgramIsolate; since: number }[] = [];
 
   constructor(scripts: GuestScripts, out: Out) {
     this.#scripts = scripts;
@@ -44,13 +47,17 @@ export class LongLane {
   }
 
   drop(program: number): void {
-    for (const isolate of [...this.#idle]) {
-      if (isolate.program.number === program) this.#end(isolate);
-    }
+    this.#endIdle((isolate) => isolate.program.number === program);
+  }
+
+  /** Ends isolates that nobody seems to need any more. */
+  tidy(): void {
+    const before = performance.now() - IDLE_MS_MOST;
+    this.#endIdle((_isolate, since) => since < before);
   }
 
   prepare(): boolean {
-    for (const isolate of this.#idle) {
+    for (const { isolate } of this.#idle) {
       if (isolate.spareContexts > 0) continue;
       isolate.prepare();
       return true;
@@ -59,9 +66,9 @@ export class LongLane {
   }
 
   #lease(program: Program, heapMb: number): ProgramIsolate {
-    const at = this.#idle.findIndex((one) => one.program === program && one.heapMb === heapMb);
+    const at = this.#idle.findLastIndex(({ isolate }) => isolate.program === program && isolate.heapMb === heapMb);
     const [idle] = at < 0 ? [] : this.#idle.splice(at, 1);
-    if (idle !== undefined) return idle;
+    if (idle !== undefined) return idle.isolate;
     const made: ProgramIsolate = new ProgramIsolate(program, heapMb, this.#scripts, (message) =>
       this.#catastrophe(made, message),
     );
@@ -73,18 +80,19 @@ export class LongLane {
   }
 
   #keep(isolate: ProgramIsolate): void {
-    const same = this.#idle.filter((one) => one.program === isolate.program).length;
+    const same = this.#idle.filter((one) => one.isolate.program === isolate.program).length;
     if (isolate.disposed || same >= IDLE_MOST_EACH || memoryKb(isolate.isolate) > IDLE_KB_MOST)
       return isolate.dispose();
-    this.#idle.push(isolate);
-    const [oldest] = this.#idle;
-    if (this.#idle.length > IDLE_MOST && oldest !== undefined) this.#end(oldest);
+    this.#idle.push({ isolate, since: performance.now() });
+    if (this.#idle.length > IDLE_MOST) this.#idle.shift()?.isolate.dispose();
   }
 
-  #end(isolate: ProgramIsolate): void {
-    const at = this.#idle.indexOf(isolate);
-    if (at >= 0) this.#idle.splice(at, 1);
-    isolate.dispose();
+  #endIdle(unwanted: (isolate: ProgramIsolate, since: number) => boolean): void {
+    for (const one of [...this.#idle]) {
+      if (!unwanted(one.isolate, one.since)) continue;
+      this.#idle.splice(this.#idle.indexOf(one), 1);
+      one.isolate.dispose();
+    }
   }
 
   /** V8 ran out of something it cannot do without. That thread is lost, and so is this process: the host ends it. */

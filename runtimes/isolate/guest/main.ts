@@ -21,6 +21,7 @@ const BRIEF_ISOLATES_MOST = 64;
 /** Answers that are ready wait for others, up to so many or so long; then the front end works on them as we go on. */
 const FLUSH_FRAMES = 12;
 const FLUSH_AFTER_MS = 1;
+const TIDY_EVERY_MS = 1000;
 
 const channel = new Socket({ fd: 3, readable: true, writable: true });
 const reader = new FrameReader();
@@ -115,6 +116,8 @@ channel.on('data', (chunk: Buffer) => {
   flush();
   prepareWhenIdle();
 });
+setInterval(() => longLane.tidy(), TIDY_EVERY_MS);
+
 const leave = () => process.kill(process.pid, 'SIGKILL');
 channel.on('close', leave);
 channel.on('error', leave);
