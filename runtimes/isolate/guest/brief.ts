@@ -144,14 +144,12 @@ class BriefIsolate {
   #runFresh(input: string): string {
     this.#wantsContexts = true;
     const prepared = this.#isolate.takeContext();
-    const { context, prelude } = prepared;
     try {
-      prelude.applySync(undefined, ['start', input, this.#limits]);
-      const args = [this.#isolate.script, context, prelude.derefInto()];
-      const answer = this.#isolate.keeper.applySync(undefined, args, this.#sliceMs) as string;
-      // Promises come here only under names that were made up, which no reading finds. Then their reactions have run
-      // by now, and what they logged is no part of the answer.
-      return prelude.applySync(undefined, ['rest']) === '' ? answer : 'u\nlate logs';
+      prepared.prelude.applySync(undefined, ['start', input, this.#limits]);
+      const value = this.#isolate.script.runSync(prepared.context, { reference: true, ...this.#sliceMs });
+      const answer = prepared.prelude.applySync(undefined, ['finish', value.derefInto()], this.#sliceMs);
+      value.release();
+      return answer as string;
     } finally {
       if (!this.#isolate.disposed) prepared.release();
     }
