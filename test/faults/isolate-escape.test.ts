@@ -91,7 +91,7 @@ const CASES: HostileCase[] = [
       look((function () { return arguments; })(), ['arguments']);
       look(async () => {}, ['async']);
       look(function* () {}, ['generator']);
-      ({ Output: { found, many: seen.size > 700 } });`,
+      ({ Output: { found, many: seen.size > 600 } });`,
     expect: OK,
     check: outputIs({ found: [], many: true }),
   },
