@@ -39,6 +39,7 @@ const floors: Record<string, string[]> = {
   'src/http/': ['src/http/', 'src/engine/', 'src/core/'],
   'src/engine/': ['src/engine/', 'src/manifests/', 'src/packages/', 'src/core/'],
   'src/gateway/': ['src/gateway/', 'src/core/'],
+  'src/store/': ['src/store/', 'src/core/'],
   'src/packages/': ['src/packages/', 'src/core/'],
   'src/manifests/': ['src/manifests/', 'src/core/'],
   'runtimes/isolate/': ['runtimes/isolate/', 'src/core/'],

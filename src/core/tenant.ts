@@ -1,0 +1,52 @@
+import type { Limits } from './limits.ts';
+
+/** Whom plugins belong to. Nothing of one is ever seen by another. */
+export type Tenant = {
+  id: string;
+  name: string;
+  createdAt: Date;
+  /** Lower limits for all of its plugins. */
+  limits: Partial<Limits>;
+  quotas: Quotas;
+  /** Tenants of one group may share executors; null shares with nobody. Only the operator sets it. */
+  trustGroup: string | null;
+  /** Goes up with each change, so that nobody overwrites what they have not seen. */
+  revision: number;
+};
+
+/** What a tenant may take at once; null where the operator sets no bound. */
+export type Quotas = {
+  /** Invocations, jobs among them, that run at once, over all nodes. */
+  running: number | null;
+  /** Jobs that wait. */
+  waiting: number | null;
+  requestsPerSecond: number | null;
+  /** Packages, job results and logs that are kept. */
+  storedBytes: number | null;
+};
+
+export const NO_QUOTAS: Quotas = Object.freeze({
+  running: null,
+  waiting: null,
+  requestsPerSecond: null,
+  storedBytes: null,
+});
+
+/** The tenant that is there from the start. */
+export const DEFAULT_TENANT = 'default';
+
+export const TENANT_ID = /^[a-z0-9][a-z0-9_-]{0,62}$/;
+
+/** What the bearer of a token may do: run plugins; install and configure them too; everything, for all tenants. */
+export type Scope = 'invoke' | 'manage' | 'admin';
+
+/** A token as it is kept: what it opens, and never the token itself. */
+export type Token = {
+  id: string;
+  tenant: string;
+  name: string;
+  scopes: readonly Scope[];
+  createdAt: Date;
+  expiresAt: Date | null;
+  revokedAt: Date | null;
+};

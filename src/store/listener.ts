@@ -1,0 +1,96 @@
+import pg from 'pg';
+
+/** Waits this long before it connects again, and twice that the next time. */
+const AGAIN_MS = 100;
+const AGAIN_MS_MOST = 5_000;
+
+type Hear = (payload: string) => void;
+
+/**
+ * One connection that hears what any node says with `notify`. What is said while the connection is down is lost, so
+ * whoever listens is also told of each new connection (`onBack`), and looks at everything again then.
+ */
+export class Listener implements AsyncDisposable {
+  readonly #config: pg.ClientConfig;
+  readonly #channels = new Map<string, Set<Hear>>();
+  readonly #back = new Set<() => void>();
+  #client: pg.Client | undefined;
+  #connecting: Promise<void> | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #againMs = AGAIN_MS;
+  #closed = false;
+
+  constructor(config: pg.ClientConfig) {
+    this.#config = config;
+  }
+
+  /** Resolves when what is said from now on is heard. Disposing what it gives ends it. */
+  async listen(channel: string, hear: Hear, onBack: () => void = () => {}): Promise<Disposable> {
+    const known = this.#channels.get(channel);
+    const hearers = known ?? new Set();
+    hearers.add(hear);
+    this.#back.add(onBack);
+    if (known === undefined) {
+      this.#channels.set(channel, hearers);
+      if (this.#client === undefined) await this.#connect();
+      else await this.#client.query(`listen ${pg.escapeIdentifier(channel)}`);
+    }
+    return {
+      [Symbol.dispose]: () => {
+        hearers.delete(hear);
+        this.#back.delete(onBack);
+      },
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    await this.#connecting?.catch(() => {});
+    await this.#client?.end().catch(() => {});
+  }
+
+  #connect(): Promise<void> {
+    this.#connecting ??= this.#open().finally(() => {
+      this.#connecting = undefined;
+    });
+    return this.#connecting;
+  }
+
+  async #open(): Promise<void> {
+    const client = new pg.Client({ ...this.#config, keepAlive: true });
+    const lost = () => {
+      if (this.#client !== client) return;
+      this.#client = undefined;
+      this.#again();
+    };
+    client.on('error', lost).on('end', lost);
+    client.on('notification', ({ channel, payload = '' }) => {
+      for (const hear of this.#channels.get(channel) ?? []) hear(payload);
+    });
+    try {
+      await client.connect();
+      for (const channel of this.#channels.keys()) await client.query(`listen ${pg.escapeIdentifier(channel)}`);
+    } catch (error) {
+      await client.end().catch(() => {});
+      throw error;
+    }
+    this.#client = client;
+    this.#againMs = AGAIN_MS;
+  }
+
+  #again(): void {
+    if (this.#closed) return;
+    this.#timer = setTimeout(() => {
+      this.#connect().then(
+        () => {
+          for (const onBack of this.#back) onBack();
+        },
+        () => {
+          this.#againMs = Math.min(this.#againMs * 2, AGAIN_MS_MOST);
+          this.#again();
+        },
+      );
+    }, this.#againMs);
+  }
+}

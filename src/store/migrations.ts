@@ -1,0 +1,37 @@
+import type { Kysely } from 'kysely';
+import { type Migration, Migrator } from 'kysely/migration';
+import * as tenants from './migrations/0001-tenants.ts';
+import * as packages from './migrations/0002-packages.ts';
+
+/** In order of their names. One that has been released is never changed: what it made is changed by the next. */
+const MIGRATIONS: Readonly<Record<string, Migration>> = {
+  '0001-tenants': tenants,
+  '0002-packages': packages,
+};
+
+export const SCHEMA = 'isopod';
+
+/**
+ * Brings the schema up to what this version needs. Several nodes may do so at once: they take turns. Throws an Error
+ * for the operator when the database is of a newer version than this program.
+ */
+export async function migrate<T>(db: Kysely<T>, say: (what: string) => void): Promise<void> {
+  const migrator = new Migrator({
+    db,
+    provider: { getMigrations: async () => ({ ...MIGRATIONS }) },
+    migrationTableSchema: SCHEMA,
+  });
+  const done = await migrator.getMigrations().catch(() => []);
+  const missing = done.filter(({ executedAt }) => executedAt === undefined).length;
+  if (missing > 0) say(`bringing the database up to date (${missing} step${missing === 1 ? '' : 's'})`);
+  const { error, results } = await migrator.migrateToLatest();
+  if (error === undefined) return;
+  const failed = results?.find(({ status }) => status === 'Error');
+  const words = error instanceof Error ? error.message : String(error);
+  throw new Error(
+    failed === undefined
+      ? `The database was made by another version of isopod, which this one does not know: ${words}`
+      : `The database could not be brought up to date (${failed.migrationName}): ${words}`,
+    { cause: error },
+  );
+}

@@ -1,0 +1,106 @@
+import { Failure } from '../core/failure.ts';
+import type { PluginState } from '../core/store.ts';
+import type { Db, Tx } from './database.ts';
+import { changedMeanwhile, noTenant } from './tenants.ts';
+import { isForeignKeyViolation } from './violations.ts';
+
+/** What a tenant has set for its plugins. A plugin without a row is enabled and has no settings. */
+export class PluginStates {
+  readonly #db: Db;
+  readonly #tenant: string;
+
+  constructor(db: Db, tenant: string) {
+    this.#db = db;
+    this.#tenant = tenant;
+  }
+
+  async get(plugin: string): Promise<PluginState> {
+    const row = await this.#db
+      .selectFrom('plugin_states')
+      .select(['enabled', 'settings', 'revision'])
+      .where('tenant', '=', this.#tenant)
+      .where('plugin', '=', plugin)
+      .executeTakeFirst();
+    return row ?? UNTOUCHED;
+  }
+
+  /** Those that differ from what a plugin is by itself. */
+  async all(): Promise<Map<string, PluginState>> {
+    const rows = await this.#db
+      .selectFrom('plugin_states')
+      .select(['plugin', 'enabled', 'settings', 'revision'])
+      .where('tenant', '=', this.#tenant)
+      .execute();
+    return new Map(rows.map(({ plugin, ...state }) => [plugin, state]));
+  }
+
+  enable(plugin: string, enabled: boolean): Promise<PluginState> {
+    return this.#change(plugin, undefined, (state) => ({ ...state, enabled }));
+  }
+
+  /** All settings. With `revision`, only if that is still the newest: else `conflict`. */
+  replace(plugin: string, settings: Record<string, unknown>, revision?: number): Promise<PluginState> {
+    return this.#change(plugin, revision, (state) => ({ ...state, settings }));
+  }
+
+  /** Some settings: `null` removes one (RFC 7386, on the first level, as a setting is one value). */
+  merge(plugin: string, patch: Record<string, unknown>, revision?: number): Promise<PluginState> {
+    return this.#change(plugin, revision, (state) => {
+      const kept = Object.entries({ ...state.settings, ...patch }).filter(([, value]) => value !== null);
+      return { ...state, settings: Object.fromEntries(kept) };
+    });
+  }
+
+  /** Forgets what was set, for a plugin that is removed. */
+  async forget(plugin: string): Promise<void> {
+    await this.#db
+      .deleteFrom('plugin_states')
+      .where('tenant', '=', this.#tenant)
+      .where('plugin', '=', plugin)
+      .execute();
+  }
+
+  async #change(
+    plugin: string,
+    revision: number | undefined,
+    changed: (state: PluginState) => PluginState,
+  ): Promise<PluginState> {
+    return await this.#db.transaction().execute(async (tx) => {
+      const state = await this.#locked(tx, plugin);
+      if (revision !== undefined && revision !== state.revision) throw changedMeanwhile(state.revision);
+      const { enabled, settings } = changed(state);
+      return await tx
+        .updateTable('plugin_states')
+        .set({ enabled, settings: JSON.stringify(settings), revision: state.revision + 1, updated_at: new Date() })
+        .where('tenant', '=', this.#tenant)
+        .where('plugin', '=', plugin)
+        .returning(['enabled', 'settings', 'revision'])
+        .executeTakeFirstOrThrow();
+    });
+  }
+
+  /** The row, which is made if need be, for us alone until the transaction ends: no writer loses what another wrote. */
+  async #locked(tx: Tx, plugin: string): Promise<PluginState> {
+    try {
+      await tx
+        .insertInto('plugin_states')
+        .values({ tenant: this.#tenant, plugin, settings: '{}' })
+        .onConflict((conflict) => conflict.doNothing())
+        .execute();
+    } catch (error) {
+      if (isForeignKeyViolation(error)) throw noTenant(this.#tenant);
+      throw error;
+    }
+    const row = await tx
+      .selectFrom('plugin_states')
+      .select(['enabled', 'settings', 'revision'])
+      .where('tenant', '=', this.#tenant)
+      .where('plugin', '=', plugin)
+      .forUpdate()
+      .executeTakeFirst();
+    if (row === undefined) throw new Failure('conflict', 'The plugin was removed at the same time');
+    return row;
+  }
+}
+
+const UNTOUCHED: PluginState = Object.freeze({ enabled: true, settings: Object.freeze({}), revision: 1 });

@@ -1,0 +1,52 @@
+import { Database, type DatabaseOptions } from './database.ts';
+import { PluginStates } from './plugin-states.ts';
+import { Tenants } from './tenants.ts';
+
+/** What one tenant has. There is no other door to it. */
+export class TenantStore {
+  readonly tenant: string;
+  readonly pluginStates: PluginStates;
+
+  constructor(database: Database, tenant: string) {
+    this.tenant = tenant;
+    this.pluginStates = new PluginStates(database.db, tenant);
+  }
+}
+
+/** What is kept: the tenants, and for each of them a store of its own. */
+export class Store implements AsyncDisposable {
+  readonly tenants: Tenants;
+  readonly #database: Database;
+
+  private constructor(database: Database) {
+    this.#database = database;
+    this.tenants = new Tenants(database.db);
+  }
+
+  static async open(options: DatabaseOptions): Promise<Store> {
+    return new Store(await Database.open(options));
+  }
+
+  of(tenant: string): TenantStore {
+    return new TenantStore(this.#database, tenant);
+  }
+
+  /**
+   * Tells what has changed, on whichever node: the table and the tenant; `undefined` when changes may have gone
+   * unheard, so that everything has to be looked at again.
+   */
+  onChange(hear: (change: { table: string; tenant: string } | undefined) => void): Promise<Disposable> {
+    return this.#database.listener.listen(
+      'isopod_changes',
+      (payload) => {
+        const [table = '', tenant = ''] = payload.split(' ');
+        hear({ table, tenant });
+      },
+      () => hear(undefined),
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#database[Symbol.asyncDispose]();
+  }
+}

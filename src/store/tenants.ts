@@ -1,0 +1,204 @@
+import { hash, randomBytes } from 'node:crypto';
+import { Failure } from '../core/failure.ts';
+import type { Limits } from '../core/limits.ts';
+import {
+  DEFAULT_TENANT,
+  NO_QUOTAS,
+  type Quotas,
+  type Scope,
+  TENANT_ID,
+  type Tenant,
+  type Token,
+} from '../core/tenant.ts';
+import type { Db } from './database.ts';
+import { isUniqueViolation } from './violations.ts';
+
+export type TenantChange = {
+  name?: string;
+  limits?: Partial<Limits>;
+  quotas?: Partial<Quotas>;
+  trustGroup?: string | null;
+};
+
+/** What a token opens. */
+export type Bearer = { token: string; tenant: string; scopes: readonly Scope[]; expiresAt: Date | null };
+
+/** Pages are of this size at most. */
+const PAGE = 200;
+
+/** All tenants and their tokens: the operator's view. What belongs to one tenant is in its TenantStore. */
+export class Tenants {
+  readonly #db: Db;
+
+  constructor(db: Db) {
+    this.#db = db;
+  }
+
+  /** Throws `invalid_request` and `conflict`. */
+  async create(id: string, change: TenantChange = {}): Promise<Tenant> {
+    if (!TENANT_ID.test(id)) {
+      const words = 'A tenant id is up to 63 small letters, digits, _ and -, and begins with a letter or a digit';
+      throw new Failure('invalid_request', words);
+    }
+    const { name = id, limits = {}, quotas = {}, trustGroup = null } = change;
+    try {
+      const row = await this.#db
+        .insertInto('tenants')
+        .values({
+          id,
+          name,
+          limits: JSON.stringify(limits),
+          quotas: JSON.stringify({ ...NO_QUOTAS, ...quotas }),
+          trust_group: trustGroup,
+        })
+        .returningAll()
+        .executeTakeFirstOrThrow();
+      return tenantOf(row);
+    } catch (error) {
+      if (isUniqueViolation(error)) throw new Failure('conflict', `There is a tenant "${id}" already`);
+      throw error;
+    }
+  }
+
+  async get(id: string): Promise<Tenant | undefined> {
+    const row = await this.#db.selectFrom('tenants').selectAll().where('id', '=', id).executeTakeFirst();
+    return row === undefined ? undefined : tenantOf(row);
+  }
+
+  /** By id, a page at a time: those after `after`. */
+  async list({ after = '', limit = PAGE }: { after?: string; limit?: number } = {}): Promise<Tenant[]> {
+    const rows = await this.#db
+      .selectFrom('tenants')
+      .selectAll()
+      .where('id', '>', after)
+      .orderBy('id')
+      .limit(Math.min(limit, PAGE))
+      .execute();
+    return rows.map(tenantOf);
+  }
+
+  /** Changes what is given. With `revision`, only if that is still the newest: else `conflict`. Throws `not_found`. */
+  async update(id: string, change: TenantChange, revision?: number): Promise<Tenant> {
+    return await this.#db.transaction().execute(async (tx) => {
+      const row = await tx.selectFrom('tenants').selectAll().where('id', '=', id).forUpdate().executeTakeFirst();
+      if (row === undefined) throw noTenant(id);
+      if (revision !== undefined && revision !== row.revision) throw changedMeanwhile(row.revision);
+      const changed = await tx
+        .updateTable('tenants')
+        .set({
+          revision: row.revision + 1,
+          ...(change.name === undefined ? {} : { name: change.name }),
+          ...(change.limits === undefined ? {} : { limits: JSON.stringify(change.limits) }),
+          ...(change.quotas === undefined ? {} : { quotas: JSON.stringify({ ...row.quotas, ...change.quotas }) }),
+          ...(change.trustGroup === undefined ? {} : { trust_group: change.trustGroup }),
+        })
+        .where('id', '=', id)
+        .returningAll()
+        .executeTakeFirstOrThrow();
+      return tenantOf(changed);
+    });
+  }
+
+  /** With everything that it has. Throws `not_found`, and `conflict` for the tenant that must be there. */
+  async remove(id: string): Promise<void> {
+    if (id === DEFAULT_TENANT) throw new Failure('conflict', `The tenant "${id}" cannot be removed`);
+    const { numDeletedRows } = await this.#db.deleteFrom('tenants').where('id', '=', id).executeTakeFirstOrThrow();
+    if (numDeletedRows === 0n) throw noTenant(id);
+  }
+
+  // ── tokens ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** `secret` is the token itself, which is told this once and kept nowhere. Throws `not_found`. */
+  async createToken(
+    tenant: string,
+    { name, scopes, expiresAt = null }: { name: string; scopes: readonly Scope[]; expiresAt?: Date | null },
+  ): Promise<{ token: Token; secret: string }> {
+    if ((await this.get(tenant)) === undefined) throw noTenant(tenant);
+    const id = randomBytes(9).toString('base64url');
+    const secret = `isopod_${id}_${randomBytes(24).toString('base64url')}`;
+    const row = await this.#db
+      .insertInto('tokens')
+      .values({ id, tenant, name, hash: digest(secret), scopes: [...scopes], expires_at: expiresAt, revoked_at: null })
+      .returningAll()
+      .executeTakeFirstOrThrow();
+    return { token: tokenOf(row), secret };
+  }
+
+  async tokens(tenant: string): Promise<Token[]> {
+    const rows = await this.#db
+      .selectFrom('tokens')
+      .selectAll()
+      .where('tenant', '=', tenant)
+      .orderBy('created_at')
+      .execute();
+    return rows.map(tokenOf);
+  }
+
+  /** It opens nothing any more. Throws `not_found`; doing it again changes nothing. */
+  async revokeToken(tenant: string, id: string): Promise<void> {
+    const row = await this.#db
+      .updateTable('tokens')
+      .set((eb) => ({ revoked_at: eb.fn.coalesce('revoked_at', eb.val(new Date())) }))
+      .where('tenant', '=', tenant)
+      .where('id', '=', id)
+      .returning('id')
+      .executeTakeFirst();
+    if (row === undefined) throw new Failure('not_found', `There is no token "${id}"`);
+  }
+
+  /** What a token opens now; undefined for one that is unknown, revoked or expired. */
+  async bearer(secret: string): Promise<Bearer | undefined> {
+    const row = await this.#db
+      .selectFrom('tokens')
+      .select(['id', 'tenant', 'scopes', 'expires_at'])
+      .where('hash', '=', digest(secret))
+      .where('revoked_at', 'is', null)
+      .where((eb) => eb.or([eb('expires_at', 'is', null), eb('expires_at', '>', new Date())]))
+      .executeTakeFirst();
+    if (row === undefined) return undefined;
+    return { token: row.id, tenant: row.tenant, scopes: row.scopes, expiresAt: row.expires_at };
+  }
+}
+
+export function noTenant(id: string): Failure {
+  return new Failure('not_found', `There is no tenant "${id}"`);
+}
+
+/** For If-Match: what the caller has seen is not what is there. */
+export function changedMeanwhile(revision: number): Failure {
+  return new Failure('conflict', `It has been changed meanwhile: it is at revision ${revision} now`);
+}
+
+/** The token itself is random enough: no salt, no slow hash, so that a look-up is one index search. */
+function digest(secret: string): Buffer {
+  return hash('sha256', secret, 'buffer');
+}
+
+type TenantRecord = {
+  id: string;
+  name: string;
+  created_at: Date;
+  limits: Partial<Limits>;
+  quotas: Quotas;
+  trust_group: string | null;
+  revision: number;
+};
+
+function tenantOf({ id, name, created_at, limits, quotas, trust_group, revision }: TenantRecord): Tenant {
+  const full = { ...NO_QUOTAS, ...quotas };
+  return { id, name, createdAt: created_at, limits, quotas: full, trustGroup: trust_group, revision };
+}
+
+type TokenRecord = {
+  id: string;
+  tenant: string;
+  name: string;
+  scopes: Scope[];
+  created_at: Date;
+  expires_at: Date | null;
+  revoked_at: Date | null;
+};
+
+function tokenOf({ id, tenant, name, scopes, created_at, expires_at, revoked_at }: TokenRecord): Token {
+  return { id, tenant, name, scopes, createdAt: created_at, expiresAt: expires_at, revokedAt: revoked_at };
+}
