@@ -1,4 +1,6 @@
+import { Bundles } from './bundles.ts';
 import { Database, type DatabaseOptions } from './database.ts';
+import { Packages } from './packages.ts';
 import { PluginStates } from './plugin-states.ts';
 import { Tenants } from './tenants.ts';
 
@@ -6,9 +8,11 @@ import { Tenants } from './tenants.ts';
 export class TenantStore {
   readonly tenant: string;
   readonly pluginStates: PluginStates;
+  readonly packages: Packages;
 
-  constructor(database: Database, tenant: string) {
+  constructor(database: Database, bundles: Bundles, tenant: string) {
     this.tenant = tenant;
+    this.packages = new Packages(database.db, bundles, tenant);
     this.pluginStates = new PluginStates(database.db, tenant);
   }
 }
@@ -16,11 +20,13 @@ export class TenantStore {
 /** What is kept: the tenants, and for each of them a store of its own. */
 export class Store implements AsyncDisposable {
   readonly tenants: Tenants;
+  readonly bundles: Bundles;
   readonly #database: Database;
 
   private constructor(database: Database) {
     this.#database = database;
     this.tenants = new Tenants(database.db);
+    this.bundles = new Bundles(database.db);
   }
 
   static async open(options: DatabaseOptions): Promise<Store> {
@@ -28,7 +34,7 @@ export class Store implements AsyncDisposable {
   }
 
   of(tenant: string): TenantStore {
-    return new TenantStore(this.#database, tenant);
+    return new TenantStore(this.#database, this.bundles, tenant);
   }
 
   /**

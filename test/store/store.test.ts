@@ -127,6 +127,28 @@ describe.each(Object.entries(engines))('on the %s engine', (_name, open) => {
     expect(JSON.stringify((await pluginStates.get('odd')).settings)).toContain('"__proto__":{"a":1}');
   });
 
+  test('a package is kept once, comes back byte for byte, and goes when nobody has it', async () => {
+    await store.tenants.create('one');
+    await store.tenants.create('two');
+    const archive = Buffer.alloc(2_500_000, 'isopod');
+    const plugins = [{ plugin: 'p', dialect: 'stash', root: 'p' }];
+    const [one, two] = [store.of('one').packages, store.of('two').packages];
+    await Promise.all([one.install(archive, plugins), two.install(archive, plugins)]);
+
+    const [listed] = await one.list();
+    expect(listed).toMatchObject({ plugin: 'p', dialect: 'stash', root: 'p', bytes: 2_500_000 });
+    expect(listed && (await two.archive(listed)).equals(archive)).toBe(true);
+    expect(await store.bundles.removeUnused()).toBe(0);
+
+    await one.install(Buffer.from('another'), plugins);
+    expect(await one.remove('p')).toBe(true);
+    expect(await one.remove('p')).toBe(false);
+    expect(await two.list()).toHaveLength(1);
+    expect(await store.bundles.removeUnused()).toBe(1);
+    expect(listed && (await two.archive(listed)).equals(archive)).toBe(true);
+    expect(await failure(store.of('nobody').packages.install(archive, plugins))).toBe('not_found');
+  });
+
   test('whoever listens hears of every change, and which tenant it is about', async () => {
     const heard: unknown[] = [];
     using _listening = await store.onChange((change) => heard.push(change));
