@@ -12,6 +12,7 @@ import { backgroundDestination } from './log.ts';
 import type { ManifestDialect } from './manifests/dialect.ts';
 import { stash } from './manifests/stash.ts';
 import { Service } from './service.ts';
+import { Store } from './store/store.ts';
 
 export const DIALECTS: readonly ManifestDialect[] = [stash];
 
@@ -40,10 +41,24 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
   };
 }
 
-/** Starts the service and resolves once it listens. */
+/** Starts the service and resolves once it listens. `say` is told what takes time. */
 export async function startService(
   config: Config,
   destination: DestinationStream = backgroundDestination(),
+  say: (what: string) => void = () => {},
 ): Promise<Service> {
-  return await Service.start(config, await openParts(config), destination);
+  await using scope = new AsyncDisposableStack();
+  const { databaseUrl: url, dataDir } = config;
+  // Side by side: each takes its time to start.
+  const [store, parts] = await Promise.allSettled([Store.open({ url, dataDir, say }), openParts(config)]);
+  if (store.status === 'fulfilled') scope.use(store.value);
+  if (parts.status === 'fulfilled') scope.use(parts.value);
+  if (store.status === 'rejected') throw store.reason;
+  if (parts.status === 'rejected') throw parts.reason;
+  const owned = scope.move();
+  return await Service.start(
+    config,
+    { ...parts.value, store: store.value, [Symbol.asyncDispose]: () => owned.disposeAsync() },
+    destination,
+  );
 }

@@ -10,13 +10,17 @@ import { createApp } from './http/app.ts';
 import { isLoopbackAddress } from './http/auth.ts';
 import { Log } from './log.ts';
 import { Metrics } from './metrics.ts';
+import type { Store } from './store/store.ts';
 
 /** How long callers may take to read their last answers when the service ends. */
 const LAST_ANSWERS_MS = 2_000;
 
+/** What a service has beside what every run needs: what it keeps. */
+export type ServiceParts = Parts & { store: Store };
+
 type Inside = {
   url: string;
-  parts: Parts;
+  parts: ServiceParts;
   limiter: Limiter;
   server: Server;
   drain(): Promise<void>;
@@ -28,7 +32,7 @@ export const VERSION = packageJson.version;
 /** The service, listening. It holds everything it needs: two of them in one process do not meet. */
 export class Service implements AsyncDisposable {
   readonly url: string;
-  readonly parts: Parts;
+  readonly parts: ServiceParts;
   readonly #limiter: Limiter;
   readonly #server: Server;
   readonly #drain: () => Promise<void>;
@@ -45,7 +49,7 @@ export class Service implements AsyncDisposable {
   }
 
   /** Takes the parts over: they end with the service, or here if it cannot start. */
-  static async start(config: Config, parts: Parts, destination: DestinationStream): Promise<Service> {
+  static async start(config: Config, parts: ServiceParts, destination: DestinationStream): Promise<Service> {
     await using scope = new AsyncDisposableStack();
     scope.use(parts);
     refuseOpenDoor(config);
@@ -75,7 +79,7 @@ export class Service implements AsyncDisposable {
       tokens: config.tokens,
       requestBytes: config.requestBytes,
       version: VERSION,
-      unready: () => (draining ? new Failure('draining', 'The service is shutting down') : unreadyRuntime(parts)),
+      unready: () => (draining ? new Failure('draining', 'The service is shutting down') : unreadyPart(parts)),
       metrics: () => numbers.text(),
       bug: (error) => log.bug(error),
     });
@@ -121,7 +125,9 @@ function refuseOpenDoor({ host, tokens }: Config): void {
   ]);
 }
 
-function unreadyRuntime({ runtimes }: Parts): Failure | null {
+function unreadyPart({ runtimes, store }: ServiceParts): Failure | null {
+  const trouble = store.trouble;
+  if (trouble !== null) return new Failure('overloaded', trouble, { retryable: true });
   for (const runtime of runtimes) {
     const why = runtime.unready?.() ?? null;
     if (why !== null) return new Failure('overloaded', why, { retryable: true });

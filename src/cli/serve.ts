@@ -35,7 +35,7 @@ export async function serve({ config: file, host, port }: ServeOptions): Promise
 
 async function started(config: Config): Promise<Service> {
   try {
-    return await startService(config);
+    return await startService(config, undefined, say);
   } catch (error) {
     const words = WORDS[(error as { code?: string }).code ?? ''];
     if (words === undefined) throw error;

@@ -7,13 +7,14 @@ export const FILE_VARIABLE = 'ISOPOD_CONFIG';
 
 export type Given = { leaf: Leaf; value: unknown };
 
-/** What the `ISOPOD_*` variables set. Adds a sentence to `problems` for each that cannot be used. */
+/** What the variables set: `ISOPOD_*`, and `DATABASE_URL` as all the world calls it. Adds a sentence to `problems` for each that cannot be used. */
 export function readEnvironment(env: Record<string, string | undefined>, cwd: string, problems: string[]): Given[] {
   const known = new Map(leaves().map((leaf) => [leaf.variable, leaf]));
   const given: Given[] = [];
   for (const [variable, text] of Object.entries(env)) {
-    if (!variable.startsWith('ISOPOD_') || variable === FILE_VARIABLE || text === undefined) continue;
     const leaf = known.get(variable);
+    if (leaf === undefined && !variable.startsWith('ISOPOD_')) continue;
+    if (variable === FILE_VARIABLE || text === undefined) continue;
     if (leaf === undefined) {
       problems.push(`${variable} is not a setting${suggestion(variable, [...known.keys(), FILE_VARIABLE])}`);
       continue;

@@ -61,6 +61,15 @@ export const Settings = Type.Object(
         allowed: 'an http:// or https:// URL without query, fragment or password',
       }),
     ),
+    databaseUrl: Type.Optional(
+      Type.String({
+        pattern: '^postgres(ql)?://',
+        description: 'PostgreSQL 13 or newer that keeps what must survive; without it a private one in the data folder',
+        allowed: 'a postgresql:// URL',
+        secret: true,
+        variable: 'DATABASE_URL',
+      }),
+    ),
     tokens: Type.Array(
       Type.String({
         pattern: '^[A-Za-z0-9._~+/=-]+$',

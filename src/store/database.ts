@@ -65,7 +65,7 @@ export class Database implements AsyncDisposable {
       });
     }
     await migrate(db, say);
-    const listener = scope.use(new Listener(config));
+    const listener = scope.use(await Listener.open(config));
     return new Database(db, pool, listener, scope.move());
   }
 

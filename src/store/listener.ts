@@ -20,8 +20,19 @@ export class Listener implements AsyncDisposable {
   #againMs = AGAIN_MS;
   #closed = false;
 
-  constructor(config: pg.ClientConfig) {
+  private constructor(config: pg.ClientConfig) {
     this.#config = config;
+  }
+
+  static async open(config: pg.ClientConfig): Promise<Listener> {
+    const listener = new Listener(config);
+    await listener.#connect();
+    return listener;
+  }
+
+  /** Whether it hears. It is the first to notice that the server is gone. */
+  get isUp(): boolean {
+    return this.#client !== undefined;
   }
 
   /** Resolves when what is said from now on is heard. Disposing what it gives ends it. */
@@ -32,8 +43,8 @@ export class Listener implements AsyncDisposable {
     this.#back.add(onBack);
     if (known === undefined) {
       this.#channels.set(channel, hearers);
-      if (this.#client === undefined) await this.#connect();
-      else await this.#client.query(`listen ${pg.escapeIdentifier(channel)}`);
+      // Without a connection it is among those that the next one listens to.
+      await this.#client?.query(`listen ${pg.escapeIdentifier(channel)}`);
     }
     return {
       [Symbol.dispose]: () => {

@@ -33,6 +33,11 @@ export class Store implements AsyncDisposable {
     return new Store(await Database.open(options));
   }
 
+  /** Why nothing can be looked up or kept now, in words; null where it can. */
+  get trouble(): string | null {
+    return this.#database.listener.isUp ? null : 'The database cannot be reached';
+  }
+
   of(tenant: string): TenantStore {
     return new TenantStore(this.#database, this.bundles, tenant);
   }

@@ -6,13 +6,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { Failure } from '../../src/core/failure.ts';
 import { Store } from '../../src/store/store.ts';
-import { Databases } from '../support/databases.ts';
+import { testDatabase } from '../support/databases.ts';
 
 const scope = new AsyncDisposableStack();
-let databases: Databases;
-beforeAll(async () => {
-  databases = scope.use(await Databases.start());
-});
 afterAll(() => scope.disposeAsync());
 
 const engines = {
@@ -21,7 +17,8 @@ const engines = {
     scope.defer(() => rm(dataDir, { recursive: true, force: true }));
     return await Store.open({ url: undefined, dataDir });
   },
-  server: async (): Promise<Store> => Store.open({ url: await databases.url(), dataDir: '/nowhere' }),
+  server: async (): Promise<Store> =>
+    Store.open({ url: scope.use(await testDatabase('empty')).url, dataDir: '/nowhere' }),
 };
 
 async function failure(promise: Promise<unknown>): Promise<string> {

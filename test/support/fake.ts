@@ -8,7 +8,9 @@ import { noUsage, type Outcome } from '../../src/core/outcome.ts';
 import type { Plugin, Refusal } from '../../src/core/plugin.ts';
 import type { Runtime } from '../../src/core/runtime.ts';
 import { Service } from '../../src/service.ts';
+import { Store } from '../../src/store/store.ts';
 import { TestService } from './client.ts';
+import { testDatabase } from './databases.ts';
 import { merged, type Overrides } from './overrides.ts';
 
 export type Act = (invocation: Invocation, signal: AbortSignal) => Promise<Outcome>;
@@ -81,9 +83,19 @@ export async function startFakeService(options: FakeOptions = {}): Promise<FakeS
   const catalogue = new FakeCatalogue(plugins, refused);
   const lines: string[] = [];
   const destination = { write: (line: string) => void lines.push(line) };
-  const parts = { catalogue, runtimes: [runtime], confinement: [], async [Symbol.asyncDispose]() {} };
+  const scope = new AsyncDisposableStack();
+  scope.defer(() => rm(folder, { recursive: true, force: true }));
+  const { url } = scope.use(await testDatabase());
+  const store = await Store.open({ url, dataDir: folder });
+  const parts = {
+    catalogue,
+    runtimes: [runtime],
+    confinement: [],
+    store,
+    [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+  };
   const service = await Service.start(config, parts, destination);
-  const test = new TestService(service, config, lines, () => rm(folder, { recursive: true, force: true }));
+  const test = new TestService(service, config, lines, () => scope.disposeAsync());
   return Object.assign(test, { runtime, catalogue });
 }
 

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { completed } from '../../src/config.ts';
 import { startService } from '../../src/main.ts';
 import { TestService } from './client.ts';
+import { testDatabase } from './databases.ts';
 import { merged, type Overrides } from './overrides.ts';
 
 export type TestServiceOptions = {
@@ -21,11 +22,15 @@ export type TestServiceOptions = {
 export async function startTestService(options: TestServiceOptions = {}): Promise<TestService & { folder: string }> {
   const { plugins = {}, config: overrides = {} } = options;
   const folder = await mkdtemp(join(tmpdir(), 'isopod-test-'));
-  const cleanUp = () => rm(folder, { recursive: true, force: true, maxRetries: 3 });
+  const scope = new AsyncDisposableStack();
+  scope.defer(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }));
+  const cleanUp = () => scope.disposeAsync();
   try {
     for (const [name, files] of Object.entries(plugins))
       await writePlugin(join(folder, 'plugins', 'stash', name), files);
-    const config = completed(merged({ port: 0, drainMs: 2_000 }, overrides), folder);
+    const database = await testDatabase();
+    scope.use(database);
+    const config = completed(merged({ port: 0, drainMs: 2_000, databaseUrl: database.url }, overrides), folder);
     const lines: string[] = [];
     const service = await startService(config, { write: (line: string) => void lines.push(line) });
     return Object.assign(new TestService(service, config, lines, cleanUp), { folder });
