@@ -68,10 +68,13 @@ function readFlags(flags: readonly Flag[], cwd: string, problems: string[]): Giv
 }
 
 /** Settings that are fine alone and not together. */
-function disagreements({ executors, quarantine, applicationUrl }: Config): string[] {
+function disagreements({ executors, quarantine, applicationUrl, requestBytes, requestBytesAtOnce }: Config): string[] {
   const sentences: string[] = [];
   if (executors.spares > executors.most) {
     sentences.push(`executors.spares (${executors.spares}) must not be more than executors.most (${executors.most})`);
+  }
+  if (requestBytes > requestBytesAtOnce) {
+    sentences.push(`requestBytes (${requestBytes}) must not be more than requestBytesAtOnce (${requestBytesAtOnce})`);
   }
   if (quarantine.firstMs > quarantine.longestMs) {
     sentences.push(

@@ -59,8 +59,8 @@ export class Log {
   }
 
   /** An error of ours that is no invocation's, whole. */
-  bug(error: unknown): void {
-    this.#pino.error({ cause: stripped(inspect(error), 8_000) }, 'bug');
+  bug(error: unknown, invocation?: string): void {
+    this.#pino.error({ invocation, cause: stripped(inspect(error), 8_000) }, 'bug');
     this.flush();
   }
 

@@ -78,10 +78,11 @@ export class Service implements AsyncDisposable {
       runtimes,
       tokens: config.tokens,
       requestBytes: config.requestBytes,
+      requestBytesAtOnce: config.requestBytesAtOnce,
       version: VERSION,
       unready: () => (draining ? new Failure('draining', 'The service is shutting down') : unreadyPart(parts)),
       metrics: () => numbers.text(),
-      bug: (error) => log.bug(error),
+      bug: (error, invocation) => log.bug(error, invocation),
     });
     scope.defer(() => app.close());
     await app.listen({ host: config.host, port: config.port });

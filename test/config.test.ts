@@ -63,6 +63,7 @@ test('without a file and variables all has a default', () => {
     quarantine: { offences: 3, windowMs: 600_000, firstMs: 60_000, longestMs: 1_800_000 },
     processes: { isolation: 'auto', environment: {} },
     requestBytes: 10_485_760,
+    requestBytesAtOnce: 67_108_864,
     drainMs: 10_000,
     logLevel: 'info',
   });

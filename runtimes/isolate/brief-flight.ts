@@ -14,22 +14,33 @@ export type BriefSuccess = {
   outputBytes: number;
 };
 
+/** Answers that an executor may hold back, and the run that it is at; see FLUSH_FRAMES in guest/main.ts. */
+const IN_HAND = 13;
+
 /** One run on the brief lane. It has no clock and no verdict of its own: whatever is odd is left to the long lane. */
 export class BriefFlight implements Flight {
   readonly #executor: Executor;
   readonly #costMs: number;
+  readonly startedAt: number;
   readonly #land: (landing: BriefLanding) => void;
   #id = 0;
 
-  private constructor(executor: Executor, costMs: number, land: (landing: BriefLanding) => void) {
+  private constructor(executor: Executor, costMs: number, startedAt: number, land: (landing: BriefLanding) => void) {
+    this.startedAt = startedAt;
     this.#executor = executor;
     this.#costMs = costMs;
     this.#land = land;
   }
 
   /** `land` is called once, in a later turn. */
-  static fly(executor: Executor, program: Program, input: string, land: (landing: BriefLanding) => void): void {
-    const flight = new BriefFlight(executor, program.costMs, land);
+  static fly(
+    executor: Executor,
+    program: Program,
+    input: string,
+    startedAt: number,
+    land: (landing: BriefLanding) => void,
+  ): void {
+    const flight = new BriefFlight(executor, program.costMs, startedAt, land);
     executor.load += flight.#costMs;
     flight.#id = executor.launch(flight, Kind.brief, program.number, program.way === 'frozen' ? 1 : 0, '', input);
   }
@@ -45,7 +56,8 @@ export class BriefFlight implements Flight {
     }
   }
 
-  onLost(_loss: Loss): void {
-    this.#land({ ok: false, why: 'lost' });
+  onLost({ before }: Loss): void {
+    // They are run in turn, and answered a few at a time: whoever was far behind had not begun.
+    this.#land({ ok: false, why: before < IN_HAND ? 'lost' : 'late' });
   }
 }

@@ -7,6 +7,8 @@ import { type Frame, FrameReader, FrameWriter, Kind } from './wire.ts';
 
 /** One run that an executor has been given. Both are called once at most as its last word. */
 export interface Flight {
+  /** `performance.now()` when it was given to the executor. */
+  readonly startedAt: number;
   onFrame(frame: Frame): void;
   onLost(loss: Loss): void;
 }
@@ -18,6 +20,8 @@ export type Loss = {
   culprit: Flight | undefined;
   /** How many runs were in it. */
   flights: number;
+  /** How many were given to it before this one and not answered. */
+  before: number;
   signal: string | null;
   exitCode: number | null;
   /** What it wrote to stderr: V8's own account of what went wrong. */
@@ -250,7 +254,7 @@ export class Executor {
 
   #lose(exitCode: number | null, signal: string | null): void {
     this.#isLost = true;
-    const flights = [...this.#flights];
+    const flights = [...this.#flights].sort((a, b) => a.startedAt - b.startedAt);
     this.#flights.clear();
     this.#channel.destroy();
     this.#options.onGone(this);
@@ -258,12 +262,15 @@ export class Executor {
       byUs: this.#byUs,
       culprit: this.#culprit,
       flights: flights.length,
+      before: 0,
       signal,
       exitCode,
       stderr: this.#stderr,
       peakBytes: this.peakBytes,
       cpuMs: this.cpuMs,
     };
-    for (const flight of flights) flight.onLost(loss);
+    flights.forEach((flight, before) => {
+      flight.onLost({ ...loss, before });
+    });
   }
 }

@@ -34,7 +34,7 @@ const SWOLLEN_MB = 40;
 const SWOLLEN_AFTER_MS = 5_000;
 const WATCH_EVERY_MS = 50;
 /** A main thread that says nothing for so long is stuck in something that cannot be interrupted. */
-const SILENT_MS = 200;
+export const SILENT_MS = 200;
 /** However much its runs may use together, an executor that is larger than this beyond its idle size is ended. */
 const EXECUTOR_MB_MOST = 1536;
 
@@ -292,7 +292,7 @@ export class Executors implements AsyncDisposable {
       executor.send(Kind.ping, 0, 0, 0, '', '');
     } else if (now - executor.pingedAt > SILENT_MS && executor.cpuMs - executor.pingedCpuMs > SILENT_MS / 2) {
       // Silent and idle is something else: then the machine keeps it waiting.
-      executor.kill('its main thread is stuck');
+      executor.kill(STUCK);
     }
   }
 
@@ -324,5 +324,7 @@ export class Executors implements AsyncDisposable {
   }
 }
 
+/** Why an executor was killed whose main thread was busy with one thing for too long. */
+export const STUCK = 'its main thread is stuck';
 /** Why an executor was killed that used too much memory. */
 export const OVERWEIGHT = 'it uses too much memory';

@@ -1,4 +1,5 @@
 import type { Failure } from '../../src/core/failure.ts';
+import type { Limits } from '../../src/core/limits.ts';
 import type { LogLevel, LogLine, Usage } from '../../src/core/outcome.ts';
 import type { LogHead } from './wire.ts';
 
@@ -11,10 +12,13 @@ export class Telling {
   dropped = 0;
   readonly #prefix: string;
   readonly #linesMost: number;
+  readonly #bytesMost: number;
+  #bytes = 0;
 
-  constructor(pluginName: string, linesMost: number) {
-    this.#prefix = `[Plugin / ${pluginName}] `;
-    this.#linesMost = linesMost;
+  constructor(prefix: string, { logLines, logBytes }: Pick<Limits, 'logLines' | 'logBytes'>) {
+    this.#prefix = prefix;
+    this.#linesMost = logLines;
+    this.#bytesMost = logBytes;
   }
 
   add(head: LogHead): void {
@@ -22,13 +26,15 @@ export class Telling {
     if (typeof head.progress === 'number') this.progress = Math.min(1, Math.max(0, head.progress));
     if (!Array.isArray(head.lines)) return;
     for (let at = 0; at + 2 < head.lines.length; at += 3) {
-      if (this.logs.length >= this.#linesMost) {
-        this.dropped += 1;
-        continue;
-      }
       const letter = String(head.lines[at]);
       const level = LEVELS[letter.toLowerCase()] ?? 'error';
       const words = String(head.lines[at + 2]);
+      // The guest has counted letters; what counts is bytes.
+      this.#bytes += Buffer.byteLength(words);
+      if (this.logs.length >= this.#linesMost || this.#bytes > this.#bytesMost) {
+        this.dropped += 1;
+        continue;
+      }
       // Capital letters come from `console`, which has no prefix.
       const message = letter >= 'a' ? this.#prefix + words : words;
       this.logs.push({ level, message, atMs: Number(head.lines[at + 1]) || 0 });

@@ -1,7 +1,8 @@
 import { Failure, type FailureCode, type Rung } from '../../src/core/failure.ts';
 import type { Invocation } from '../../src/core/invocation.ts';
+import { logPrefix } from '../../src/core/plugin.ts';
 import type { Executor, Flight, Loss } from './executor.ts';
-import { type Executors, OVERWEIGHT } from './executors.ts';
+import { type Executors, OVERWEIGHT, SILENT_MS, STUCK } from './executors.ts';
 import { type Landed, type Landing, Telling } from './flight.ts';
 import type { Program } from './program.ts';
 import { type FailedHead, type Frame, Kind, type LogHead, type LongHead } from './wire.ts';
@@ -22,7 +23,7 @@ export class LongFlight implements Flight {
   readonly #executors: Executors;
   readonly #executor: Executor;
   readonly #telling: Telling;
-  readonly #startedAt = performance.now();
+  readonly startedAt = performance.now();
   readonly #land: (landed: Landed) => void;
   #id = 0;
   #bootTimer: NodeJS.Timeout | undefined;
@@ -53,7 +54,7 @@ export class LongFlight implements Flight {
     this.#executor = executor;
     this.#land = land;
     this.residentMb = invocation.limits.residentMb;
-    this.#telling = new Telling(program.plugin.name || program.plugin.id, invocation.limits.logLines);
+    this.#telling = new Telling(logPrefix(program.plugin), invocation.limits);
   }
 
   static fly(
@@ -169,9 +170,21 @@ export class LongFlight implements Flight {
         cause: loss,
       });
     }
-    if (loss.byUs !== undefined) {
+    if (loss.byUs === STUCK) {
       const message = 'The plugin was busy with something that cannot be interrupted';
-      return new Failure('plugin_cpu_exceeded', message, { rung: 'killed', cause: loss });
+      const limit = {
+        name: 'silentMs',
+        allowed: SILENT_MS,
+        observed: Math.max(SILENT_MS, this.#cpuMs),
+        unit: 'ms',
+      } as const;
+      return new Failure('plugin_cpu_exceeded', message, { limit, rung: 'killed', cause: loss });
+    }
+    if (loss.byUs !== undefined) {
+      return new Failure('plugin_crashed', `Its executor had to be ended: ${loss.byUs}`, {
+        rung: 'killed',
+        cause: loss,
+      });
     }
     return new Failure('plugin_crashed', `The executor died of ${loss.signal ?? `exit code ${loss.exitCode}`}`, {
       rung: 'killed',
@@ -233,7 +246,7 @@ export class LongFlight implements Flight {
       hostMs: this.#hostMs,
       usage: {
         cpuMs: this.#cpuMs,
-        wallMs: performance.now() - this.#startedAt,
+        wallMs: performance.now() - this.startedAt,
         peakMemoryBytes: this.#memoryBytes,
         hostCalls: this.#hostCalls,
         outputBytes: landing.kind === 'done' ? Buffer.byteLength(landing.output) : 0,

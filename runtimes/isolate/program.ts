@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { constants } from 'node:fs';
 import { open, realpath } from 'node:fs/promises';
 import { basename, resolve, sep } from 'node:path';
 import { Failure } from '../../src/core/failure.ts';
@@ -22,6 +23,8 @@ const CREDIT_AGAIN = 300;
  */
 const MISSES_MOST = 3;
 const MISS_OUTWEIGHED_BY = 100;
+/** Executors that died with it in them, before it is never run briefly again. */
+const SUSPICIONS_MOST = 3;
 /** What a brief run is taken to cost, in ms of processor time, until it is known. */
 const COST_FIRST_MS = 0.3;
 
@@ -57,6 +60,7 @@ export class Program {
   #why = 'it has not been run often enough to know it';
   #credit = 0;
   #misses = 0;
+  #suspicions = 0;
   /** Why it is not run in a frozen realm, though its source would allow it. */
   #thawed: string | undefined;
 
@@ -119,9 +123,14 @@ export class Program {
     }
   }
 
-  /** An executor died while this was in it on the brief lane. */
+  /**
+   * An executor died while this was in it on the brief lane. It may have been another that did it, so it can earn its
+   * way back, which takes ever longer: who is always there when it happens, stays where verdicts are found.
+   */
   suspected(): void {
-    this.#credit = CREDIT_FIRST - CREDIT_AGAIN;
+    this.#suspicions += 1;
+    const lost = this.#suspicions < SUSPICIONS_MOST ? CREDIT_AGAIN ** this.#suspicions : Number.POSITIVE_INFINITY;
+    this.#credit = CREDIT_FIRST - lost;
     this.#enter('long', 'an executor died while it ran');
   }
 
@@ -161,7 +170,8 @@ export async function readSource(plugin: Plugin): Promise<Buffer> {
     if (!path.startsWith(root + sep)) {
       throw new Failure('plugin_boot_failed', `The script ${JSON.stringify(file)} is outside the plugin's folder`);
     }
-    await using handle = await open(path, 'r');
+    // Whoever opens a pipe waits for a writer, unless they say that they do not.
+    await using handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const stat = await handle.stat();
     if (!stat.isFile()) throw new Failure('plugin_boot_failed', `The script ${JSON.stringify(file)} is not a file`);
     if (stat.size > SOURCE_BYTES_MOST) {

@@ -20,12 +20,14 @@ import { Piscina } from 'piscina';
 import { Failure } from '../../src/core/failure.ts';
 import type { Invocation } from '../../src/core/invocation.ts';
 import { noUsage, type Outcome } from '../../src/core/outcome.ts';
-import type { Plugin } from '../../src/core/plugin.ts';
+import { logPrefix, type Plugin } from '../../src/core/plugin.ts';
 import type { Explanation, Runtime } from '../../src/core/runtime.ts';
+import { onAbort } from '../../src/core/signal.ts';
 import { BriefFlight, type BriefSuccess } from './brief-flight.ts';
 import type { Executor } from './executor.ts';
 import { Executors, type ExecutorsOptions } from './executors.ts';
 import { type Landed, Telling } from './flight.ts';
+import { inputText, LIGHT_INPUT, tooHeavy } from './input.ts';
 import { LongFlight } from './long-flight.ts';
 import { Program, readSource } from './program.ts';
 import type { Suitability } from './suitability.ts';
@@ -76,10 +78,18 @@ export class IsolateRuntime implements Runtime {
     const loaded = this.#loaded(invocation);
     return loaded instanceof Program
       ? this.#runProgram(loaded, invocation, signal)
-      : loaded.then(
-          (program) => this.#runProgram(program, invocation, signal),
-          (error) => failed(Failure.from(error)),
-        );
+      : this.#runWhenLoaded(loaded, invocation, signal);
+  }
+
+  /** Reading a file can take as long as a file system likes. The run is not held up by it for longer than it may last. */
+  async #runWhenLoaded(loading: Promise<Program>, invocation: Invocation, signal: AbortSignal): Promise<Outcome> {
+    const { promise: stopped, resolve } = Promise.withResolvers<Outcome>();
+    using _stop = onAbort(signal, (failure) => resolve(failed(failure)));
+    const run = loading.then(
+      (program) => this.#runProgram(program, invocation, signal),
+      (error) => failed(Failure.from(error)),
+    );
+    return await Promise.race([run, stopped]);
   }
 
   async explain(tenant: string, plugin: Plugin): Promise<Explanation> {
@@ -140,10 +150,10 @@ export class IsolateRuntime implements Runtime {
     return loading;
   }
 
-  async #load({ plugin, tenant, limits }: Invocation): Promise<Program> {
+  async #load({ plugin, tenant, usualLimits }: Invocation): Promise<Program> {
     const source = await readSource(plugin);
     this.#numbers += 1;
-    const program = new Program(this.#numbers, plugin, source, limits);
+    const program = new Program(this.#numbers, plugin, source, usualLimits);
     program.cachedData = this.#cachedData.get(`${tenant}\n${program.hash}`) ?? program.cachedData;
     this.#byNumber.set(program.number, program);
     return program;
@@ -153,17 +163,20 @@ export class IsolateRuntime implements Runtime {
   #read(program: Program): void {
     if (this.#only === 'long' || this.#reading.has(program)) return;
     this.#reading.add(program);
-    this.#readers.run(program.source.toString('utf8'), { signal: AbortSignal.timeout(READING_MS) }).then(
-      (suitability: Suitability) => {
+    // One after the other, so that the time of one is not used up by those before it.
+    this.#lastReading = this.#lastReading.then(async () => {
+      try {
+        const source = program.source.toString('utf8');
+        const suitability = await this.#readers.run(source, { signal: AbortSignal.timeout(READING_MS) });
         const held = this.#only === 'fresh' && suitability.frozen;
         program.suitability = held ? { brief: true, frozen: false, because: 'held to fresh contexts' } : suitability;
-      },
-      () => {
+      } catch {
         program.suitability = { brief: false, frozen: false, because: 'its source takes too long to read' };
-      },
-    );
+      }
+    });
   }
   readonly #reading = new WeakSet<Program>();
+  #lastReading: Promise<void> = Promise.resolve();
 
   #teach(executor: Executor, program: Program): void {
     if (executor.has(program.number)) return;
@@ -175,9 +188,15 @@ export class IsolateRuntime implements Runtime {
 
   #runProgram(program: Program, invocation: Invocation, signal: AbortSignal): Promise<Outcome> {
     const input = inputText(program, invocation);
-    // Lower limits than the program was loaded with are kept on the long lane only.
-    if (program.way === 'long' || invocation.limits !== program.limits)
+    if (input.length > LIGHT_INPUT) {
+      const failure = tooHeavy(input, invocation.limits.heapMb);
+      // To read so much takes longer than a slice.
+      return failure === null ? this.#long(program, invocation, input, signal) : Promise.resolve(failed(failure));
+    }
+    // Lower limits than the plugin's own are kept on the long lane only.
+    if (program.way === 'long' || invocation.limits !== program.limits) {
       return this.#long(program, invocation, input, signal);
+    }
     return this.#brief(program, invocation, input, signal);
   }
 
@@ -202,7 +221,7 @@ export class IsolateRuntime implements Runtime {
     const startedAt = performance.now();
     this.#teach(executor, program);
     return new Promise((resolve) =>
-      BriefFlight.fly(executor, program, input, (landing) => {
+      BriefFlight.fly(executor, program, input, startedAt, (landing) => {
         if (!landing.ok) resolve(this.#again(program, invocation, input, signal, landing.why));
         else if (signal.aborted) resolve(failed(Failure.from(signal.reason)));
         else resolve(this.#settleBrief(program, invocation, landing, startedAt));
@@ -214,7 +233,7 @@ export class IsolateRuntime implements Runtime {
   async #again(program: Program, invocation: Invocation, input: string, signal: AbortSignal, why: string) {
     if (why === 'lost') program.suspected();
     const outcome = await this.#long(program, invocation, input, signal);
-    if (why !== 'lost') program.missed(why, outcome.ok);
+    if (why !== 'lost' && why !== 'late') program.missed(why, outcome.ok);
     return outcome;
   }
 
@@ -297,31 +316,9 @@ type Loaded = Program | Promise<Program>;
 /** Times that a run is tried when executors die under it. */
 const ATTEMPTS_MOST = 3;
 
-/**
- * The text that becomes `input`: capital letters, as goja shows Go's fields. What is the same in every run of a
- * program, all but the session and the arguments, is written once.
- */
-function inputText(program: Program, invocation: Invocation): string {
-  const { session } = invocation;
-  if (program.connection === undefined) {
-    const [before, after] = JSON.stringify(invocation.connection).split(JSON.stringify(session));
-    program.connection = { before: before ?? '', after: after ?? '' };
-  }
-  const { before, after } = program.connection;
-  const args = JSON.stringify(withHookContext(invocation.args));
-  return `{"ServerConnection":${before}${JSON.stringify(session)}${after},"Args":${args}}`;
-}
-
-/** In JavaScript all four keys of `hookContext` are always there, as zero values where Go leaves them out. */
-function withHookContext(args: Record<string, unknown>): Record<string, unknown> {
-  const { hookContext } = args;
-  if (typeof hookContext !== 'object' || hookContext === null) return args;
-  return { ...args, hookContext: { id: 0, type: '', input: null, inputFields: [], ...hookContext } };
-}
-
 function tellingOf(program: Program, invocation: Invocation, head: unknown): Telling | undefined {
   if (head === undefined) return undefined;
-  const telling = new Telling(program.plugin.name || program.plugin.id, invocation.limits.logLines);
+  const telling = new Telling(logPrefix(program.plugin), invocation.limits);
   telling.add(head as object);
   return telling;
 }

@@ -1,6 +1,6 @@
 import type { Limits } from '../../src/core/limits.ts';
 import type { LogLevel, LogLine } from '../../src/core/outcome.ts';
-import type { Plugin } from '../../src/core/plugin.ts';
+import { logPrefix, type Plugin } from '../../src/core/plugin.ts';
 import { goFloat } from './go-float.ts';
 import { Lines } from './lines.ts';
 
@@ -30,7 +30,7 @@ export class Journal {
     limits: Pick<Limits, 'logLines' | 'logBytes'>,
     { launcher, startedAt }: { launcher: string; startedAt: number },
   ) {
-    this.#prefix = `[Plugin / ${plugin.name === '' ? plugin.id : plugin.name}] `;
+    this.#prefix = logPrefix(plugin);
     this.#unmarked = UNMARKED.has(plugin.errLog ?? '') ? (plugin.errLog as Level) : 'error';
     this.#limits = limits;
     this.#startedAt = startedAt;

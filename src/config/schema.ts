@@ -112,6 +112,7 @@ export const Settings = Type.Object(
       closed,
     ),
     requestBytes: whole(10_485_760, 1_024, GIB, 'The body of a request'),
+    requestBytesAtOnce: whole(67_108_864, 1_024, 64 * GIB, 'The bodies of all requests that are under way'),
     drainMs: whole(10_000, 0, DAY, 'How long running invocations may go on when the service shuts down'),
     logLevel: Type.Enum(['silent', 'error', 'warn', 'info', 'debug'], {
       default: 'info',

@@ -24,6 +24,8 @@ export type Invocation = {
   /** The caller's arguments over the entry's defaults. */
   args: Record<string, unknown>;
   limits: Limits;
+  /** What its plugin may use in general; the same object as `limits` where the caller has lowered none. */
+  usualLimits: Limits;
   /** What the plugin shows the application as its session cookie. */
   session: string;
   /** Where a Stash plugin finds its application; made on demand, as it is large. */

@@ -27,13 +27,13 @@ export type Limits = {
 
 export type LimitName = keyof Limits;
 
-/** `limits`, each lowered to `wish` where the wish is lower. */
+/** `limits`, each lowered to `wish` where the wish is lower; the same object where none is. */
 export function lowered(limits: Limits, wish: Partial<Limits> | undefined): Limits {
   if (wish === undefined) return limits;
-  const result = { ...limits };
+  let result = limits;
   for (const name of Object.keys(wish) as LimitName[]) {
     const asked = wish[name];
-    if (asked !== undefined && asked < result[name]) result[name] = asked;
+    if (asked !== undefined && asked < result[name]) result = { ...result, [name]: asked };
   }
   return result;
 }

@@ -59,3 +59,10 @@ export type UserInterface = {
 export type Refusal = { file: string; line: number | null; column: number | null; reason: string };
 
 export type Verdict = { ok: true; plugin: Plugin } | { ok: false; refusal: Refusal };
+
+/** What stands before each line that a plugin logs, as Stash writes it. A long name is cut, since every line has it. */
+export function logPrefix({ id, name }: Pick<Plugin, 'id' | 'name'>): string {
+  return `[Plugin / ${(name === '' ? id : name).slice(0, NAME_LETTERS)}] `;
+}
+
+const NAME_LETTERS = 200;

@@ -95,11 +95,12 @@ export class Invoker {
         queueMs = performance.now() - askedAt;
       }
       const place = this.#running.add(controller);
-      const limits = lowered(this.#options.limits(request.tenant, plugin.id), request.limits);
+      const usualLimits = this.#options.limits(request.tenant, plugin.id);
+      const limits = lowered(usualLimits, request.limits);
       const deadline = setTimeout(() => controller.abort(tooSlow(limits)), limits.wallMs);
       try {
         const { application, endpoint } = this.#options.application(request.tenant);
-        const call = new Call(id, request, plugin, entry, limits, application, endpoint);
+        const call = new Call(id, request, plugin, entry, limits, usualLimits, application, endpoint);
         outcome = await runtime.run(call, controller.signal);
       } finally {
         clearTimeout(deadline);
@@ -154,6 +155,7 @@ class Call implements Invocation {
   readonly entry: Entry;
   readonly args: Record<string, unknown>;
   readonly limits: Limits;
+  readonly usualLimits: Limits;
   readonly application: Application;
   readonly deadlineAt: number;
   readonly #endpoint: Endpoint;
@@ -164,6 +166,7 @@ class Call implements Invocation {
     plugin: Plugin,
     entry: Entry,
     limits: Limits,
+    usualLimits: Limits,
     application: Application,
     endpoint: Endpoint,
   ) {
@@ -173,6 +176,7 @@ class Call implements Invocation {
     this.entry = entry;
     this.args = entry.kind === 'operation' ? request.args : { ...entry.defaultArgs, ...request.args };
     this.limits = limits;
+    this.usualLimits = usualLimits;
     this.application = application;
     this.deadlineAt = performance.now() + limits.wallMs;
     this.#endpoint = endpoint;

@@ -14,6 +14,7 @@ import fastify, {
 import { Failure } from '../core/failure.ts';
 import type { Invoker } from '../engine/invoker.ts';
 import { authenticate, TENANT } from './auth.ts';
+import { budgetBodies } from './body-budget.ts';
 import { docs } from './docs.ts';
 import { errorHandler, problem, sendProblem } from './errors.ts';
 import { invocations } from './invocations.ts';
@@ -32,17 +33,19 @@ export type App = FastifyInstance<
 export type AppOptions = {
   tokens: readonly string[];
   requestBytes: number;
+  /** The bodies of all requests under way, in bytes. */
+  requestBytesAtOnce: number;
   version: string;
   /** How long a caller may take to send a request, and its head alone. Answers have no such limit. */
   requestMs?: number;
   headersMs?: number;
   /** Told of every error that is our own bug. */
-  bug(error: unknown): void;
+  bug(error: unknown, invocation: string | undefined): void;
 } & PluginRoutes &
   SystemRoutes & { invoker: Invoker };
 
 export async function createApp(options: AppOptions): Promise<App> {
-  const { tokens, requestBytes, version, requestMs = 60_000, headersMs = 15_000, bug } = options;
+  const { tokens, requestBytes, requestBytesAtOnce, version, requestMs = 60_000, headersMs = 15_000, bug } = options;
   const app: App = fastify({
     bodyLimit: requestBytes,
     requestTimeout: requestMs,
@@ -63,7 +66,9 @@ export async function createApp(options: AppOptions): Promise<App> {
 
   parseJson(app);
   app.decorateRequest('tenant', TENANT);
+  app.decorateRequest('invocation', '');
   app.addHook('onRequest', authenticate(tokens));
+  budgetBodies(app, { each: requestBytes, all: requestBytesAtOnce });
   app.setErrorHandler(errorHandler(requestBytes, bug));
   app.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?', 1)[0];

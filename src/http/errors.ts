@@ -6,11 +6,16 @@ import { randomUUID } from 'node:crypto';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { Failure, type FailureCode, type FailureDetails } from '../core/failure.ts';
 import { stripped } from '../core/text.ts';
+import type { AppOptions } from './app.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** Each answer of this route is about an invocation, and has an id for it. */
     invokes?: boolean;
+  }
+  interface FastifyRequest {
+    /** The id of the invocation that it has led to; '' for none so far. */
+    invocation: string;
   }
 }
 
@@ -130,14 +135,15 @@ export function sendProblem(reply: FastifyReply, failure: Failure, circumstances
 }
 
 /** For what is thrown on the way: our own refusals, and Fastify's. */
-export function errorHandler(requestBytes: number, bug: (error: unknown) => void) {
+export function errorHandler(requestBytes: number, bug: AppOptions['bug']) {
   return (error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
     const failure = error instanceof Failure ? error : translated(error as FastifyError, requestBytes, request);
     const status = error instanceof Failure ? undefined : (error as FastifyError).statusCode;
-    if (failure.code === 'internal') bug(failure);
+    const invocation = request.routeOptions.config.invokes === true ? request.invocation || randomUUID() : undefined;
+    if (failure.code === 'internal') bug(failure, invocation);
     const circumstances: Circumstances = status !== undefined && status < 500 ? { status } : {};
-    if (request.routeOptions.config.invokes === true) {
-      circumstances.invocation = randomUUID();
+    if (invocation !== undefined) {
+      circumstances.invocation = invocation;
       reply.headers({ 'isopod-invocation': circumstances.invocation, 'server-timing': NO_TIME });
     }
     return sendProblem(reply, failure, circumstances);

@@ -78,6 +78,7 @@ export function invocations(app: App, { invoker }: { invoker: Invoker }): void {
       if (typeof traceparent === 'string' && TRACEPARENT.test(traceparent)) wanted.traceparent = traceparent;
 
       const running = invoker.invoke(wanted);
+      request.invocation = running.id;
       stopWhenGone(reply, running);
       return answer(reply, await running.settled, request.query.include === 'logs');
     },

@@ -1,8 +1,11 @@
+import { isUtf8 } from 'node:buffer';
 import type { FastifyInstance } from 'fastify';
 import { Failure } from '../core/failure.ts';
 
 /** Deeper than any honest arguments, and shallow enough for whatever walks them after us. */
 const DEEPEST = 200;
+/** Whoever parses more of them has no time for anybody else meanwhile. */
+const VALUES_MOST = 1_000_000;
 
 /**
  * JSON bodies, and nothing else. Keys such as `__proto__` become plain own data, as `JSON.parse` makes them, and are
@@ -10,12 +13,14 @@ const DEEPEST = 200;
  */
 export function parseJson(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => {
-    const text = body as string;
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
+    const bytes = body as Buffer;
+    // What is not UTF-8 would become question marks, and nobody would know.
+    if (!isUtf8(bytes)) return done(new Failure('invalid_request', 'The body is not UTF-8, which JSON is written in'));
+    const text = bytes.toString();
     if (text === '') return done(new Failure('invalid_request', 'The body is empty; the least there is to send is {}'));
-    if (text.length > DEEPEST * 2 && tooDeep(text)) {
-      return done(new Failure('invalid_request', `The body is nested deeper than ${DEEPEST} levels`));
-    }
+    const problem = text.length > DEEPEST * 2 ? tooMuch(text) : null;
+    if (problem !== null) return done(new Failure('invalid_request', problem));
     let value: unknown;
     try {
       value = JSON.parse(text);
@@ -26,8 +31,10 @@ export function parseJson(app: FastifyInstance): void {
   });
 }
 
-function tooDeep(text: string): boolean {
+/** What is wrong with the shape of a text that looks like JSON; null where nothing is. */
+function tooMuch(text: string): string | null {
   let depth = 0;
+  let values = 0;
   let quoted = false;
   for (let i = 0; i < text.length; i += 1) {
     const letter = text.charCodeAt(i);
@@ -37,12 +44,16 @@ function tooDeep(text: string): boolean {
     } else if (letter === QUOTE) quoted = true;
     else if (letter === OPEN_BRACE || letter === OPEN_BRACKET) {
       depth += 1;
-      if (depth > DEEPEST) return true;
+      values += 1;
+      if (depth > DEEPEST) return `The body is nested deeper than ${DEEPEST} levels`;
+    } else if (letter === COMMA) {
+      values += 1;
     } else if (letter === CLOSE_BRACE || letter === CLOSE_BRACKET) depth -= 1;
   }
-  return false;
+  return values > VALUES_MOST ? `The body has more than ${VALUES_MOST} values` : null;
 }
 
+const COMMA = 0x2c;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const OPEN_BRACE = 0x7b;

@@ -105,6 +105,7 @@ export class Trial implements AsyncDisposable {
       entry,
       args,
       limits: { ...LIMITS, ...limits },
+      usualLimits: LIMITS,
       session: 'cookie',
       connection: serverConnection(endpoint, 'cookie', whole.dir),
       application: { graphql: async () => ({ status: 500, body: '' }) },

@@ -7,6 +7,8 @@ const IDLE_MOST = 16;
 const IDLE_MOST_EACH = 4;
 /** One with a larger heap is ended after its run: whoever needs so much does not notice that the next one is new. */
 const IDLE_KB_MOST = 16 * 1024;
+/** The largest call of the application: query and variables together, in letters of JSON. */
+const CALL_LETTERS_MOST = 8 * 1024 * 1024;
 /** One that nobody has used for so long is ended. */
 const IDLE_MS_MOST = 5_000;
 
@@ -338,6 +340,21 @@ class LongRun {
     this.#callCount += 1;
     const call = this.#callCount;
     const { hostCalls } = this.#limits;
+    // Three bytes a letter at most: what passes this fits in a frame.
+    if (body.length > CALL_LETTERS_MOST) {
+      const limit = {
+        name: 'hostCallLetters',
+        allowed: CALL_LETTERS_MOST,
+        observed: body.length,
+        unit: 'count',
+      } as const;
+      this.condemn({
+        code: 'plugin_resource_exceeded',
+        message: 'The plugin called its application with too much',
+        limit,
+      });
+      return new Promise(() => {});
+    }
     if (call > hostCalls) {
       const limit = { name: 'hostCalls', allowed: hostCalls, observed: call, unit: 'count' } as const;
       this.condemn({

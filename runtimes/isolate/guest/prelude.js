@@ -42,6 +42,7 @@
   let dropped = 0;
   let progress;
   let flushedAt = 0;
+  let flushes = 0;
   let unfit = '';
   let answer;
 
@@ -72,11 +73,16 @@
     lines += (lines === '' ? '"' : ',"') + level + '",' + at + ',' + stringify(words);
     lineCount += 1;
     lineBytes += bytes;
-    if (host !== undefined && (at - flushedAt > 100 || lines.length > 8192)) flush(at);
+    if (host !== undefined && isDue(at)) flush(at);
   };
+
+  // A run may be ended at any moment, and what it has not told by then is lost. So the first lines are told at once;
+  // whoever logs much is told of in batches.
+  const isDue = (at) => flushes < 64 || at - flushedAt > 100 || lines.length > 8192;
 
   const flush = (at) => {
     flushedAt = at;
+    flushes += 1;
     const head = headText();
     if (head !== '') host.applyIgnored(undefined, ['logs', head]);
   };
@@ -229,7 +235,7 @@
     const share = value === undefined ? 0 : number(value);
     if (isNaNumber(share)) return;
     progress = min(1, max(0, share));
-    if (host !== undefined && now() - startedAt - flushedAt > 100) flush(now() - startedAt);
+    if (host !== undefined && isDue(now() - startedAt)) flush(now() - startedAt);
   };
 
   const makeLog = () => ({
@@ -269,7 +275,7 @@
     progress = undefined;
     unfit = '';
     answer = undefined;
-    flushedAt = 0;
+    flushedAt = flushes = 0;
     startedAt = now();
   };
 

@@ -89,6 +89,7 @@ export class Scripts implements AsyncDisposable {
       entry,
       args,
       limits: LIMITS,
+      usualLimits: LIMITS,
       session: 'secret',
       connection: serverConnection(endpoint, 'secret', this.#dir),
       application,
