@@ -1,29 +1,38 @@
-import { walk } from './json-walk.ts';
+import { deeperThan, walk } from './json-walk.ts';
 
 /**
  * What a raw plugin answered, by the decision table of Stash (its text as a whole is decoded into
- * `{error: string | null, output: any}`), with one repair. Contract: Stash `pkg/plugin/raw.go`.
+ * `{error: string | null, output: any}`), with two repairs. Contract: Stash `pkg/plugin/raw.go`.
  *
- * The repair: text that is the beginning of a JSON object and breaks off is `cut`. Stash hands it out as a string,
- * so that half an answer looks like a whole one.
+ * Text that is the beginning of a JSON object and breaks off is `cut`. Stash hands it out as a string, so that half
+ * an answer looks like a whole one. And an object nested more than `DEEPEST` levels is `deep`: whoever reads our
+ * answer would have to be able to read that too, and many a parser dies of it. (Stash gives up at 10,000.)
  */
 export type Answer =
   /** `output` is JSON text. */
-  { kind: 'answer'; error: string | null; output: string } | { kind: 'cut'; output: string; preview: string };
+  { kind: 'answer'; error: string | null; output: string } | { kind: 'cut' | 'deep'; output: string; preview: string };
 
-/** How much of a broken answer is shown, in characters. */
+/** In levels, the outermost object being the first. */
+export const DEEPEST = 1000;
+
+/** How much of an unfit answer is shown, in characters. */
 const PREVIEW = 200;
 
 export function readAnswer(stdout: Buffer): Answer {
   const text = DECODER.decode(stdout);
   if (!/^[ \t\r\n]*\{/.test(text)) return readOther(text);
+  // First of all, since what comes below calls itself for every level.
+  if (deeperThan(text, DEEPEST)) {
+    const { end } = walk(text.trimEnd());
+    return end === 'broken' ? raw(text) : unfit(end === 'cut' ? 'cut' : 'deep', text);
+  }
   let parsed: Record<string, unknown>;
   try {
     parsed = JSON.parse(text, mayOverflow(text) ? refuseInfinity : undefined);
   } catch {
     // The line break that `print` adds is no part of what broke off.
     const { end } = walk(text.trimEnd());
-    return end === 'cut' ? { ...raw(text), kind: 'cut', preview: text.slice(0, PREVIEW) } : raw(text);
+    return end === 'cut' ? unfit('cut', text) : raw(text);
   }
 
   // Go matches keys without regard to case and takes them in their order, so the last one of a field counts.
@@ -44,12 +53,7 @@ export function readAnswer(stdout: Buffer): Answer {
     }
   }
   if (mistyped) return { ...raw(text), error: error?.toWellFormed() ?? null };
-  try {
-    return { kind: 'answer', error: error?.toWellFormed() ?? null, output: JSON.stringify(wellFormed(text, output)) };
-  } catch {
-    // Too deep to be written out again, where Go's decoder would have given up too, and with the same result.
-    return raw(text);
-  }
+  return { kind: 'answer', error: error?.toWellFormed() ?? null, output: JSON.stringify(wellFormed(text, output)) };
 }
 
 // Not `fatal`: what is not UTF-8 becomes U+FFFD. A byte order mark stays, since it makes the text no JSON for Go.
@@ -62,6 +66,10 @@ function readOther(text: string): Answer & { kind: 'answer' } {
 
 function raw(text: string): Answer & { kind: 'answer' } {
   return { kind: 'answer', error: null, output: JSON.stringify(text.toWellFormed()) };
+}
+
+function unfit(kind: 'cut' | 'deep', text: string): Answer {
+  return { ...raw(text), kind, preview: text.slice(0, PREVIEW) };
 }
 
 /** All members in their order. Only a text in which a field may be written twice is worth looking at again. */

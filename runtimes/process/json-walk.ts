@@ -1,7 +1,7 @@
 /**
  * How far a text is JSON. `JSON.parse` says only that a text is not, and of repeated keys it keeps the place of the
- * first; here are the two answers it does not give: whether the text was right until it broke off, and the members
- * of the outermost object in their order, repeats included.
+ * first; here are the answers it does not give: whether the text was right until it broke off, the members of the
+ * outermost object in their order, repeats included, and whether it is too deep for anything that calls itself.
  *
  * The text is a stranger's and may be large: one pass, no recursion, and no pattern that could look twice.
  */
@@ -62,6 +62,24 @@ export function walk(text: string): Walk {
   }
 }
 
+/** Whether brackets stand open within each other more than `most` times, be the text JSON or not. */
+export function deeperThan(text: string, most: number): boolean {
+  let depth = 0;
+  for (let at = 0; at < text.length; at++) {
+    const char = text.charCodeAt(at);
+    if (char === QUOTE) {
+      const after = stringEnd(text, at);
+      // Nothing behind this is inside of anything.
+      if (typeof after === 'string') return false;
+      at = after - 1;
+    } else if (char === OPEN_BRACE || char === OPEN_BRACKET) {
+      depth++;
+      if (depth > most) return true;
+    } else if (char === CLOSE_BRACE || char === CLOSE_BRACKET) depth--;
+  }
+  return false;
+}
+
 /** Where the string that begins at `from` ends, or why it does not. */
 function stringEnd(text: string, from: number): number | 'cut' | 'broken' {
   for (let at = from + 1; at < text.length; at++) {
@@ -102,4 +120,8 @@ function isBlank(char: number): boolean {
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
 const LONGEST_WORD = 4096;

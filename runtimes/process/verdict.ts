@@ -1,6 +1,6 @@
 import { Failure, type FailureDetails } from '../../src/core/failure.ts';
 import type { Limits } from '../../src/core/limits.ts';
-import { readAnswer } from './answer.ts';
+import { DEEPEST, readAnswer } from './answer.ts';
 import { type Ending, FILE_BYTES } from './launcher.ts';
 
 export type Verdict = { ok: true; output: string } | { ok: false; failure: Failure };
@@ -39,7 +39,8 @@ export function verdictOn({ stdout, ending, refusal, program, limits }: Evidence
   if (code !== 0) return failed('plugin_error', `exit status ${code}`, output);
   if (answer.kind === 'answer') return { ok: true, output: answer.output };
   const preview = { output: JSON.stringify(answer.preview) };
-  return failed('plugin_invalid_output', 'Its answer is the beginning of a JSON object and breaks off', preview);
+  const why = answer.kind === 'cut' ? 'is the beginning of a JSON object and breaks off' : TOO_DEEP;
+  return failed('plugin_invalid_output', `Its answer ${why}`, preview);
 }
 
 /** It died of a signal. The kernel has sent it where that belongs to one of our limits. */
@@ -60,5 +61,6 @@ function failed(code: Failure['code'], message: string, details: FailureDetails 
   return { ok: false, failure: new Failure(code, message, details) };
 }
 
+const TOO_DEEP = `is nested deeper than ${DEEPEST} levels`;
 /** In characters. */
 const LONGEST_ERROR = 16_384;

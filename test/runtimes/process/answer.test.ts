@@ -88,6 +88,32 @@ describe('an object that breaks off is half an answer:', () => {
   });
 });
 
+describe('an answer may be nested 1000 levels deep', () => {
+  const nested = (levels: number, open = '[', close = ']') => `${open.repeat(levels)}${close.repeat(levels)}`;
+  const read = (text: string) => readAnswer(Buffer.from(text));
+
+  test('and not a level more, wherever in it that is', () => {
+    // The object around it is the first level.
+    const answer = read(`{"output":${nested(999)}}`);
+    assert(answer.kind === 'answer');
+    assert.equal(answer.output, nested(999));
+    for (const levels of [1000, 9_000, 400_000]) {
+      assert.equal(read(`{"output":${nested(levels)}}`).kind, 'deep');
+      assert.equal(read(`{"output":1,"else":${nested(levels)}}`).kind, 'deep');
+      assert.equal(read(`{"error":1,"output":[1e999,"\\ud800",${nested(levels)}]}\n`).kind, 'deep');
+      assert.equal(read(`{"output":${nested(levels, '{"a":', '').slice(0, -1)}`).kind, 'cut');
+    }
+  });
+
+  test('brackets in strings or in text are no levels', () => {
+    const text = `\\"${'['.repeat(5000)}`;
+    assert.equal(read(`{"output":"${text}"}`).kind, 'answer');
+    assert.equal(read(`{ no JSON: ${'['.repeat(5000)}`).kind, 'answer');
+    assert.equal(read(nested(5000)).kind, 'answer');
+    assert.equal(read(`{"output":[${Array(5000).fill('[]').join(',')}]}`).kind, 'answer');
+  });
+});
+
 test('text that is made to take long does not', () => {
   const million = 1_000_000;
   const nasty = [
@@ -157,6 +183,12 @@ describe('how the program ended counts after what it has said:', () => {
     assert.equal(failure('', 152, 'SIGXCPU').code, 'plugin_cpu_exceeded');
     assert.equal(failure('', 153, 'SIGXFSZ').code, 'plugin_resource_exceeded');
     assert.equal(failure('', 159, 'SIGSYS').code, 'plugin_crashed');
+  });
+
+  test('what is too deep to be read by others is no answer', () => {
+    const { code, message, details } = failure(`{"output":${'['.repeat(4000)}${']'.repeat(4000)}}`, 0);
+    assert.deepEqual([code, message], ['plugin_invalid_output', 'Its answer is nested deeper than 1000 levels']);
+    assert.equal(JSON.parse(details.output ?? '').length, 200);
   });
 
   test("126 and 127 are the program's own unless the shell has said that it could not start it", () => {
