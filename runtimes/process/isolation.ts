@@ -46,28 +46,37 @@ async function findUnshare(): Promise<{ unshare: Walls | null; because: string }
           ['--user', '--map-current-user'],
           ['--user', '--map-root-user'],
         ];
+  const leash = await findLeash();
   for (const user of users) {
-    const prefix = [program, ...user, '--pid', '--fork', '--kill-child', '--mount-proc', '--'];
+    const prefix = [...leash, program, ...user, '--pid', '--fork', '--kill-child', '--mount-proc', '--'];
     if (!(await isFirst(prefix))) continue;
-    return {
-      unshare: {
-        isolation: 'pid-namespace',
-        prefix,
-        countsOwnProcesses: user.length > 0,
-        because: 'each run has a pid namespace of its own, which the kernel empties when the run ends',
-      },
-      because: '',
-    };
+    const because = leash.length > 0 ? `${EMPTIED} or this service does` : `${EMPTIED}; ${UNLEASHED}`;
+    return { unshare: { isolation: 'pid-namespace', prefix, countsOwnProcesses: user.length > 0, because }, because };
   }
   return { unshare: null, because: 'this machine does not let us make one (unshare(1) was refused)' };
 }
 
+/**
+ * Lets unshare die with us, and then its namespace with it. The launcher has a watcher for that, which is inside of the
+ * namespace, where a plugin can kill it; this is outside. It holds for whoever is started by our main thread.
+ */
+async function findLeash(): Promise<string[]> {
+  const program = await onPath('setpriv', process.env.PATH);
+  if (program === null) return [];
+  const leash = [program, '--pdeathsig', 'KILL', '--'];
+  // There are some that do not know this option.
+  return (await isUp([...leash, '/bin/sh', '-c', 'echo up'], 'up')) ? leash : [];
+}
+
 /** Whether a shell below `prefix` is the first process of its world. */
-function isFirst([program = '', ...args]: readonly string[]): Promise<boolean> {
+function isFirst(prefix: readonly string[]): Promise<boolean> {
+  return isUp([...prefix, '/bin/sh', '-c', 'echo $$; test -r /proc/1/stat'], '1');
+}
+
+function isUp([program = '', ...args]: readonly string[], says: string): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
-  const script = ['/bin/sh', '-c', 'echo $$; test -r /proc/1/stat'];
-  execFile(program, [...args, ...script], { timeout: 5_000, killSignal: 'SIGKILL', env: {} }, (error, stdout) =>
-    resolve(error === null && stdout.trim() === '1'),
+  execFile(program, args, { timeout: 5_000, killSignal: 'SIGKILL', env: {} }, (error, stdout) =>
+    resolve(error === null && stdout.trim() === says),
   );
   return promise;
 }
@@ -82,3 +91,8 @@ function group(why: string): Walls {
       'a plugin that goes out of its way to hide a process can leave it behind',
   };
 }
+
+const EMPTIED = 'each run has a pid namespace of its own, which the kernel empties when the run ends';
+const UNLEASHED =
+  'there is no setpriv(1) here that knows --pdeathsig, so a plugin that kills what watches over it ' +
+  'can outlive a service that is killed itself';

@@ -13,14 +13,15 @@ import { childrenOf, killMarked, Tree } from './tree.ts';
  * A confined process tree. Leaving its scope ends all of it, whatever state it is in. Nothing outside of this file
  * knows how it is confined.
  *
- * How it works. With a pid namespace there are four processes:
+ * How it works. With a pid namespace there are four processes (setpriv has become unshare by then):
  *
  *     unshare ─ sh (the launcher, first of its namespace) ─┬─ the program ─ …
  *                                                          └─ sh (watches whether we are alive)
  *
  * Killing the launcher makes the kernel kill all the rest, also what has daemonised or ignores signals, and only when
  * the last of them is gone does unshare get to see its child end. So we kill the launcher, never unshare, and the end
- * of unshare is the proof that nothing is left.
+ * of unshare is the proof that nothing is left. Should we be killed ourselves, the watcher ends the launcher, or, if
+ * the program has killed that, the kernel ends unshare and unshare's end the launcher.
  *
  * Without one, the launcher leads a process group. We kill the group, then what we have seen descend from it, then
  * all that carries the mark of this run in its environment, again and again until a look finds nothing.

@@ -4,14 +4,18 @@ import { strict as assert } from 'node:assert';
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { findWalls } from '../../runtimes/process/isolation.ts';
+import { onPath } from '../../runtimes/process/programs.ts';
 import { ISOLATIONS, marked } from '../support/process.ts';
 
 const HOST = join(import.meta.dirname, '../support/process-host.ts');
+const LEASHED = (await findWalls('auto')).because.endsWith('or this service does');
 let folder: string;
 const mark = randomUUID();
 
@@ -53,4 +57,30 @@ for (const isolation of ISOLATIONS) {
     await expect.poll(() => marked(mark), { timeout: 10_000 }).toEqual([]);
     assert.deepEqual(marked(mark), []);
   });
+}
+
+test.runIf(LEASHED)('a plugin that has killed what watches over it ends with the service that is killed', async () => {
+  const host = spawn(process.execPath, [HOST, 'pid-namespace', 'watcher-killer.sh'], {
+    env: { ...process.env, TRIAL: mark, TMPDIR: folder },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  await once(host.stdout, 'data');
+  await expect.poll(() => commandLines(marked(mark)), { timeout: 10_000 }).toContain('sleep 600');
+  // The service, unshare, the launcher, the plugin: the watcher is gone.
+  expect(marked(mark).length).toBe(4);
+  host.kill('SIGKILL');
+  await expect.poll(() => marked(mark), { timeout: 10_000 }).toEqual([]);
+});
+
+test('with a pid-namespace it is said whether the kernel ends a plugin with us', async () => {
+  const path = process.env.PATH;
+  await symlink((await onPath('unshare', path)) ?? '/nowhere', join(folder, 'unshare'));
+  process.env.PATH = folder;
+  const walls = await findWalls('auto');
+  process.env.PATH = path;
+  if (walls.isolation === 'pid-namespace') assert.match(walls.because, /no setpriv\(1\) .* can outlive a service/);
+});
+
+function commandLines(pids: number[]): string[] {
+  return pids.map((pid) => readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0').join(' ').trim());
 }
