@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Value } from 'typebox/value';
 import { ConfigError } from './config/check.ts';
@@ -26,6 +27,9 @@ export function loadConfig({ env, cwd, file, flags = [] }: Sources): Config {
   const named = file ?? env[FILE_VARIABLE];
   let values: Record<string, unknown> = {};
   try {
+    if (named === undefined && existsSync(resolve(cwd, 'isopod.yml'))) {
+      throw new ConfigError(['isopod.yml is not read: call it isopod.yaml, or name it with --config']);
+    }
     values = readFile(resolve(cwd, named ?? 'isopod.yaml'), named !== undefined);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
@@ -67,12 +71,21 @@ function readFlags(flags: readonly Flag[], cwd: string, problems: string[]): Giv
   return given;
 }
 
-/** Settings that are fine alone and not together. */
-function disagreements({ executors, quarantine, applicationUrl, requestBytes, requestBytesAtOnce }: Config): string[] {
+/** Variables that each run of an external program has for itself. */
+const OURS: ReadonlySet<string> = new Set(['HOME', 'TMPDIR', 'ISOPOD_RUN']);
+
+/** Settings that are fine by their schema and still cannot be used. */
+function disagreements(config: Config): string[] {
+  const { executors, quarantine, applicationUrl, requestBytes, requestBytesAtOnce, processes, pythonPath } = config;
   const sentences: string[] = [];
   if (executors.spares > executors.most) {
     sentences.push(`executors.spares (${executors.spares}) must not be more than executors.most (${executors.most})`);
   }
+  for (const name of Object.keys(processes.environment)) {
+    if (!OURS.has(name)) continue;
+    sentences.push(`processes.environment.${name} cannot be set: each run has its own`);
+  }
+  if (pythonPath !== undefined && !existsSync(pythonPath)) sentences.push(`pythonPath: there is no ${pythonPath}`);
   if (requestBytes > requestBytesAtOnce) {
     sentences.push(`requestBytes (${requestBytes}) must not be more than requestBytesAtOnce (${requestBytesAtOnce})`);
   }

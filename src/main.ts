@@ -11,7 +11,7 @@ import { Catalogues } from './engine/catalogue.ts';
 import { backgroundDestination } from './log.ts';
 import type { ManifestDialect } from './manifests/dialect.ts';
 import { stash } from './manifests/stash.ts';
-import { Service } from './service.ts';
+import { refuseOpenDoor, Service } from './service.ts';
 import { Store } from './store/store.ts';
 
 export const DIALECTS: readonly ManifestDialect[] = [stash];
@@ -47,6 +47,7 @@ export async function startService(
   destination: DestinationStream = backgroundDestination(),
   say: (what: string) => void = () => {},
 ): Promise<Service> {
+  refuseOpenDoor(config);
   await using scope = new AsyncDisposableStack();
   const { databaseUrl: url, dataDir } = config;
   // Side by side: each takes its time to start.

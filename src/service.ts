@@ -118,7 +118,7 @@ export class Service implements AsyncDisposable {
 }
 
 /** Without a token, whoever reaches us may run plugins: that must be nobody but this machine. */
-function refuseOpenDoor({ host, tokens }: Config): void {
+export function refuseOpenDoor({ host, tokens }: Config): void {
   if (tokens.length > 0 || isLoopbackAddress(host)) return;
   throw new ConfigError([
     `host is ${host}, which others can reach, and there is no token: set ISOPOD_TOKEN (or tokens in isopod.yaml), ` +

@@ -163,6 +163,8 @@ test('run hands the plugin the application that it is given', async () => {
 /** `isopod serve`, running. */
 class Served implements AsyncDisposable {
   readonly child: ChildProcess;
+  /** What it said while it took its time to start. */
+  readonly beginnings: string[] = [];
   readonly lines: string[] = [];
   readonly ended: Promise<[number | null, string | null]>;
 
@@ -176,8 +178,13 @@ class Served implements AsyncDisposable {
     });
     this.ended = once(this.child, 'close') as Promise<[number | null, string | null]>;
     for (const stream of [this.child.stdout, this.child.stderr]) {
-      if (stream !== null) createInterface(stream).on('line', (line) => this.lines.push(line));
+      if (stream !== null) createInterface(stream).on('line', (line) => this.#hear(line));
     }
+  }
+
+  #hear(line: string): void {
+    if (/^(making a database|bringing the database up to date)/.test(line)) this.beginnings.push(line);
+    else this.lines.push(line);
   }
 
   async ready(): Promise<string> {
@@ -199,6 +206,7 @@ class Served implements AsyncDisposable {
 test('serve prints its URL and a curl line that works as pasted, and ends in peace', async () => {
   await using served = new Served([]);
   const url = await served.ready();
+  expect(served.beginnings[0]).toBe('making a database in the data folder');
   expect(served.lines[0]).toMatch(/^isopod is ready at http:\/\/127\.0\.0\.1:\d+$/);
   expect(served.lines[1]).toBe('Plugins: 2 in plugins');
   expect(served.lines[2]).toMatch(/^Confinement: /);

@@ -113,10 +113,15 @@ test('a file is found by its variable or as isopod.yaml, and paths in it are rel
 });
 
 test('tokens are one or several, and limits of single plugins stand in the file', async () => {
-  expect(load({ env: { ISOPOD_TOKEN: 'a, b-c_d' } }).tokens).toEqual(['a', 'b-c_d']);
-  const given = await file('tokens: [x]\nplugins:\n  demo: { limits: { wallMs: 5 } }\n  007: {}\n  __proto__: {}\n');
+  expect(load({ env: { ISOPOD_TOKEN: 'a-long-token, another-one_' } }).tokens).toEqual([
+    'a-long-token',
+    'another-one_',
+  ]);
+  const given = await file(
+    'tokens: [x-long-token]\nplugins:\n  demo: { limits: { wallMs: 5 } }\n  007: {}\n  __proto__: {}\n',
+  );
   const { tokens, plugins } = load({ file: given });
-  expect(tokens).toEqual(['x']);
+  expect(tokens).toEqual(['x-long-token']);
   expect(Object.keys(plugins)).toEqual(['demo', '007', '__proto__']);
   expect(plugins.demo).toEqual({ limits: { wallMs: 5 } });
 });
@@ -154,6 +159,8 @@ test.each([
     'processes: { isolation: none }',
     /processes\.isolation must be one of auto, pid-namespace, process-group, not "none"$/,
   ],
+  ['processes: { environment: { HOME: /x } }', /^processes\.environment\.HOME cannot be set/],
+  ['pythonPath: absent/python', /^pythonPath: there is no .*absent\/python$/],
   ['processes: { environment: { "A=B": c } }', /processes\.environment\.A=B/],
   ['processes: { environment: { A: 5 } }', /processes\.environment\.A must be/],
   ['executors: { spares: 5, most: 2 }', /^executors\.spares \(5\) must not be more than executors\.most \(2\)$/],
@@ -178,8 +185,11 @@ test('a token that cannot be one is refused without being shown', async () => {
     ...refusal({ env: { ISOPOD_TOKEN: 'sésame' } }),
     ...refusal({ file: await file('tokens: ["open sesame"]') }),
     ...refusal({ file: await file('tokens: sesame') }),
+    // Two words are no two tokens, and a short one is soon guessed.
+    ...refusal({ env: { ISOPOD_TOKEN: 'correct sesame' } }),
+    ...refusal({ env: { ISOPOD_TOKEN: 'sesame' } }),
   ];
-  expect(sentences).toHaveLength(3);
+  expect(sentences).toHaveLength(5);
   for (const one of sentences) expect(one).not.toMatch(/s.same/);
 });
 

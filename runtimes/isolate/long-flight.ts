@@ -143,6 +143,9 @@ export class LongFlight implements Flight {
       });
     }
     const failure = failureOf(head);
+    if (failure.details.limit?.name === 'heapMb') {
+      this.#memoryBytes = Math.max(this.#memoryBytes, failure.details.limit.observed);
+    }
     const output = body.toString('utf8');
     this.#end({ kind: 'failed', failure: output === '' ? failure : failure.with({ output }) });
   }

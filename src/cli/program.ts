@@ -18,6 +18,8 @@ Exit codes:
 /** Resolves with the exit code. Does not reject: whatever goes wrong becomes sentences. */
 export async function main(words: readonly string[]): Promise<number> {
   closeInherited();
+  // Whoever reads us may have read enough: `isopod run … | head`.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', ignoreClosed);
   let code: number = EXIT.ok;
   const program = new Command('isopod')
     .description('Runs plugins you do not trust: sandboxed, limited, watched, and called over HTTP')
@@ -64,6 +66,10 @@ export async function main(words: readonly string[]): Promise<number> {
     complain(error instanceof Error ? (error.stack ?? error.message) : String(error));
     return EXIT.host;
   }
+}
+
+function ignoreClosed(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error;
 }
 
 function complain(sentence: string): void {

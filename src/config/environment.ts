@@ -40,6 +40,10 @@ export function readText(leaf: Leaf, text: string, cwd: string, source: string, 
 
 function meant(schema: SettingSchema, text: string, cwd: string): unknown {
   if (schema.type === 'integer') return /^-?\d+$/.test(text) ? Number(text) : text;
-  if (schema.type === 'array') return text.split(/[\s,]+/).filter((one) => one !== '');
+  if (schema.type === 'array')
+    return text
+      .split(',')
+      .map((one) => one.trim())
+      .filter((one) => one !== '');
   return schema.path === true ? resolve(cwd, text) : text;
 }

@@ -51,7 +51,7 @@ export const Settings = Type.Object(
     pluginsDir: Type.String({
       default: 'plugins',
       minLength: 1,
-      description: 'Folder of the plugins, with one folder in it for each format: stash, dispatcharr, sillytavern',
+      description: 'Folder of the plugins, with a folder in it for each format; there is one so far: stash',
       path: true,
     }),
     applicationUrl: Type.Optional(
@@ -73,7 +73,8 @@ export const Settings = Type.Object(
     tokens: Type.Array(
       Type.String({
         pattern: '^[A-Za-z0-9._~+/=-]+$',
-        allowed: 'letters, digits and . _ ~ + / = - only',
+        minLength: 8,
+        allowed: 'of 8 or more letters, digits and . _ ~ + / = -, several with commas between them',
         secret: true,
       }),
       { default: [], maxItems: 100, description: 'Callers have to show one of these', variable: 'ISOPOD_TOKEN' },

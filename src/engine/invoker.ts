@@ -91,8 +91,11 @@ export class Invoker {
       const runtime = this.#runtimeOf(plugin);
       this.#options.quarantine.check(quarantineKey(request.tenant, plugin.id), Date.now());
       if (!limiter.tryEnter()) {
-        await limiter.wait(controller.signal);
-        queueMs = performance.now() - askedAt;
+        try {
+          await limiter.wait(controller.signal);
+        } finally {
+          queueMs = performance.now() - askedAt;
+        }
       }
       const place = this.#running.add(controller);
       const usualLimits = this.#options.limits(request.tenant, plugin.id);

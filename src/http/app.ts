@@ -80,7 +80,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   invocations(app, options);
   plugins(app, options);
   system(app, options);
-  app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
+  app.get('/openapi.json', { config: { open: true }, schema: { hide: true } }, () => app.swagger());
   // By other methods, /v1/plugins/reload is a plugin of that name.
   methods.delete('/v1/plugins/reload');
   for (const [url, known] of [...methods]) refuseOtherMethods(app, url, known);

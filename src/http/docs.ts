@@ -20,12 +20,17 @@ export async function docs(app: App, { version, tokens }: { version: string; tok
         : {}),
     },
   });
+  // The reference says nothing about anyone, and a browser that opens it has no token to show.
+  app.addHook('onRoute', (route) => {
+    if (/^\/docs(\/|$)/.test(route.url)) route.config = { ...route.config, open: true };
+  });
   await app.register(swaggerUi, {
     routePrefix: '/docs',
     staticCSP: true,
     // What the page shows comes from here alone.
     uiConfig: { validatorUrl: null, persistAuthorization: false },
-    transformStaticCSP: (header) => `${header}; frame-ancestors 'none'`,
+    // A page that is asked for over plain HTTP cannot load its parts over HTTPS.
+    transformStaticCSP: (header) => `${header.replace(/upgrade-insecure-requests;? ?/, '')}; frame-ancestors 'none'`,
     uiHooks: {
       onRequest: (_request, reply, done) => {
         reply.headers({ 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer' });

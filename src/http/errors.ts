@@ -80,6 +80,7 @@ export function problem(failure: Failure, { status, invocation, plugin, more }: 
     status: status ?? STATUS[code],
     detail: stripped(failure.message, MESSAGE_CHARACTERS),
     code,
+    blame: failure.blame,
     hint: failure.hint,
     invocation,
     retryable: details.retryable ?? false,

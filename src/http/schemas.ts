@@ -56,6 +56,7 @@ const Problem = Type.Object(
     status: Type.Integer(),
     detail: Type.String(),
     code: Type.Enum([...FAILURE_CODES]),
+    blame: Type.Enum(['caller', 'plugin', 'host'], { description: 'Who must act' }),
     hint: Type.String({ description: 'What to do next' }),
     invocation: Type.Optional(Type.String()),
     retryable: Type.Boolean({ description: 'True only where nothing has happened yet' }),

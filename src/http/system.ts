@@ -60,8 +60,23 @@ export function system(app: App, { unready, metrics }: SystemRoutes): void {
   );
 
   app.get(
+    '/problems',
+    {
+      config: { open: true },
+      schema: {
+        operationId: 'problems',
+        summary: 'Every kind of problem, what it means and what to do about it',
+        tags,
+        response: { 200: Type.Object({ problems: Type.Array(Explanation) }) },
+      },
+    },
+    async () => ({ problems: FAILURE_CODES.map(explanation) }),
+  );
+
+  app.get(
     '/problems/:code',
     {
+      config: { open: true },
       schema: {
         operationId: 'problem',
         summary: 'What a kind of problem means and what to do about it',
@@ -72,7 +87,8 @@ export function system(app: App, { unready, metrics }: SystemRoutes): void {
     },
     async ({ params, headers }, reply) => {
       const code = FAILURE_CODES.find((one) => one === params.code);
-      if (code === undefined) throw new Failure('not_found', `There is no problem "${params.code}"`);
+      if (code === undefined)
+        throw new Failure('not_found', `There is no problem "${params.code}": GET /problems has them all`);
       const explained = explanation(code);
       if (!/\btext\/html\b/.test(headers.accept ?? '')) return explained;
       return reply

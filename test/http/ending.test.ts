@@ -135,11 +135,11 @@ test('two services in one process do not meet', async () => {
   service = await startFakeService({ act: async () => ok('first') });
   await using second = await startFakeService({
     act: async () => ({ ok: false, failure: new Failure('plugin_error', 'second'), ...report() }),
-    config: { tokens: ['t'] },
+    config: { tokens: ['a-long-token'] },
   });
   expect((await service.invoke('demo')).body.output).toBe('first');
   expect((await second.invoke('demo')).status).toBe(401);
-  const headers = { authorization: 'Bearer t' };
+  const headers = { authorization: 'Bearer a-long-token' };
   expect((await second.invoke('demo', {}, '', { headers })).body.detail).toBe('second');
   expect((await service.get('/metrics')).text).not.toContain('plugin_error');
   expect(second.lines).toHaveLength(1);

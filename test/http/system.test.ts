@@ -47,6 +47,7 @@ test('the API reference is made from the schemas and names every route', async (
   expect(Object.keys(body.paths).sort()).toEqual([
     '/healthz',
     '/metrics',
+    '/problems',
     '/problems/{code}',
     '/readyz',
     '/v1/plugins',

@@ -167,6 +167,8 @@ class LongRun {
   /** Ends the run now. The host is told at once: if the isolate does not come back, it ends this process. */
   condemn(sentence: FailedHead): void {
     if (this.#sentence !== undefined) return;
+    // The last reading there will be.
+    this.#cpuUs();
     this.#sentence = sentence;
     if (sentence.code !== 'stopped') this.#tell(Kind.condemned, sentence, '');
     this.#out.flush();

@@ -1,0 +1,13 @@
+#!/usr/bin/env node
+/**
+ * The gate: an old Node gets a sentence here instead of a syntax error from further in. So this file is plain
+ * JavaScript of long ago, and loads the rest only after it has looked.
+ */
+const OLDEST = 24;
+
+if (Number.parseInt(process.versions.node, 10) < OLDEST) {
+  process.stderr.write(`isopod needs Node ${OLDEST} or newer, and this is ${process.version}\n`);
+  process.exitCode = 2;
+} else {
+  await import('./cli.ts');
+}
