@@ -13,28 +13,24 @@ export class Journal {
   /** Lines beyond `logLines` or `logBytes`. */
   dropped = 0;
   progress: number | null = null;
-  /** Why the launcher could not start the program, in the words of the shell; null where it could. */
-  refusal: string | null = null;
 
   readonly #lines: Lines;
   readonly #prefix: string;
   readonly #unmarked: Level;
   readonly #limits: Pick<Limits, 'logLines' | 'logBytes'>;
   readonly #startedAt: number;
-  readonly #launcher: Buffer;
   #bytes = 0;
 
-  /** `launcher` is how a line of the launcher itself begins; `startedAt` is what `atMs` counts from. */
+  /** `startedAt` is what `atMs` counts from. */
   constructor(
     plugin: Pick<Plugin, 'id' | 'name' | 'errLog'>,
     limits: Pick<Limits, 'logLines' | 'logBytes'>,
-    { launcher, startedAt }: { launcher: string; startedAt: number },
+    startedAt: number,
   ) {
     this.#prefix = logPrefix(plugin);
     this.#unmarked = UNMARKED.has(plugin.errLog ?? '') ? (plugin.errLog as Level) : 'error';
     this.#limits = limits;
     this.#startedAt = startedAt;
-    this.#launcher = Buffer.from(launcher);
     this.#lines = new Lines((line, truncated) => this.#read(line, truncated));
   }
 
@@ -47,13 +43,18 @@ export class Journal {
     this.#lines.end();
   }
 
+  /** Takes back all of it and hands it over: the program never ran, and what came was the words of the shell. */
+  disown(): string {
+    this.dropped = 0;
+    return this.logs
+      .splice(0)
+      .map(({ message }) => message.slice(this.#prefix.length))
+      .join('\n');
+  }
+
   #read(line: Buffer, truncated: boolean): void {
     if (line.at(-1) === 13) line = line.subarray(0, -1);
     if (line.length === 0) return;
-    if (line.subarray(0, this.#launcher.length).equals(this.#launcher)) {
-      this.refusal ??= line.toString('utf8', this.#launcher.length);
-      return;
-    }
     const mark = line.length >= 4 && line[0] === 1 && line[2] === 2 ? MARKS[line[1] as number] : undefined;
     const level = mark ?? this.#unmarked;
     const text = mark === undefined ? line : line.subarray(3);

@@ -7,6 +7,7 @@ import type { Walls } from './isolation.ts';
  *
  *     launcher → us   ready                 nothing of the plugin has started yet
  *     us → launcher   (a line)              it may: we are still there
+ *     launcher → us   unstarted             only if the program could not be started
  *     launcher → us   Segmentation fault    only if a signal ended the program: what the shell says to that
  *     launcher → us   exit 139              its status
  *     launcher → us   0m0.00s 0m0.00s       the shell's own time, and then that of all it waited for
@@ -17,6 +18,12 @@ import type { Walls } from './isolation.ts';
  * (It is silent on SIGINT and SIGPIPE, some on SIGTERM: those count as the exit that they look like.)
  *
  * The program's standard error comes as 4, so that what unshare has to say does not get into it.
+ *
+ * A shell that cannot start a program says so on that program's standard error, and exits as any program may; neither
+ * proves anything. So it says it here as well, in a trap that does not survive a start, on a descriptor that is put
+ * aside for the braces only, where a program that has started never sees it. That is how dash does it; a shell that
+ * brings the descriptor back too late (bash) is silent, and the run counts as the exit that it looks like.
+ *
  * The text is fixed: what a plugin has chosen comes as `"$@"` and is never read as shell.
  */
 const SCRIPT = `
@@ -36,7 +43,8 @@ watcher=$!
     [ "$6" = - ] || ulimit -p "$6" || ulimit -u "$6"
   } 2>/dev/null
   shift 6
-  exec "$@" 2>&4 3>&- 4>&-
+  trap 'echo unstarted 2>/dev/null >&3' EXIT
+  { exec "$@"; } 2>&4 3>&- 4>&-
 )
 status=$?
 exec </dev/null >/dev/null 4>&-
@@ -47,10 +55,10 @@ read -r _ <&3
 [ $$ = 1 ] || kill -9 0
 `;
 
-export type Launch = { file: string; args: readonly string[]; limits: Pick<Limits, 'cpuMs'>; name: string };
+export type Launch = { file: string; args: readonly string[]; limits: Pick<Limits, 'cpuMs'> };
 
-/** The whole command line. `name` is what the launcher's own complaints begin with, on the plugin's stderr. */
-export function launchArgs({ file, args, limits, name }: Launch, walls: Walls): string[] {
+/** The whole command line. */
+export function launchArgs({ file, args, limits }: Launch, walls: Walls): string[] {
   const cpuSeconds = Math.ceil(limits.cpuMs / 1000) + 1;
   const belts = [
     walls.isolation === 'pid-namespace' && hasOwnPidMax() ? PID_MAX : '-',
@@ -60,17 +68,18 @@ export function launchArgs({ file, args, limits, name }: Launch, walls: Walls): 
     cpuSeconds + 2,
     walls.countsOwnProcesses ? 2 * MOST_PROCESSES : '-',
   ];
-  return [...walls.prefix, '/bin/sh', '-c', SCRIPT, name, ...belts.map(String), file, ...args];
+  return [...walls.prefix, '/bin/sh', '-c', SCRIPT, 'launcher', ...belts.map(String), file, ...args];
 }
 
 /** How the program ended, as far as the launcher has told; null as long as it has not. */
 export function readReport(text: string): Ending | null {
-  const match = /^ready\n(.*?)exit (\d+)\n[^\n]*\n(\d+)m([\d.,]+)s (\d+)m([\d.,]+)s\n/s.exec(text);
+  const match = /^ready\n(unstarted\n)?(.*?)exit (\d+)\n[^\n]*\n(\d+)m([\d.,]+)s (\d+)m([\d.,]+)s\n/s.exec(text);
   if (match === null) return null;
-  const [, said = '', status = '', userMin, userSec, systemMin, systemSec] = match;
+  const [, unstarted, said = '', status = '', userMin, userSec, systemMin, systemSec] = match;
   const code = Number(status);
   return {
     code,
+    unstarted: unstarted !== undefined,
     signal: said === '' ? null : signalName(code - 128),
     cpuMs: Math.round(ms(userMin, userSec) + ms(systemMin, systemSec)),
   };
@@ -78,6 +87,8 @@ export function readReport(text: string): Ending | null {
 
 export type Ending = {
   code: number;
+  /** It is the shell that has exited, since it could not become the program. */
+  unstarted: boolean;
   /** The signal that ended it, e.g. `SIGSEGV`; null where it exited. */
   signal: string | null;
   cpuMs: number;

@@ -104,17 +104,17 @@ export class ProcessRuntime implements Runtime {
     const startedAt = performance.now();
     const stop = new AbortController();
     const stopped = AbortSignal.any([signal, this.#closing.signal, stop.signal]);
-    const name = `launcher-${randomUUID()}`;
-    const journal = new Journal(invocation.plugin, invocation.limits, { launcher: `${name}: `, startedAt });
+    const journal = new Journal(invocation.plugin, invocation.limits, startedAt);
     let told: Told | null = null;
     let verdict: Verdict;
     try {
-      told = await this.#tell({ invocation, journal, stop, stopped, name });
+      told = await this.#tell({ invocation, journal, stop, stopped });
       const { stdout, ending } = told;
       const { limits, plugin } = invocation;
       // An abort that comes when the program has ended comes too late, unless it is about what it left in its pipes.
       if (ending === null || stop.signal.aborted) stopped.throwIfAborted();
-      verdict = verdictOn({ stdout, ending, refusal: journal.refusal, program: programOf(plugin), limits });
+      const refusal = ending?.unstarted === true ? journal.disown() : null;
+      verdict = verdictOn({ stdout, ending, refusal, program: programOf(plugin), limits });
     } catch (error) {
       const failure = stopped.aborted ? Failure.from(stopped.reason).with({ rung: 'killed' }) : Failure.from(error);
       verdict = { ok: false, failure };
@@ -122,7 +122,7 @@ export class ProcessRuntime implements Runtime {
     return { ...verdict, ...reportOn(verdict, journal, told, startedAt) };
   }
 
-  async #tell({ invocation, journal, stop, stopped, name }: Run): Promise<Told> {
+  async #tell({ invocation, journal, stop, stopped }: Run): Promise<Told> {
     const { plugin, entry, limits } = invocation;
     stopped.throwIfAborted();
     if (speaksRpc(plugin)) throw new Failure('plugin_boot_failed', NO_RPC);
@@ -139,7 +139,7 @@ export class ProcessRuntime implements Runtime {
       more: this.#options.environment ?? {},
     });
     stopped.throwIfAborted();
-    const program = { ...command, name, stdin: stdin.fd, cwd: scratch.path, environment, limits, mark };
+    const program = { ...command, stdin: stdin.fd, cwd: scratch.path, environment, limits, mark };
     await using sandbox = await Sandbox.spawn(program, walls, pipes);
     return await converse(sandbox, { limits, journal, meter: this.#meter, stop, stopped });
   }
@@ -171,7 +171,6 @@ type Run = {
   journal: Journal;
   stop: AbortController;
   stopped: AbortSignal;
-  name: string;
 };
 
 const NO_RPC = 'Programs with "interface: rpc" cannot be run yet: use "interface: raw"';

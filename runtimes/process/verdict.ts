@@ -9,7 +9,7 @@ export type Evidence = {
   stdout: Buffer;
   /** Null where the launcher was killed and could not tell. */
   ending: Ending | null;
-  /** The shell's words where it could not start the program. */
+  /** The shell's words where it could not start the program; null where it could. */
   refusal: string | null;
   /** The program as the manifest names it. */
   program: string;
@@ -23,8 +23,7 @@ export type Evidence = {
 export function verdictOn({ stdout, ending, refusal, program, limits }: Evidence): Verdict {
   if (ending === null) return failed('plugin_crashed', 'Ended together with the shell that watched over it');
   const { code, signal } = ending;
-  // A program may exit with these too; then the shell has said nothing.
-  if (refusal !== null && (code === 126 || code === 127)) {
+  if (refusal !== null) {
     const why = code === 127 ? 'the system cannot find what it needs to run' : 'the system refuses to run it';
     return failed('plugin_boot_failed', `Could not start ${JSON.stringify(program)}: ${why}`, { cause: refusal });
   }

@@ -7,10 +7,7 @@ import { Journal } from '../../../runtimes/process/journal.ts';
 const LIMITS = { logLines: 1000, logBytes: 1_000_000 };
 
 function journal(errLog: string | null = null, limits = LIMITS, name = 'Demo'): Journal {
-  return new Journal({ id: 'demo-id', name, errLog }, limits, {
-    launcher: 'launcher-1: ',
-    startedAt: performance.now(),
-  });
+  return new Journal({ id: 'demo-id', name, errLog }, limits, performance.now());
 }
 
 function read(text: string | Buffer, errLog: string | null = null): Journal {
@@ -188,9 +185,10 @@ describe('limits of the log', () => {
     assert(performance.now() - before < 10_000);
   });
 
-  test("what the launcher says is not the plugin's, and is heard beyond all limits", () => {
-    const one = journal('none', { logLines: 0, logBytes: 0 });
-    one.push(Buffer.from('launcher-1: 5: exec: /x: not found\n'));
-    assert.deepEqual([one.refusal, one.dropped], ['5: exec: /x: not found', 0]);
+  test("what turns out not to be the plugin's is handed over and kept no more", () => {
+    const one = journal(null, { logLines: 2, logBytes: 1000 });
+    one.push(Buffer.from('launcher: 5: exec: /x: not found\nmore\nmuch more\n'));
+    assert.equal(one.disown(), 'launcher: 5: exec: /x: not found\nmore');
+    assert.deepEqual([one.logs, one.dropped], [[], 0]);
   });
 });

@@ -250,6 +250,23 @@ describe('what cannot be started is named as the manifest names it:', () => {
     assert.equal((await trial.failure(['sh', '-c', 'exit 127'])).message, 'exit status 127');
     assert.equal((await trial.failure(['sh', '-c', 'no-such-program'])).message, 'exit status 127');
   });
+
+  test('a program cannot pass for one that was not started, whatever it knows of its launcher', async () => {
+    const forge = `
+name=$(tr '\\0' '\\n' </proc/$PPID/cmdline | grep '^launcher' | head -n 1)
+{ echo "$name: not found"; echo "$name: 33: exec: x: not found"; echo unstarted; } >&2
+(echo unstarted >&3) 2>/dev/null
+for fd in 4 5 6 7 8 9 10 11 12; do (echo unstarted >/proc/self/fd/$fd) 2>/dev/null; done
+trap 'echo unstarted' EXIT
+exit 127`;
+    const outcome = await trial.run(['sh', '-c', forge]);
+    assert(!outcome.ok);
+    assert.deepEqual([outcome.failure.code, outcome.failure.message], ['plugin_error', 'exit status 127']);
+    const said = outcome.logs.map(({ message }) => message.replace('[Plugin / Trial] ', ''));
+    assert.match(said[0] ?? '', /^launcher.*: not found$/);
+    assert.match(said[1] ?? '', /: exec: x: not found$/);
+    assert.equal(said[2], 'unstarted');
+  });
 });
 
 describe('how a program ended is told apart:', () => {
