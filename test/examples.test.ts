@@ -15,6 +15,9 @@ const pairs = [...readme.matchAll(/```sh\n(curl [^\n]*)\n```\n\n```json\n([^`]*)
   shown: JSON.parse(shown as string) as object,
 }));
 
+const block = (language: string, at: number): string =>
+  [...readme.matchAll(new RegExp(`\`\`\`${language}\\n([^\`]*)\`\`\``, 'g'))][at]?.[1] ?? `no block of ${language}`;
+
 describe('the README', () => {
   let service: Awaited<ReturnType<typeof startTestService>>;
   const application = createServer((_request, response) => {
@@ -26,12 +29,16 @@ describe('the README', () => {
     await new Promise<void>((resolve) => application.listen(0, '127.0.0.1', resolve));
     const { port } = application.address() as AddressInfo;
     service = await startTestService({
-      plugins: Object.fromEntries(
-        ['wordcount', 'librarian', 'checksum', 'greeter'].map((name) => [
-          name,
-          new URL(`plugins/stash/${name}`, root).pathname,
-        ]),
-      ),
+      plugins: {
+        ...Object.fromEntries(
+          ['wordcount', 'librarian', 'checksum', 'greeter'].map((name) => [
+            name,
+            new URL(`plugins/stash/${name}`, root).pathname,
+          ]),
+        ),
+        hello: { 'hello.yml': block('yaml', 0), 'hello.js': block('js', 0) },
+        count: { 'count.yml': block('yaml', 1), 'count.py': block('python', 0) },
+      },
       config: { applicationUrl: `http://127.0.0.1:${port}` },
     });
   });
@@ -41,6 +48,13 @@ describe('the README', () => {
   });
 
   test('shows each kind of plugin', () => expect(pairs.length).toBeGreaterThanOrEqual(6));
+
+  test('has plugins to begin with, which run as they stand', async () => {
+    const hello = await service.invoke('hello', { task: 'Greet' }, '?include=logs');
+    expect(hello.body).toMatchObject({ output: 'Hello world', progress: 1, logs: [{ level: 'info' }] });
+    const count = await service.invoke('count', { args: { text: 'four' } }, '?include=logs');
+    expect(count.body).toMatchObject({ output: 4, logs: [{ level: 'info', message: '[Plugin / Count] counting' }] });
+  });
 
   test.each(pairs)('gets what it shows from $line', async ({ line, shown }) => {
     const { stdout } = await run('sh', ['-c', line.replace('http://127.0.0.1:4763', service.url)]);
