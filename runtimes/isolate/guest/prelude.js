@@ -15,7 +15,7 @@
 
   const { parse, stringify } = JSON;
   const { defineProperty, preventExtensions, keys } = Object;
-  const { isArray, fromAsync } = Array;
+  const { isArray } = Array;
   const { now } = Date;
   const { max, min, trunc } = Math;
   const isNaNumber = Number.isNaN;
@@ -354,24 +354,8 @@
   define('util', makeUtil());
   define('console', makeConsole());
 
-  /**
-   * Promises come into a brief run only under names that were made up, which no reading of the source finds. What their
-   * reactions do comes too early here, so that such a run must not count, whatever it makes of it.
-   */
-  const watchPromises = (owner, name, value) => {
-    const get = () => {
-      unfit = 'promises';
-      return value;
-    };
-    defineProperty(owner, name, { __proto__: null, get, configurable: true });
-  };
-
   const start = (json, limits, theHost) => {
     begin(parse(limits), theHost);
-    if (theHost === undefined) {
-      watchPromises(global, 'Promise', Promise);
-      watchPromises(Array, 'fromAsync', fromAsync);
-    }
     define('input', makeInput(json));
   };
 
