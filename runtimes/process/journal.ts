@@ -13,6 +13,8 @@ export class Journal {
   /** Lines beyond `logLines` or `logBytes`. */
   dropped = 0;
   progress: number | null = null;
+  /** All that was ever written, in bytes. */
+  written = 0;
 
   readonly #lines: Lines;
   readonly #prefix: string;
@@ -20,6 +22,10 @@ export class Journal {
   readonly #limits: Pick<Limits, 'logLines' | 'logBytes'>;
   readonly #startedAt: number;
   #bytes = 0;
+  #moves = 0;
+  #chunk: Buffer | null = null;
+  /** Where in `#chunk` the last message of progress lies that was not looked at yet. */
+  #last: Readonly<{ from: number; to: number }> = NOTHING;
 
   /** `startedAt` is what `atMs` counts from. */
   constructor(
@@ -31,11 +37,17 @@ export class Journal {
     this.#unmarked = UNMARKED.has(plugin.errLog ?? '') ? (plugin.errLog as Level) : 'error';
     this.#limits = limits;
     this.#startedAt = startedAt;
-    this.#lines = new Lines((line, truncated) => this.#read(line, truncated));
+    this.#lines = new Lines((bytes, from, to, truncated) => this.#read(bytes, from, to, truncated));
   }
 
   push(chunk: Buffer): void {
+    this.written += chunk.length;
+    this.#chunk = chunk;
     this.#lines.push(chunk);
+    const { from, to } = this.#last;
+    if (to > 0) this.#move(trimmed(chunk.toString('utf8', from, to)), false);
+    this.#last = NOTHING;
+    this.#chunk = null;
   }
 
   /** No more will come: the last line may lack its newline. */
@@ -52,17 +64,24 @@ export class Journal {
       .join('\n');
   }
 
-  #read(line: Buffer, truncated: boolean): void {
-    if (line.at(-1) === 13) line = line.subarray(0, -1);
-    if (line.length === 0) return;
-    const mark = line.length >= 4 && line[0] === 1 && line[2] === 2 ? MARKS[line[1] as number] : undefined;
+  /** Decided by the bytes, and only what is kept becomes a text: so a flood stays cheap. */
+  #read(bytes: Buffer, from: number, to: number, truncated: boolean): void {
+    if (to > from && bytes[to - 1] === 13) to--;
+    if (to === from) return;
+    const isMarked = to - from >= 4 && bytes[from] === 1 && bytes[from + 2] === 2;
+    const mark = isMarked ? MARKS[bytes[from + 1] as number] : undefined;
     const level = mark ?? this.#unmarked;
-    const text = mark === undefined ? line : line.subarray(3);
+    if (mark !== undefined) from += 3;
     if (level === 'none') return;
-    if (level === 'progress') this.#move(trimmed(text.toString()), truncated);
-    // Decided before the text is decoded, so that a flood stays cheap.
-    else if (this.#full(text.length)) this.dropped++;
-    else this.#write(level, mark === undefined ? text.toString() : trimmed(text.toString()), truncated);
+    if (level === 'progress') {
+      // Who tells it that often is not listened to every time: what stands in one chunk nobody sees but the last.
+      if (++this.#moves > this.#limits.logLines && bytes === this.#chunk) this.#last = { from, to };
+      else this.#move(trimmed(bytes.toString('utf8', from, to)), truncated);
+    } else if (this.#full(to - from)) this.dropped++;
+    else {
+      const text = bytes.toString('utf8', from, to);
+      this.#write(level, mark === undefined ? text : trimmed(text), truncated);
+    }
   }
 
   #move(text: string, truncated: boolean): void {
@@ -85,6 +104,8 @@ export class Journal {
     return this.logs.length >= this.#limits.logLines || this.#bytes + bytes > this.#limits.logBytes;
   }
 }
+
+const NOTHING = { from: 0, to: 0 };
 
 type Level = LogLevel | 'progress' | 'none';
 

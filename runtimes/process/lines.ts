@@ -7,22 +7,22 @@ export class Lines {
   /** Go's scanner stops at lines of 65,536 bytes; below that everything is kept. */
   static readonly LONGEST = 65_535;
 
-  readonly #onLine: (line: Buffer, truncated: boolean) => void;
+  readonly #onLine: OnLine;
   #begun: Buffer | null = null;
   #length = 0;
   #truncated = false;
 
-  constructor(onLine: (line: Buffer, truncated: boolean) => void) {
+  constructor(onLine: OnLine) {
     this.#onLine = onLine;
   }
 
   push(chunk: Buffer): void {
     let from = 0;
     for (;;) {
-      const end = chunk.indexOf(10, from);
+      const end = newline(chunk, from);
       if (end === -1) break;
       // The usual case, a line that lies in one chunk, is handed on where it lies.
-      if (this.#length === 0 && end - from <= Lines.LONGEST) this.#onLine(chunk.subarray(from, end), false);
+      if (this.#length === 0 && end - from <= Lines.LONGEST) this.#onLine(chunk, from, end, false);
       else {
         this.#keep(chunk, from, end);
         this.end();
@@ -35,11 +35,11 @@ export class Lines {
   /** What is left without a newline is a line too. */
   end(): void {
     if (this.#begun === null || this.#length === 0) return;
-    const line = this.#begun.subarray(0, this.#length);
+    const length = this.#length;
     const truncated = this.#truncated;
     this.#length = 0;
     this.#truncated = false;
-    this.#onLine(line, truncated);
+    this.#onLine(this.#begun, 0, length, truncated);
   }
 
   #keep(chunk: Buffer, from: number, to: number): void {
@@ -56,3 +56,19 @@ export class Lines {
     this.#length += count;
   }
 }
+
+/**
+ * Is told of each line by where it lies, from `from` up to `to`, and only while it is being told: to make a Buffer of
+ * every line would cost a flood of short ones many times what it costs to find them.
+ */
+export type OnLine = (bytes: Buffer, from: number, to: number, truncated: boolean) => void;
+
+// The native search is the quicker one in what is long, and takes longer to be called than a short line to be read.
+function newline(bytes: Buffer, from: number): number {
+  const near = Math.min(bytes.length, from + SHORT);
+  for (let at = from; at < near; at++) if (bytes[at] === NEWLINE) return at;
+  return near === bytes.length ? -1 : bytes.indexOf(NEWLINE, near);
+}
+
+const NEWLINE = 10;
+const SHORT = 64;

@@ -45,7 +45,13 @@ export async function converse(sandbox: Sandbox, conversation: Conversation): Pr
     if (bytes <= limits.outputBytes) chunks.push(chunk);
     else if (!stopped.aborted) stop.abort(tooLong(limits.outputBytes, bytes));
   });
-  const stderrClosed = closed(sandbox.stderr, (chunk) => journal.push(chunk));
+  const mostLogged = mostLoggedBytes(limits);
+  const stderrClosed = closed(sandbox.stderr, (chunk) => {
+    // A run that is ended for this leaves full pipes behind, which are not worth a look.
+    if (journal.written > mostLogged) return;
+    journal.push(chunk);
+    if (journal.written > mostLogged && !stopped.aborted) stop.abort(tooMuchLogged(mostLogged, journal.written));
+  });
 
   const bootedAt = performance.now();
   const booting = setTimeout(() => stop.abort(bootedTooSlowly(limits.bootMs)), limits.bootMs);
@@ -114,9 +120,23 @@ function tooLong(allowed: number, observed: number): Failure {
   return new Failure('plugin_output_too_large', 'Answered more than it may', { limit });
 }
 
+/**
+ * What is beyond `logBytes` is dropped, which is all that an honest program notices. This is for those that write for
+ * the sake of it: to read and drop that takes a good part of a core, and it is ours.
+ */
+function mostLoggedBytes({ logBytes }: Pick<Limits, 'logBytes'>): number {
+  return Math.max(64 * logBytes, LEAST_FLOOD);
+}
+
+function tooMuchLogged(allowed: number, observed: number): Failure {
+  const limit = { name: 'logBytes', allowed, observed, unit: 'bytes' } as const;
+  return new Failure('plugin_resource_exceeded', 'Wrote far more to its log than it may', { limit });
+}
+
 function bootedTooSlowly(allowed: number): Failure {
   const limit = { name: 'bootMs', allowed, observed: allowed, unit: 'ms' } as const;
   return new Failure('plugin_boot_failed', 'Took longer to start than it may', { limit });
 }
 
 const DRAIN_MS = 100;
+const LEAST_FLOOD = 64 << 20;

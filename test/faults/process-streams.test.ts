@@ -1,6 +1,7 @@
 // What a plugin may do with its standard output and error: conformance cases 96 to 99.
 import { strict as assert } from 'node:assert';
-import { afterAll, beforeAll, test } from 'vitest';
+import { afterAll, beforeAll, test, vi } from 'vitest';
+import { Journal } from '../../runtimes/process/journal.ts';
 import { Trial } from '../support/process.ts';
 
 let trial: Trial;
@@ -49,7 +50,7 @@ test('a million writes of one byte are lines like any others', async () => {
   assert.equal(outcome.logs[19_999]?.message, '[Plugin / Trial] abcdefghijklmnopqrstuvwxyz0123456789abcdefghijkl');
 });
 
-test('a line of 100 MB is cut, costs no memory, and does not spoil the next one', async () => {
+test('a line of 50 MB is cut, costs no memory, and does not spoil the next one', async () => {
   const before = process.memoryUsage().rss;
   const outcome = await trial.run(['python3', '{pluginDir}/endless-line.py']);
   assert(outcome.ok);
@@ -68,6 +69,37 @@ test('a log without end is kept to its limits, what is beyond is counted, and th
   assert.equal(outcome.usage.logLines, 10);
   assert(outcome.usage.logLinesDropped > 1_000);
   await trial.assertNothingLeft();
+});
+
+test('a log that is far beyond its limit ends the run', async () => {
+  const outcome = await trial.run(['torrent.sh']);
+  assert(!outcome.ok);
+  assert.equal(outcome.failure.code, 'plugin_resource_exceeded');
+  const { name, allowed, observed, unit } = outcome.failure.details.limit ?? assert.fail('no limit');
+  assert.deepEqual({ name, allowed, unit }, { name: 'logBytes', allowed: 64 * 1024 * 1024, unit: 'bytes' });
+  assert(observed > allowed && observed < allowed + 1_000_000, `${observed}`);
+  assert.equal(outcome.logs.length, 1_000);
+  await trial.assertNothingLeft();
+});
+
+test('where a log may be large it may be larger by as much before it ends the run', async () => {
+  const failure = await trial.failure(['torrent.sh'], { limits: { logBytes: 2 * 1024 * 1024 } });
+  assert.equal(failure.details.limit?.allowed, 128 * 1024 * 1024);
+});
+
+// Goal: to drop a flood must cost us little more than to read it.
+// Method: what is told about a line is counted instead of timed; a Buffer for each would be 32,768 of them.
+test('the lines of a flood are dropped without becoming objects', () => {
+  const journal = new Journal(Trial.plugin({}), { logLines: 10, logBytes: 100 }, performance.now());
+  const flood = Buffer.from('y\n'.repeat(32_768));
+  const subarray = vi.spyOn(Buffer.prototype, 'subarray');
+  const decode = vi.spyOn(Buffer.prototype, 'toString');
+  journal.push(flood);
+  journal.push(Buffer.from('\x01p\x020.5\n'.repeat(9_000)));
+  const calls = subarray.mock.calls.length + decode.mock.calls.length;
+  vi.restoreAllMocks();
+  assert.deepEqual([journal.logs.length, journal.dropped, journal.progress], [10, 32_758, 0.5]);
+  assert(calls < 100, `${calls}`);
 });
 
 test('the last words of a program are read, with a newline or without', async () => {

@@ -185,6 +185,18 @@ describe('limits of the log', () => {
     assert(performance.now() - before < 10_000);
   });
 
+  test('progress that is told more often than there may be lines is taken from the last one that came at once', () => {
+    const one = journal(null, { logLines: 2, logBytes: 1000 });
+    one.push(Buffer.from('\x01p\x020.1\n\x01p\x020.2\n\x01p\x02bad\n\x01p\x020.4\n\x01p\x020.'));
+    assert.deepEqual([one.progress, one.logs.length], [0.4, 0]);
+    one.push(Buffer.from('5\n\x01p\x020.6\ntext\n\x01p\x02bad\n\x01p'));
+    assert.equal(one.progress, 0.5);
+    assert.deepEqual(lines(one), ['error:text', "error:Error parsing progress value 'bad': invalid syntax"]);
+    one.push(Buffer.from('\x020.7'));
+    one.end();
+    assert.equal(one.progress, 0.7);
+  });
+
   test("what turns out not to be the plugin's is handed over and kept no more", () => {
     const one = journal(null, { logLines: 2, logBytes: 1000 });
     one.push(Buffer.from('launcher: 5: exec: /x: not found\nmore\nmuch more\n'));
