@@ -3,7 +3,7 @@
  * or reads their manifests is handed in; main.ts is who knows their names.
  */
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, parse } from 'node:path';
 import type { Config } from './config.ts';
 import type { Application } from './core/application.ts';
 import type { Endpoint } from './core/invocation.ts';
@@ -48,6 +48,7 @@ export async function assemble({ config, parts, ownUrl, onSettled }: AssemblyOpt
   const invoker = new Invoker({
     plugins: () => parts.catalogue.current.plugins,
     application: () => applications.current,
+    refusal: (_tenant, plugin) => refusalOf(parts.catalogue, plugin),
     runtimes: parts.runtimes,
     limiter,
     quarantine,
@@ -61,6 +62,14 @@ export async function assemble({ config, parts, ownUrl, onSettled }: AssemblyOpt
     limits,
     [Symbol.asyncDispose]: () => applications[Symbol.asyncDispose](),
   };
+}
+
+/** A manifest is named like its plugin: then that is what the caller is looking for. */
+function refusalOf({ current }: Catalogue, plugin: string): string | undefined {
+  const one = current.refused.find(({ file }) => parse(file).name === plugin);
+  if (one === undefined) return undefined;
+  const where = [one.file, one.line, one.column].filter((part) => part !== null).join(':');
+  return `its manifest was refused (${where}): ${one.reason}`;
 }
 
 /** The application of the one tenant there is. */

@@ -136,6 +136,8 @@ function unreadyPart({ runtimes, store }: ServiceParts): Failure | null {
   return null;
 }
 
+/** Where it is found from here: the address that means all of them is none that one could go to. */
 function urlOf({ address, port, family }: AddressInfo): string {
-  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+  const all = { '0.0.0.0': '127.0.0.1', '::': '::1' }[address] ?? address;
+  return `http://${family === 'IPv6' ? `[${all}]` : all}:${port}`;
 }

@@ -61,6 +61,9 @@ test('the folder is read again on request, and refused manifests are listed with
 
   const { body } = await service.fetch('/v1/plugins/reload', { method: 'POST' });
   expect(body).toMatchObject({ plugins: 2, refused: 1, added: ['count'], changed: [], removed: [] });
+  expect((await service.invoke('bad')).body.detail).toMatch(
+    /its manifest was refused \(stash\/bad\/bad\.yml:2:1\): .*foo/,
+  );
   const list = (await service.get('/v1/plugins')).body;
   expect(list.refused).toMatchObject([{ file: 'stash/bad/bad.yml', line: 2, reason: expect.stringContaining('foo') }]);
 

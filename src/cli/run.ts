@@ -6,6 +6,7 @@ import { ConfigError, loadConfig } from '../config.ts';
 import { Failure } from '../core/failure.ts';
 import type { Request } from '../core/invocation.ts';
 import type { Plugin } from '../core/plugin.ts';
+import { writtenOut } from '../core/text.ts';
 import type { Catalogue } from '../http/plugins.ts';
 import { DIALECTS, openParts } from '../main.ts';
 import { EXIT } from './exit.ts';
@@ -48,6 +49,10 @@ export async function run(folder: string, options: RunOptions): Promise<number> 
   const running = engine.invoker.invoke(request);
   const interrupt = () => running.stop(new Failure('cancelled', 'Interrupted'));
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
+  const tasks = plugin.entries.flatMap((one) => (one.kind === 'task' ? [JSON.stringify(one.name)] : []));
+  if (options.task === undefined && options.json !== true && tasks.length > 0) {
+    process.stderr.write(`This is an operation; there are also tasks: ${writtenOut(tasks.join(', '))} (--task NAME)\n`);
+  }
   const settled = await running.settled;
   process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
 

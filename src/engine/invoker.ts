@@ -36,6 +36,8 @@ export type InvokerOptions = {
   plugins(tenant: string): ReadonlyMap<string, Plugin>;
   /** The application of a tenant, and where its plugins find it. */
   application(tenant: string): { application: Application; endpoint: Endpoint };
+  /** Why there is no plugin of that name, where more is known than that. */
+  refusal?(tenant: string, plugin: string): string | undefined;
   runtimes: readonly Runtime[];
   limiter: Limiter;
   quarantine: Quarantine;
@@ -122,8 +124,9 @@ export class Invoker {
 
   #find({ tenant, plugin: id }: Request): Plugin {
     const plugin = this.#options.plugins(tenant).get(id);
-    if (plugin === undefined) throw new Failure('not_found', `There is no plugin "${id}"`);
-    return plugin;
+    if (plugin !== undefined) return plugin;
+    const why = this.#options.refusal?.(tenant, id);
+    throw new Failure('not_found', `There is no plugin "${id}"${why === undefined ? '' : `: ${why}`}`);
   }
 
   #runtimeOf(plugin: Plugin): Runtime {

@@ -20,6 +20,7 @@ export async function docs(app: App, { version, tokens }: { version: string; tok
         : {}),
     },
   });
+  app.get('/', { config: { open: true }, schema: { hide: true } }, (_request, reply) => reply.redirect('/docs'));
   // The reference says nothing about anyone, and a browser that opens it has no token to show.
   app.addHook('onRoute', (route) => {
     if (/^\/docs(\/|$)/.test(route.url)) route.config = { ...route.config, open: true };

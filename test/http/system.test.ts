@@ -106,14 +106,8 @@ test('every kind of problem has a page, for people and for programs', async () =
 });
 
 test('what is not there is 404, and what cannot be done there is 405 and says what can', async () => {
-  for (const path of [
-    '/',
-    '/v1',
-    '/v1/plugins/demo/',
-    '/V1/plugins',
-    '/v1/plugins/demo/invocations/x',
-    '/favicon.ico',
-  ]) {
+  expect((await service.get('/')).headers.get('location')).toBe('/docs');
+  for (const path of ['/v1', '/v1/plugins/demo/', '/V1/plugins', '/v1/plugins/demo/invocations/x', '/favicon.ico']) {
     const { status, body } = await service.get(path);
     expect([path, status, body.code]).toEqual([path, 404, 'not_found']);
   }
