@@ -51,6 +51,11 @@ export async function converse(sandbox: Sandbox, conversation: Conversation): Pr
     if (journal.written > mostLogged) return;
     journal.push(chunk);
     if (journal.written > mostLogged && !stopped.aborted) stop.abort(tooMuchLogged(mostLogged, journal.written));
+    // Node reads one stream up to 32 times in a row, which is too long if several of them are floods.
+    if (journal.written > limits.logBytes) {
+      sandbox.stderr.pause();
+      setImmediate(() => sandbox.stderr.resume());
+    }
   });
 
   const bootedAt = performance.now();
