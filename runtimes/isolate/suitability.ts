@@ -12,14 +12,14 @@
  *   - top-level `var` and functions are no properties of the global object, and `this` there is not that object;
  *   - code made from strings does not see `input`, `log` and so on;
  *   - `RegExp.$1` and its like, weak references, and stack traces tell of the realm.
- * A program that names any of the latter, or catches errors where one of the former could be the error, stays with
+ * What is reached by a name that the program makes up only as it runs, no reading finds: the realm itself has traps
+ * there. A program that names any of the latter, or catches errors where one of the former could be the error, stays with
  * fresh contexts. In doubt it stays: this errs to one side only.
  *
  * Runs in a worker thread, since the source is a stranger's.
  */
 import { runInNewContext } from 'node:vm';
 import { type Node, parse } from 'acorn';
-import { ancestor } from 'acorn-walk';
 
 export type Suitability =
   | { brief: true; frozen: boolean; because: string }
@@ -32,6 +32,38 @@ const BUILTINS: ReadonlySet<string> = new Set(runInNewContext('Object.getOwnProp
 
 /** What the program finds besides the language itself. */
 const HOST_GLOBALS = new Set(['input', 'log', 'gql', 'util', 'console']);
+
+/**
+ * What the built-ins have: all names, which throw when they are assigned to an object that inherits them from a frozen
+ * one, and the names of those properties that hold functions and objects, which are frozen too.
+ */
+const { names: BUILTIN_NAMES, holding: BUILTIN_OBJECTS } = runInNewContext(`
+  const names = new Set();
+  const holding = new Set();
+  const seen = new Set([globalThis]);
+  const todo = [];
+  const visit = (value, name) => {
+    if ((typeof value !== 'object' || value === null) && typeof value !== 'function') return;
+    if (name !== undefined) holding.add(name);
+    if (!seen.has(value)) todo.push(value);
+    seen.add(value);
+  };
+  for (const name of Object.getOwnPropertyNames(globalThis)) visit(globalThis[name]);
+  for (const made of [[].values(), ''.matchAll(/x/g), new Map().keys(), new Set().keys(), (function* () {})(), ''[Symbol.iterator](),
+    [].values().map((x) => x), Iterator.from({ next() {} }), new Intl.Segmenter().segment('x'), new Intl.Segmenter().segment('x')[Symbol.iterator]()])
+    visit(Object.getPrototypeOf(made));
+  while (todo.length > 0) {
+    const object = todo.pop();
+    visit(Object.getPrototypeOf(object));
+    for (const name of Object.getOwnPropertyNames(object)) {
+      names.add(name);
+      visit(Object.getOwnPropertyDescriptor(object, name).value, name);
+    }
+  }
+  // Each array and function has a length of its own.
+  names.delete('length');
+  ({ names, holding })
+`) as { names: ReadonlySet<string>; holding: ReadonlySet<string> };
 
 /** Names that lead to code from strings, to the global object, or to state that outlives a run. */
 const TELLING_NAMES: ReadonlyMap<string, string> = new Map(
@@ -64,6 +96,7 @@ const TELLING_PROPERTIES = new Set([
   'isExtensible',
   'getOwnPropertyDescriptor',
   'getOwnPropertyDescriptors',
+  'getOwnPropertyNames',
   'stack',
   'captureStackTrace',
   'prepareStackTrace',
@@ -135,105 +168,131 @@ const stop = (node: Node, why: string): never => {
   throw new Finding(why, node.loc?.start.line ?? 0);
 };
 
+/** A place in the tree: a node, the property of its parent that holds it, and where the parent is. */
+type Place = { node: Any; key: string; up: Place | undefined };
+
+/** Visits every node there is, whatever it stands for: what a walker knows to be no expression it may leave out. */
+function walk(node: Any, look: (place: Place) => void, key = '', up?: Place): void {
+  const place = { node, key, up };
+  look(place);
+  for (const part of Object.keys(node)) {
+    const value = node[part];
+    if (Array.isArray(value)) {
+      for (const one of value) if (isNode(one)) walk(one, look, part, place);
+    } else if (isNode(value)) walk(value, look, part, place);
+  }
+}
+
+function isNode(value: unknown): value is Any {
+  return typeof value === 'object' && value !== null && typeof (value as Any).type === 'string';
+}
+
 function lookForPromises(program: Node): void {
-  const asynchronous = (node: Node) => {
-    if ((node as Any).async === true) stop(node, 'an async function');
-  };
-  ancestor(program, {
-    FunctionDeclaration: asynchronous,
-    FunctionExpression: asynchronous,
-    ArrowFunctionExpression: asynchronous,
-    AwaitExpression: (node) => stop(node, 'await'),
-    ImportExpression: (node) => stop(node, 'import()'),
-    Identifier: (node, _state, ancestors) => {
-      if (node.name === 'Promise' || node.name === 'AsyncDisposableStack') stop(node, 'promises');
+  walk(program as Any, ({ node, key, up }) => {
+    if (node.async === true) stop(node, 'an async function');
+    if (node.type === 'AwaitExpression') stop(node, 'await');
+    if (node.type === 'ImportExpression') stop(node, 'import()');
+    if (node.type === 'Identifier' && !isName(node, key, up)) {
+      const name = node.name as string;
+      if (name === 'Promise' || name === 'AsyncDisposableStack') stop(node, 'promises');
       // Code that is not here to be read, and names that are not, could be of promises.
-      if (node.name === 'eval' || node.name === 'Function') stop(node, `code from strings ("${node.name}")`);
-      if (node.name === 'globalThis' && !isNamedMember(ancestors.at(-2) as unknown as Any))
-        stop(node, 'the global object ("globalThis")');
-    },
-    MemberExpression: (node) => {
-      const name = nameOf(node as unknown as Any);
-      if (name === 'fromAsync' || name === 'Promise' || name === 'AsyncDisposableStack') stop(node, 'promises');
-      if (name === 'eval' || name === 'Function') stop(node, `code from strings (".${name}")`);
-    },
+      if (name === 'eval' || name === 'Function') stop(node, `code from strings ("${name}")`);
+      if (name === 'globalThis' && !isNamedMember(up?.node)) stop(node, 'the global object ("globalThis")');
+    }
+    const name = nameOf(node);
+    if (name === 'fromAsync' || name === 'Promise' || name === 'AsyncDisposableStack') stop(node, 'promises');
+    if (name === 'eval' || name === 'Function') stop(node, `code from strings (".${name}")`);
   });
 }
 
 function lookForTelltales(program: Node): void {
-  let catches = false;
-  ancestor(program, {
-    TryStatement: () => {
-      catches = true;
-    },
+  const is = { catching: false, inheriting: false };
+  walk(program as Any, ({ node }) => {
+    if (node.type === 'TryStatement') is.catching = true;
+    if (isNode(node.superClass)) is.inheriting = true;
   });
-  const isBuiltin = (name: string) => BUILTINS.has(name);
-  const declared = topLevelNames(program);
-  for (const [name, node] of declared) {
+  for (const [name, node] of topLevelNames(program)) {
     if (HOST_GLOBALS.has(name) && node.type !== 'lexical') stop(node.at, `top-level "${name}" declared anew`);
-    if (isBuiltin(name)) stop(node.at, `a built-in name, "${name}", declared anew`);
+    if (BUILTINS.has(name)) stop(node.at, `a built-in name, "${name}", declared anew`);
   }
 
-  ancestor(program, {
-    ThisExpression: (node, _state, ancestors) => {
-      if (!ancestors.some(hasOwnThis)) stop(node, '"this" at the top level');
-    },
-    MetaProperty: (node) => stop(node, 'new.target'),
-    Identifier: (node, _state, ancestors) =>
-      identifier(node as unknown as Any, ancestors as unknown as Any[], isBuiltin),
-    Pattern: (node) => {
-      const target = node as unknown as Any;
-      if (target.type === 'Identifier' && isBuiltin(target.name as string))
-        stop(node, `an assignment to "${target.name}"`);
-    },
-    MemberExpression: (node, _state, ancestors) =>
-      member(node as unknown as Any, ancestors as unknown as Any[], catches),
-    Property: (node) => {
-      const name = keyOf(node as unknown as Any);
-      if (name === '__proto__') stop(node, '__proto__');
-    },
-    Literal: (node) => {
-      if (typeof node.value === 'string' && TELLING_PROPERTIES.has(node.value) && node.value !== 'stack')
-        stop(node, `the name "${node.value}"`);
-    },
-    TaggedTemplateExpression: (node) => stop(node, 'a tagged template'),
+  walk(program as Any, (place) => {
+    const { node, key, up } = place;
+    switch (node.type) {
+      case 'ThisExpression':
+        if (!hasOwnThis(place)) stop(node, '"this" at the top level');
+        break;
+      case 'MetaProperty':
+        stop(node, 'new.target');
+        break;
+      case 'TaggedTemplateExpression':
+        stop(node, 'a tagged template');
+        break;
+      case 'Identifier':
+        if (!isName(node, key, up)) identifier(place, is.catching);
+        break;
+      case 'BinaryExpression':
+        // `Error` has a name more in a frozen realm, and whatever extends it.
+        if (node.operator === 'in' && is.inheriting && !isWrittenOut(node.left as Any))
+          stop(node, 'a computed name in "in", in a program that extends a class');
+        break;
+      case 'MemberExpression':
+        member(place, is.catching);
+        break;
+      case 'Property':
+        if (up?.node.type === 'ObjectPattern') patternKey(node, is.catching);
+        else if (nameOf(node) === '__proto__') stop(node, '__proto__');
+        break;
+      default:
+        break;
+    }
+    // A sum of words is read once, as a whole.
+    const word = node.type === 'BinaryExpression' && up?.node.type === 'BinaryExpression' ? undefined : wordOf(node);
+    if (word !== undefined && TELLING_PROPERTIES.has(word) && word !== 'stack') stop(node, `the name "${word}"`);
   });
 }
 
-function identifier(node: Any, ancestors: readonly Any[], isBuiltin: (name: string) => boolean): void {
+/** Called for identifiers that stand for a variable, in whatever way. */
+function identifier(place: Place, catching: boolean): void {
+  const { node, key, up } = place;
   const name = node.name as string;
   const why = TELLING_NAMES.get(name);
   if (why !== undefined) stop(node, `${why} ("${name}")`);
-  const parent = ancestors.at(-2);
-  if (name === 'arguments' && !ancestors.some(hasOwnThis)) stop(node, '"arguments" at the top level');
-  if (!isBuiltin(name) || parent === undefined || name === 'undefined' || name === 'NaN' || name === 'Infinity') return;
+  const parent = up?.node;
+  if (name === 'arguments' && !hasOwnThis(place)) stop(node, '"arguments" at the top level');
+  if (!BUILTINS.has(name) || parent === undefined) return;
+  if (isTarget(place)) stop(node, `an assignment to "${name}"`);
+  if (name === 'undefined' || name === 'NaN' || name === 'Infinity') return;
   switch (parent.type) {
     case 'CallExpression':
     case 'NewExpression': {
-      if (parent.callee === node) return;
+      if (key === 'callee') return;
       const callee = parent.callee as Any;
-      if (HANDED_OVER.has(name) && callee.type === 'MemberExpression' && TAKES_FUNCTION.has(nameOf(callee) ?? ''))
+      if (
+        !catching &&
+        HANDED_OVER.has(name) &&
+        callee.type === 'MemberExpression' &&
+        TAKES_FUNCTION.has(nameOf(callee) ?? '')
+      )
         return;
       break;
     }
-    case 'MemberExpression':
-      if (parent.object !== node) return;
-      if (name === 'RegExp' || (name === 'Error' && nameOf(parent) !== 'isError')) break;
+    case 'MemberExpression': {
+      if (key !== 'object') break;
+      const member = nameOf(parent);
+      if (member === undefined) stop(parent, `a computed property of "${name}"`);
+      if (name === 'RegExp' || (name === 'Error' && member !== 'isError')) break;
       return;
+    }
     case 'BinaryExpression':
-      if (parent.operator === 'instanceof' && parent.right === node) return;
+      if (parent.operator === 'instanceof' && key === 'right') return;
       break;
     case 'UnaryExpression':
       if (parent.operator === 'typeof') return;
       break;
     case 'ClassDeclaration':
     case 'ClassExpression':
-      if (parent.superClass === node) return;
-      break;
-    case 'Property':
-    case 'MethodDefinition':
-    case 'PropertyDefinition':
-      if (parent.key === node && parent.computed !== true && parent.shorthand !== true) return;
+      if (key === 'superClass') return;
       break;
     default:
       break;
@@ -241,71 +300,136 @@ function identifier(node: Any, ancestors: readonly Any[], isBuiltin: (name: stri
   stop(node, `the built-in "${name}" used as a value`);
 }
 
-function member(node: Any, ancestors: readonly Any[], catches: boolean): void {
+function member(place: Place, catching: boolean): void {
+  const { node, key, up } = place;
   const name = nameOf(node);
   if (name !== undefined && TELLING_PROPERTIES.has(name)) stop(node, `".${name}"`);
-  const target = isTarget(node, ancestors.at(-2));
+  const target = isTarget(place);
   if (target) {
     const root = rootOf(node);
     if (root !== undefined && (BUILTINS.has(root) || HOST_GLOBALS.has(root)) && root !== 'input')
       stop(node, `a write to "${root}"`);
   }
-  if (!catches) return;
+  if (!catching) return;
   // Inside a program that catches errors, a TypeError of the frozen realm could be swallowed.
-  if (name === undefined && !isIndex(node.property as Any))
-    stop(node, 'a computed property, in a program that catches errors');
-  // It assigns too.
-  if (name === 'assign') stop(node, '".assign", in a program that catches errors');
-  if (target && INHERITED.has(name ?? '')) stop(node, `a write to ".${name}", in a program that catches errors`);
+  if (name === undefined && !isIndex(node)) stop(node, 'a computed property, in a program that catches errors');
+  // They write too.
+  if (name === 'assign' || name === 'defineProperty' || name === 'defineProperties')
+    stop(node, `".${name}", in a program that catches errors`);
+  if (target && BUILTIN_NAMES.has(name ?? '')) stop(node, `a write to ".${name}", in a program that catches errors`);
   if (target && (node.object as Any).type === 'MemberExpression' && rootOf(node) === undefined)
     stop(node, 'a write, in a program that catches errors');
+  // In hand, it could be written to. To call it is all that is harmless.
+  if (!target && BUILTIN_OBJECTS.has(name ?? '') && !(up?.node.type === 'CallExpression' && key === 'callee'))
+    stop(node, `".${name}" used as a value, in a program that catches errors`);
 }
 
-/** Names that some intrinsic prototype has: assigning one throws where the object inherits it from a frozen one. */
-const INHERITED: ReadonlySet<string> = new Set(
-  [Object, Function, Array, String, Number, Boolean, Error, Map, Set, Date, RegExp, Uint8Array]
-    .flatMap(({ prototype }) => [
-      ...Object.getOwnPropertyNames(prototype),
-      ...Object.getOwnPropertyNames(Object.getPrototypeOf(prototype) ?? {}),
-    ])
-    .filter((name) => name !== 'length'),
-);
-
-function hasOwnThis(node: { type: string }): boolean {
-  return node.type === 'FunctionDeclaration' || node.type === 'FunctionExpression' || node.type === 'ClassBody';
+/** `{ name }` in a pattern reads a property as `.name` does. */
+function patternKey(node: Any, catching: boolean): void {
+  const name = nameOf(node);
+  if (name !== undefined && TELLING_PROPERTIES.has(name)) stop(node, `"${name}" in a pattern`);
+  if (!catching) return;
+  if (name === undefined) stop(node, 'a computed property, in a program that catches errors');
+  if (BUILTIN_OBJECTS.has(name as string)) stop(node, `"${name}" in a pattern, in a program that catches errors`);
 }
 
-function isTarget(node: Any, parent: Any | undefined): boolean {
-  if (parent === undefined) return false;
-  if (parent.type === 'AssignmentExpression') return parent.left === node;
-  if (parent.type === 'UpdateExpression') return true;
-  if (parent.type === 'UnaryExpression') return parent.operator === 'delete';
-  if (parent.type === 'ForOfStatement' || parent.type === 'ForInStatement') return parent.left === node;
-  return (
-    parent.type === 'ArrayPattern' ||
-    parent.type === 'AssignmentPattern' ||
-    parent.type === 'RestElement' ||
-    (parent.type === 'Property' && parent.value === node)
-  );
+/** In functions, in fields and static blocks of classes; not in computed names and what a class extends. */
+function hasOwnThis(place: Place): boolean {
+  for (let at: Place | undefined = place; at?.up !== undefined; at = at.up) {
+    const { type } = at.up.node;
+    if (type === 'FunctionDeclaration' || type === 'FunctionExpression' || type === 'StaticBlock') return true;
+    if (type === 'PropertyDefinition' && at.key === 'value') return true;
+  }
+  return false;
+}
+
+/** Whether it is assigned to: outright, counted up, deleted, in the head of a loop, or at the end of a pattern. */
+function isTarget({ key, up }: Place): boolean {
+  switch (up?.node.type) {
+    case 'AssignmentExpression':
+    case 'AssignmentPattern':
+    case 'ForOfStatement':
+    case 'ForInStatement':
+      return key === 'left';
+    case 'UpdateExpression':
+    case 'ArrayPattern':
+    case 'RestElement':
+      return true;
+    case 'UnaryExpression':
+      return up.node.operator === 'delete';
+    case 'Property':
+      return key === 'value' && up.up?.node.type === 'ObjectPattern';
+    default:
+      return false;
+  }
+}
+
+/** Whether an identifier is only the name of a property or a label, and stands for no variable. */
+function isName({ name }: Any, key: string, up: Place | undefined): boolean {
+  const parent = up?.node;
+  switch (parent?.type) {
+    case 'MemberExpression':
+      return key === 'property' && parent.computed !== true;
+    case 'Property':
+      // Of `{ name }` there is a value besides, which is the variable.
+      return key === 'key' && parent.computed !== true;
+    case 'MethodDefinition':
+    case 'PropertyDefinition':
+      return key === 'key' && parent.computed !== true;
+    case 'LabeledStatement':
+    case 'BreakStatement':
+    case 'ContinueStatement':
+      return key === 'label';
+    case 'MetaProperty':
+      return true;
+    default:
+      return name === undefined;
+  }
 }
 
 function isNamedMember(node: Any | undefined): boolean {
   return node?.type === 'MemberExpression' && nameOf(node) !== undefined;
 }
 
-function isIndex(property: Any): boolean {
+function isIndex(member: Any): boolean {
+  const property = member.property as Any;
   return property.type === 'Literal' && typeof property.value === 'number';
 }
 
-function nameOf(member: Any): string | undefined {
-  const property = member.property as Any;
-  if (member.computed !== true) return property.name as string;
-  return property.type === 'Literal' && typeof property.value === 'string' ? property.value : undefined;
+/** The name of the property that `a.b` and `{ b: c }` are about, as far as it can be read. */
+function nameOf(node: Any): string | undefined {
+  const named = node.type === 'MemberExpression' ? node.property : node.type === 'Property' ? node.key : undefined;
+  if (!isNode(named)) return undefined;
+  if (node.computed !== true && named.type === 'Identifier') return named.name as string;
+  if (named.type === 'PrivateIdentifier') return `#${named.name}`;
+  return wordOf(named);
 }
 
-function keyOf(property: Any): string | undefined {
-  const key = property.key as Any;
-  return property.computed === true ? undefined : ((key.name ?? key.value) as string);
+/** Text that is written out, maybe in pieces. */
+function wordOf(node: Any): string | undefined {
+  switch (node.type) {
+    case 'Literal':
+      return typeof node.value === 'string' ? node.value : undefined;
+    case 'TemplateLiteral': {
+      const words = (node.expressions as Any[]).map(wordOf);
+      if (words.includes(undefined)) return undefined;
+      return (node.quasis as { value: { cooked: string } }[])
+        .map(({ value }, at) => value.cooked + (words[at] ?? ''))
+        .join('');
+    }
+    case 'BinaryExpression': {
+      if (node.operator !== '+') return undefined;
+      const right = wordOf(node.right as Any);
+      const left = right === undefined ? undefined : wordOf(node.left as Any);
+      return left === undefined ? undefined : left + right;
+    }
+    default:
+      return undefined;
+  }
+}
+
+function isWrittenOut(name: Any): boolean {
+  return name.type === 'PrivateIdentifier' || wordOf(name) !== undefined;
 }
 
 /** The identifier at the far left of `a.b.c`. */
@@ -327,22 +451,30 @@ function topLevelNames(program: Node): Map<string, { at: Node; type: 'lexical' |
     else if (pattern.type === 'AssignmentPattern') bind(pattern.left as Any, type);
     else if (pattern.type === 'RestElement') bind(pattern.argument as Any, type);
   };
-  ancestor(program, {
-    VariableDeclaration: (node, _state, ancestors) => {
-      // `var` reaches through blocks up to the function or script that it is in.
-      const inFunction = (ancestors as unknown as Any[])
-        .slice(0, -1)
-        .some((one) => hasOwnThis(one) || one.type === 'ArrowFunctionExpression');
-      const direct = ancestors.length === 2;
-      if (node.kind === 'var' ? inFunction : !direct) return;
-      for (const one of node.declarations) bind(one.id as unknown as Any, node.kind === 'var' ? 'global' : 'lexical');
-    },
-    FunctionDeclaration: (node, _state, ancestors) => {
-      if (ancestors.length === 2) bind(node.id as unknown as Any, 'global');
-    },
-    ClassDeclaration: (node, _state, ancestors) => {
-      if (ancestors.length === 2) bind(node.id as unknown as Any, 'lexical');
-    },
+  walk(program as Any, ({ node, up }) => {
+    const direct = up?.node.type === 'Program';
+    switch (node.type) {
+      case 'VariableDeclaration': {
+        // `var` reaches through blocks up to the function or script that it is in.
+        const type = node.kind === 'var' ? 'global' : 'lexical';
+        if (type === 'global' ? isInFunction(up) : !direct) break;
+        for (const one of node.declarations as Any[]) bind(one.id as Any, type);
+        break;
+      }
+      case 'FunctionDeclaration':
+        if (direct) bind(node.id as Any, 'global');
+        break;
+      case 'ClassDeclaration':
+        if (direct) bind(node.id as Any, 'lexical');
+        break;
+      default:
+        break;
+    }
   });
   return names;
+}
+
+function isInFunction(at: Place | undefined): boolean {
+  if (at === undefined) return false;
+  return at.node.type === 'StaticBlock' || typeof at.node.generator === 'boolean' || isInFunction(at.up);
 }

@@ -10,23 +10,64 @@
 'use strict';
 (prelude) => {
   const { getOwnPropertyDescriptor, getPrototypeOf, freeze, preventExtensions, defineProperty } = Object;
+  const { captureStackTrace } = Error;
   const { ownKeys } = Reflect;
   const global = globalThis;
+  const ERRORS = [
+    ...[Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError, AggregateError],
+    ...(typeof SuppressedError === 'function' ? [SuppressedError] : []),
+  ];
 
   for (const name of ['log', 'gql', 'util', 'console']) delete global[name];
 
-  // Code made from strings would not see a run's own names. The suitable programs do not make any by name; one that
-  // gets here by a made-up property name shall fail, and be run again elsewhere.
-  const evaluate = new Function('input', 'log', 'gql', 'util', 'console', '"use strict"; return eval(arguments[5]);');
-  const refuse = () => {
-    throw new TypeError('no code from strings in a frozen realm');
+  // An arrow function of the global scope has no `arguments`, and `this` in it is the global object, as in a script.
+  // The source comes in the place of `input`, which then becomes what it is called: no name leads to the source.
+  const { eval: evaluateGlobally } = global;
+  const evaluate = evaluateGlobally(
+    '"use strict"; (input, log, gql, util, console) => eval((({ source, theInput }) => ((input = theInput), source))(input))',
+  );
+
+  // What tells a frozen realm from a fresh one, or makes code that does not see a run's own names. The suitable
+  // programs do not touch it by name. A run that gets there by a made-up name does not count, whatever it catches.
+  let told = false;
+  const trap = (owner, name) => {
+    const tell = () => {
+      told = true;
+      throw new TypeError('not in a frozen realm');
+    };
+    defineProperty(owner, name, { __proto__: null, get: tell, set: tell });
   };
-  for (const make of [() => {}, function* () {}, async () => {}, async function* () {}]) {
-    defineProperty(getPrototypeOf(make), 'constructor', { value: refuse });
+  async function* asyncGenerator() {}
+  for (const make of [() => {}, function* () {}, async () => {}, asyncGenerator]) {
+    trap(getPrototypeOf(make), 'constructor');
+  }
+  for (const name of [
+    'getPrototypeOf',
+    'setPrototypeOf',
+    'isFrozen',
+    'isSealed',
+    'isExtensible',
+    'getOwnPropertyDescriptor',
+    'getOwnPropertyDescriptors',
+    'getOwnPropertyNames',
+  ]) {
+    trap(Object, name);
+  }
+  for (const name of ['__proto__', '__defineGetter__', '__defineSetter__', '__lookupGetter__', '__lookupSetter__']) {
+    trap(Object.prototype, name);
+  }
+  trap(Array, 'fromAsync');
+  // The engine asks for `prepareStackTrace` when a stack is first read. It would show our frames.
+  trap(Error, 'prepareStackTrace');
+  trap(Error, 'captureStackTrace');
+  for (const kind of ERRORS) trap(kind.prototype, 'constructor');
+  // `RegExp.$1` and its like: the engine keeps the last match of all runs.
+  for (const name of ownKeys(RegExp)) {
+    if (typeof name === 'string' && getOwnPropertyDescriptor(RegExp, name).get !== undefined) trap(RegExp, name);
   }
 
-  // The one source of promises that a made-up name leads to.
-  defineProperty(Array, 'fromAsync', { value: refuse });
+  const withStack = {};
+  captureStackTrace(withStack);
 
   const seen = new Set();
   const todo = [];
@@ -37,8 +78,7 @@
     todo.push(value);
   };
 
-  // What no name leads to, but syntax does.
-  async function* asyncGenerator() {}
+  // What no name leads to, but syntax does, or a descriptor: the engine gives all errors the same `stack` functions.
   for (const hidden of [
     function* () {},
     async () => {},
@@ -55,6 +95,12 @@
     new Intl.Segmenter().segment('x'),
     new Intl.Segmenter().segment('x')[Symbol.iterator](),
     getOwnPropertyDescriptor(Function.prototype, 'caller')?.get,
+    (function () {
+      // biome-ignore lint/complexity/noArguments: its `callee` is what is wanted.
+      return arguments;
+    })(),
+    ...ERRORS.map((kind) => new kind([])),
+    withStack,
   ]) {
     visit(hidden);
   }
@@ -88,13 +134,16 @@
     const bounds = JSON.parse(limits);
     return (json) => {
       begin(bounds, undefined);
+      told = false;
       let value;
       try {
-        value = evaluate(makeInput(json), makeLog(), makeGql(), makeUtil(), makeConsole(), source);
+        const input = { __proto__: null, source, theInput: makeInput(json) };
+        value = evaluate(input, makeLog(), makeGql(), makeUtil(), makeConsole());
       } catch {
         return 'u\nthrew';
       }
-      return finish(value);
+      const answer = finish(value);
+      return told ? 'u\ntold' : answer;
     };
   };
 };

@@ -3,6 +3,8 @@ import { strict as assert } from 'node:assert';
 import { globSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, test } from 'vitest';
+import { BriefLane } from '../../../runtimes/isolate/guest/brief.ts';
+import { readGuestScripts } from '../../../runtimes/isolate/guest/program.ts';
 import { Scripts, seen } from './scripts.ts';
 
 const STASH = resolve(import.meta.dirname, '../../../plugins/stash');
@@ -165,7 +167,80 @@ const AWKWARD: Record<string, string> = {
   'a return at the top': `return { Output: 1 };`,
   'new.target at the top': `({ Output: typeof new.target })`,
   'an octal number': `({ Output: 010 })`,
+  'an assignment pattern whose target is inherited': `const o = {}; let r = 'set';
+    try { ({ a: o.toString } = { a: 1 }); } catch (e) { r = e.name; } ({ Output: r })`,
+  'an assignment pattern whose target is a built-in': `let r = 'set';
+    try { ({ a: Math.mine } = { a: 1 }); } catch (e) { r = e.name; } ({ Output: r })`,
+  'a built-in method at hand, changed and caught': `let r = 'set'; const f = [].map;
+    try { f.mine = 1; } catch (e) { r = e.name; } ({ Output: r })`,
+  'a built-in method out of a pattern, changed and caught': `let r = 'set'; const { map } = [];
+    try { map.mine = 1; } catch (e) { r = e.name; } ({ Output: r })`,
+  'a built-in method defined upon, caught': `let r = 'set';
+    try { Object.defineProperty([].map, 'mine', { value: 1 }); } catch (e) { r = e.name; } ({ Output: r })`,
+  'a built-in handed over, changed and caught': `let r = 'set'; const o = { map(f) { f.mine = 1; } };
+    try { o.map(String); } catch (e) { r = e.name; } ({ Output: r })`,
+  'a static name of a built-in, inherited and written': `class A extends Array {} let r = 'set';
+    try { A.isArray = 1; } catch (e) { r = e.name; } ({ Output: r })`,
+  'a name of a rare built-in, inherited and written': `const f = new Intl.NumberFormat('en'); let r = 'set';
+    try { f.formatToParts = 1; } catch (e) { r = e.name; } ({ Output: r })`,
+  'a stack out of a pattern': `const { stack } = new Error('q'); ({ Output: stack.includes('isopod') })`,
+  'a stack by a template': '({ Output: new Error("q")[`stack`].includes("isopod") })',
+  'a stack by a name made up': `({ Output: new Error('q')['st' + 'ack'].split('\\n').length })`,
+  'this in the name of a method': `let s; class A { static [(s = typeof this, 'k')]() {} } ({ Output: s })`,
+  'this in the heritage of a class': `let s; class A extends (s = typeof this, Object) {} ({ Output: s })`,
+  'arguments in the name of a method': `let s = 'none';
+    try { class A { static [(s = arguments.length + ':' + String(arguments[5]), 'k')]() {} } } catch (e) { s = e.name; } ({ Output: s })`,
+  'a prototype out of a pattern': 'const { __proto__: p } = []; ({ Output: Object[`isFrozen`](p) })',
+  'a constructor out of a pattern': `function f() {} const { constructor: F } = f; ({ Output: [String(F), F.name] })`,
+  'a constructor by a name made up': `const F = (() => {})['const' + 'ructor']; ({ Output: [String(F), F.name, F('return 7')()] })`,
+  'frozen or not, by a name made up': `const O = ({})['const' + 'ructor']; ({ Output: [O['is' + 'Frozen']([].map), Object['is' + 'Frozen']([].map)] })`,
+  'a descriptor by a name made up': `({ Output: Object['getOwnProperty' + 'Descriptor'](Math, 'abs').writable })`,
+  'a getter looked up by a name made up': `({ Output: typeof ({})['__lookup' + 'Getter__']('__proto__') })`,
+  'a prototype by a name made up': `const p = [1]['__pro' + 'to__']; ({ Output: Object['is' + 'Extensible'](p) })`,
+  'what Error has': `class Mine extends Error {} const k = 'prepare' + 'StackTrace';
+    ({ Output: [k in Mine, Mine[k] === undefined, 'capture' + 'StackTrace' in Mine] })`,
+  'the last match by a name made up': `const R = (/x/)['const' + 'ructor']; /(.)b/.exec('x' + input.Args.n + 'b');
+    ({ Output: [R['$' + 1], R['last' + 'Match'], R['in' + 'put']] })`,
+  'a promise out of made-up code': `const r = { Output: 'sync' };
+    (() => {}).constructor('return (async () => 1)()')().then(() => { r.Output = 'the reaction came first'; }); r`,
+  'a promise out of a made-up eval': `const r = { Output: 'sync' };
+    this['ev' + 'al']('(async () => 1)()').then(() => { r.Output = 'the reaction came first'; log.Info('late'); }); r`,
+  'a promise out of a made-up stack of things to dispose of': `const r = { Output: 'sync' };
+    new this['Async' + 'DisposableStack']().disposeAsync().then(() => { r.Output = 'the reaction came first'; }); r`,
+  'a promise that nobody handles': `if (input.Args.n) this['Pro' + 'mise'].reject(new Error('nobody')); ({ Output: 1 })`,
+  'the descriptor of what makes promises': `const { get, value } = Object.getOwnPropertyDescriptor(this, 'Prom' + 'ise');
+    const { get: g } = Object.getOwnPropertyDescriptor(Array, 'from' + 'Async'); ({ Output: [typeof get, typeof value, typeof g] })`,
   'a stack': `let s; try { null.x; } catch (e) { s = e.stack.includes('isopod'); } ({ Output: s })`,
+};
+
+/** Each gives what an earlier run left for it, if there is anything, and leaves something for the next. */
+const LEAVING: Record<string, string> = {
+  'on the getter of a stack': `const d = Object['getOwnProperty' + 'Descriptor'](new Error('x'), 'st' + 'ack');
+    const g = d.get || d; const before = g.leak ? g.leak() : 'none'; const mine = input.Args.secret;
+    g.leak = () => mine; ({ Output: before })`,
+  'on the getter of a stack, by templates':
+    'const d = Object[`getOwnPropertyDescriptor`](new Error("x"), `stack`); const g = d.get || d;' +
+    'const before = g.leak ? g.leak() : "none"; const mine = input.Args.secret; g.leak = () => mine; ({ Output: before })',
+  'in the last match': `const { constructor: R } = /x/; const before = R.input + '|' + R['$1'];
+    R.input = String(input.Args.secret); /(.+)/.test(String(input.Args.secret)); ({ Output: before })`,
+  'in the last match, by names made up': `const R = (/x/)['const' + 'ructor'];
+    const before = [R['in' + 'put'], R['$' + 1], R['$' + '_'], R['last' + 'Match'], R['left' + 'Context']].join('|');
+    /(.+)/.test(input.Args.secret); ({ Output: before })`,
+  'in the last match, caught': `const R = (/x/)['const' + 'ructor']; let before = 'none';
+    try { before = R['$' + 1]; } catch {} /(.+)/.test(input.Args.secret); ({ Output: before })`,
+  'on the global object': `const g = (() => {})['const' + 'ructor']('return this')();
+    const before = g.left || 'none'; g.left = input.Args.secret; ({ Output: before })`,
+  'on this': `const before = this.left || 'none'; this.left = input.Args.secret; ({ Output: before })`,
+  'on the arguments': `const args = typeof arguments === 'undefined' ? {} : arguments;
+    const before = args.left || 'none'; args.left = input.Args.secret; ({ Output: before })`,
+  'on a prototype': `const p = []['__pro' + 'to__']; const before = p.left || 'none';
+    try { p.left = input.Args.secret; } catch {} ({ Output: before })`,
+  'on an object of a tagged template': `const seen = ((s) => s)\`x\`; const before = seen.left || 'none';
+    try { seen.left = input.Args.secret; } catch {} ({ Output: before })`,
+  'on the thrower of arguments.callee': `const f = (function () { return Object['getOwnProperty' + 'Descriptor'](arguments, 'callee').get; })();
+    const before = f.left || 'none'; try { f.left = input.Args.secret; } catch {} ({ Output: before })`,
+  'in the limit of stack traces': `class Mine extends Error {} const before = Mine['stack' + 'TraceLimit'] === 10 ? 'none' : 'left';
+    try { (new Error())['const' + 'ructor']['stack' + 'TraceLimit'] = input.Args.secret.length; } catch {} ({ Output: before })`,
 };
 
 const EXAMPLES = globSync('*/*.yml', { cwd: STASH }).flatMap((manifest) => {
@@ -216,6 +291,45 @@ describe('an awkward script is run alike in all ways:', () => {
   test.for(Object.entries(AWKWARD))('%s', ([, source]) => same(source));
 
   test('a byte order mark', () => same('\ufeff({ Output: input.Args.n })'));
+});
+
+describe('nothing passes from run to run', () => {
+  const SECRETS = ['first-secret', 'second-secret', 'third-secret'];
+
+  test.for(Object.entries(LEAVING))('%s', async ([, source]) => {
+    const plugin = await any.add(source);
+    await any.settled(plugin, { args: { secret: 'zeroth-secret' } });
+    for (const secret of SECRETS) {
+      const outcome = seen(await any.run(plugin, { args: { secret } }));
+      assert(!JSON.stringify(outcome).includes('secret'), JSON.stringify(outcome));
+    }
+    any.forget();
+  });
+
+  const runFrozen = (source: string, times: Record<string, unknown>[]) => {
+    const head = { filename: 'leaving.js', sourceBytes: 0, heapMb: 64, logBytes: 1e5, logLines: 100, outputBytes: 1e5 };
+    const program = { number: 1, source, cachedData: undefined, head: { ...head, sliceMs: 1000 } };
+    const lane = new BriefLane(readGuestScripts(), 1);
+    const ends = times.map((args) => lane.run(program, true, JSON.stringify({ Args: args })));
+    lane.drop(1);
+    return ends;
+  };
+
+  // Nobody read the source: what a frozen realm counts as success must not tell of an earlier run all the same.
+  test.for(Object.entries(LEAVING))('in a frozen realm that should never have run it: %s', ([, source]) => {
+    for (const end of runFrozen(
+      source,
+      SECRETS.map((secret) => ({ secret })),
+    )) {
+      assert(!end.ok || !end.output.includes('secret'), JSON.stringify(end));
+    }
+  });
+
+  test('though its answers count', () => {
+    const [one, two] = runFrozen('({ Output: input.Args.n + 1 })', [{ n: 1 }, { n: 2 }]);
+    assert(one?.ok && two?.ok, JSON.stringify([one, two]));
+    assert.deepEqual([one.output, two.output], ['2', '3']);
+  });
 });
 
 test('all ways were taken', () => {
