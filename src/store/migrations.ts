@@ -11,11 +11,23 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
 
 export const SCHEMA = 'isopod';
 
+/** Throws an Error for the operator. */
+export function assertKnown(migration: string): void {
+  if (Object.hasOwn(MIGRATIONS, migration)) return;
+  throw new Error(
+    `This isopod does not know the database schema "${migration}": use the version that it is from, or a newer one`,
+  );
+}
+
+export function latestMigration(): string {
+  return Object.keys(MIGRATIONS).sort().at(-1) ?? '';
+}
+
 /**
  * Brings the schema up to what this version needs. Several nodes may do so at once: they take turns. Throws an Error
- * for the operator when the database is of a newer version than this program.
+ * for the operator when the database is of a newer version than this program. `upTo`: only as far as that one.
  */
-export async function migrate<T>(db: Kysely<T>, say: (what: string) => void): Promise<void> {
+export async function migrate<T>(db: Kysely<T>, say: (what: string) => void, upTo?: string): Promise<void> {
   const migrator = new Migrator({
     db,
     provider: { getMigrations: async () => ({ ...MIGRATIONS }) },
@@ -24,7 +36,7 @@ export async function migrate<T>(db: Kysely<T>, say: (what: string) => void): Pr
   const done = await migrator.getMigrations().catch(() => []);
   const missing = done.filter(({ executedAt }) => executedAt === undefined).length;
   if (missing > 0) say(`bringing the database up to date (${missing} step${missing === 1 ? '' : 's'})`);
-  const { error, results } = await migrator.migrateToLatest();
+  const { error, results } = await (upTo === undefined ? migrator.migrateToLatest() : migrator.migrateTo(upTo));
   if (error === undefined) return;
   const failed = results?.find(({ status }) => status === 'Error');
   const words = error instanceof Error ? error.message : String(error);

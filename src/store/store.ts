@@ -1,3 +1,4 @@
+import { backup, restore } from './backup.ts';
 import { Bundles } from './bundles.ts';
 import { Database, type DatabaseOptions } from './database.ts';
 import { Packages } from './packages.ts';
@@ -55,6 +56,16 @@ export class Store implements AsyncDisposable {
       },
       () => hear(undefined),
     );
+  }
+
+  /** Writes all that is kept to a file; see backup.ts. */
+  backup(file: string): Promise<number> {
+    return backup(this.#database.db, file);
+  }
+
+  /** Puts such a file back into a store that holds nothing yet. */
+  restore(file: string, say: (what: string) => void = () => {}): Promise<number> {
+    return restore(this.#database.db, file, say);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,0 +1,96 @@
+// A backup holds all there is, goes from one engine to the other, and into the tables of its own time.
+import { strict as assert } from 'node:assert';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gunzipSync, gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Store } from '../../src/store/store.ts';
+import { testDatabase } from '../support/databases.ts';
+
+const scope = new AsyncDisposableStack();
+let folder: string;
+let embedded: Store;
+let file: string;
+let secret: string;
+const archive = Buffer.alloc(1_500_000, 'bytes of a package');
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'isopod-backup-'));
+  scope.defer(() => rm(folder, { recursive: true, force: true }));
+  embedded = scope.use(await Store.open({ url: undefined, dataDir: join(folder, 'data') }));
+  await embedded.tenants.create('acme', { name: 'Ac"me\n\u2028😀', limits: { wallMs: 5 }, quotas: { running: 3 } });
+  ({ secret } = await embedded.tenants.createToken('acme', { name: 'ci', scopes: ['invoke'] }));
+  await embedded.of('acme').pluginStates.replace('p', JSON.parse('{"__proto__":1,"deep":{"list":[null,1.5,"é"]}}'));
+  await embedded.of('acme').packages.install(archive, [{ plugin: 'p', dialect: 'stash', root: '' }]);
+  file = join(folder, 'backup.gz');
+});
+afterAll(() => scope.disposeAsync());
+
+async function fresh(): Promise<Store> {
+  return scope.use(await Store.open({ url: scope.use(await testDatabase('empty')).url, dataDir: folder }));
+}
+
+test('what went in on the private server comes out on one of the user', async () => {
+  const rows = await embedded.backup(file);
+  const server = await fresh();
+  expect(await server.restore(file)).toBe(rows);
+
+  const [before, after] = [await embedded.tenants.get('acme'), await server.tenants.get('acme')];
+  expect(after).toEqual(before);
+  expect(await server.tenants.bearer(secret)).toEqual(await embedded.tenants.bearer(secret));
+  expect(JSON.stringify(await server.of('acme').pluginStates.get('p'))).toBe(
+    JSON.stringify(await embedded.of('acme').pluginStates.get('p')),
+  );
+  const [listed] = await server.of('acme').packages.list();
+  assert(listed !== undefined);
+  expect((await server.of('acme').packages.archive(listed)).equals(archive)).toBe(true);
+  expect((await server.tenants.list()).map(({ id }) => id)).toEqual(['acme', 'default']);
+});
+
+test('a database that holds something is not touched', async () => {
+  await embedded.backup(file);
+  const server = await fresh();
+  await server.tenants.create('mine');
+  await assert.rejects(server.restore(file), /holds something already/);
+  expect((await server.tenants.list()).map(({ id }) => id)).toEqual(['default', 'mine']);
+});
+
+test('a file that is none, is damaged, or is of a later version is refused with nothing lost', async () => {
+  await embedded.backup(file);
+  const lines = gunzipSync(await readFile(file))
+    .toString()
+    .split('\n');
+  const write = async (text: string | Buffer) => {
+    const path = join(folder, 'changed.gz');
+    await writeFile(path, typeof text === 'string' ? gzipSync(text) : text);
+    return path;
+  };
+  const server = await fresh();
+  await assert.rejects(server.restore(await write('{"hello":1}\n')), /is no backup of isopod/);
+  await assert.rejects(server.restore(await write(Buffer.from('no gzip'))), /header/);
+  const later = lines.with(0, '{"isopod":"backup","version":9,"schema":"x"}').join('\n');
+  await assert.rejects(server.restore(await write(later)), /version 9.*reads version 1/);
+  const unknown = lines.with(0, '{"isopod":"backup","version":1,"schema":"9999-later"}').join('\n');
+  await assert.rejects(server.restore(await write(unknown)), /does not know the database schema "9999-later"/);
+  const broken = lines.slice(0, 3).join('\n');
+  await assert.rejects(server.restore(await write(broken)), /breaks off in the middle of a line/);
+  expect((await server.tenants.list()).map(({ id }) => id)).toEqual(['default']);
+  await server.tenants.create('works');
+});
+
+test('a backup from before the newest tables is brought up to date', async () => {
+  await embedded.backup(file);
+  const lines = gunzipSync(await readFile(file))
+    .toString()
+    .split('\n');
+  const old = lines.filter((line) => !/"table":"(bundles|bundle_chunks|packages)"/.test(line));
+  const path = join(folder, 'old.gz');
+  await writeFile(path, gzipSync(old.with(0, '{"isopod":"backup","version":1,"schema":"0001-tenants"}').join('\n')));
+  const server = await fresh();
+  const said: string[] = [];
+  await server.restore(path, (what) => said.push(what));
+  expect(said).toEqual(['bringing the database up to date (1 step)']);
+  await server.of('acme').packages.install(archive, [{ plugin: 'p', dialect: 'stash', root: '' }]);
+  expect(await server.tenants.bearer(secret)).toMatchObject({ tenant: 'acme' });
+});
