@@ -5,6 +5,7 @@ import type { Limits } from '../../src/core/limits.ts';
 import { onAbort } from '../../src/core/signal.ts';
 import type { Journal } from './journal.ts';
 import { type Ending, MOST_PROCESSES } from './launcher.ts';
+import { Memory } from './memory.ts';
 import type { Meter } from './meter.ts';
 import type { Sandbox } from './sandbox.ts';
 import type { Sample, Tree } from './tree.ts';
@@ -20,7 +21,13 @@ export type Conversation = {
 };
 
 /** What came of it. Of a run that was stopped, `stopped.reason` says the rest. */
-export type Told = { stdout: Buffer; ending: Ending | null; tree: Tree | null; startedAt: number };
+export type Told = {
+  stdout: Buffer;
+  ending: Ending | null;
+  tree: Tree | null;
+  memory: Memory;
+  startedAt: number;
+};
 
 /**
  * The conversation with a raw plugin: it finds one text on standard input and answers with another on standard
@@ -28,7 +35,8 @@ export type Told = { stdout: Buffer; ending: Ending | null; tree: Tree | null; s
  */
 export async function converse(sandbox: Sandbox, conversation: Conversation): Promise<Told> {
   const { limits, journal, meter, stop, stopped } = conversation;
-  const told: Told = { stdout: Buffer.alloc(0), ending: null, tree: null, startedAt: performance.now() };
+  const memory = new Memory(limits.residentMb * 1024 * 1024);
+  const told: Told = { stdout: Buffer.alloc(0), ending: null, tree: null, memory, startedAt: performance.now() };
   const halt = Promise.withResolvers<null>();
   const halted = halt.promise;
   using _ = onAbort(stopped, () => {
@@ -40,7 +48,7 @@ export async function converse(sandbox: Sandbox, conversation: Conversation): Pr
   let bytes = 0;
   const stdoutClosed = closed(sandbox.stdout, (chunk) => {
     // Whoever answers is about to end: the last good moment to see how large it has become.
-    if (bytes === 0) told.tree?.sample();
+    if (bytes === 0 && told.tree !== null) memory.see(told.tree.sample(MOST_PROCESSES));
     bytes += chunk.length;
     if (bytes <= limits.outputBytes) chunks.push(chunk);
     else if (!stopped.aborted) stop.abort(tooLong(limits.outputBytes, bytes));
@@ -69,12 +77,18 @@ export async function converse(sandbox: Sandbox, conversation: Conversation): Pr
   const tree = sandbox.go();
   told.tree = tree;
   {
-    using _watch = meter.watch(tree, (sample) => {
-      const failure = overLimit(sample, tree, limits);
+    const judge = (failure: Failure | null) => {
       if (failure !== null && !stopped.aborted) stop.abort(failure);
+    };
+    using _watch = meter.watch({
+      tree,
+      memory,
+      mostProcesses: MOST_PROCESSES,
+      onSample: (sample) => judge(overLimit(sample, limits)),
+      onWeight: (bytes) => judge(tooLarge(memory.allowed, bytes)),
     });
     told.ending = await Promise.race([sandbox.ended, halted]);
-    if (stopped.aborted) tree.sample();
+    if (stopped.aborted) memory.see(tree.sample(MOST_PROCESSES));
   }
 
   // What the program itself has written is in the pipes by now. Somebody it left behind may still write to them, and
@@ -102,7 +116,7 @@ function closed(socket: Socket, onData: (chunk: Buffer) => void): Promise<void> 
   return promise;
 }
 
-function overLimit({ cpuMs, residentBytes, processes }: Sample, tree: Tree, limits: Limits): Failure | null {
+function overLimit({ cpuMs, processes }: Sample, limits: Limits): Failure | null {
   if (cpuMs > limits.cpuMs) {
     const limit = { name: 'cpuMs', allowed: limits.cpuMs, observed: cpuMs, unit: 'ms' } as const;
     return new Failure('plugin_cpu_exceeded', 'Used more processor time than it may', { limit });
@@ -111,13 +125,13 @@ function overLimit({ cpuMs, residentBytes, processes }: Sample, tree: Tree, limi
     const limit = { name: 'processes', allowed: MOST_PROCESSES, observed: processes, unit: 'count' } as const;
     return new Failure('plugin_resource_exceeded', 'Started more processes than it may', { limit });
   }
-  const allowed = limits.residentMb * 1024 * 1024;
-  const observed = residentBytes > allowed ? tree.proportionalBytes() : residentBytes;
-  if (observed > allowed) {
-    const limit = { name: 'residentMb', allowed, observed, unit: 'bytes' } as const;
-    return new Failure('plugin_memory_exceeded', 'Used more memory than it may', { limit });
-  }
   return null;
+}
+
+function tooLarge(allowed: number, observed: number): Failure | null {
+  if (observed <= allowed) return null;
+  const limit = { name: 'residentMb', allowed, observed, unit: 'bytes' } as const;
+  return new Failure('plugin_memory_exceeded', 'Used more memory than it may', { limit });
 }
 
 function tooLong(allowed: number, observed: number): Failure {

@@ -197,7 +197,7 @@ function reportOn(verdict: Verdict, journal: Journal, told: Told | null, started
     usage: {
       cpuMs: told?.tree?.cpuMs ?? 0,
       wallMs: performance.now() - startedAt,
-      peakMemoryBytes: told?.tree?.peakBytes ?? 0,
+      peakMemoryBytes: told?.memory.peakBytes ?? 0,
       hostCalls: 0,
       outputBytes: verdict.ok ? Buffer.byteLength(verdict.output) : 0,
       logLines: journal.logs.length,

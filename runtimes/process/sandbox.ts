@@ -133,7 +133,7 @@ export class Sandbox implements AsyncDisposable {
       return;
     }
     // To find what has left the group we must look while its parents are there to find it by.
-    this.#tree?.sample();
+    this.#tree?.sample(EVERYBODY);
     if (this.#child.pid !== undefined) signal(-this.#child.pid);
     this.#tree?.kill();
   }
@@ -186,6 +186,7 @@ function signal(pid: number): void {
   }
 }
 
+const EVERYBODY = 4096;
 const LONGEST_REPORT = 4096;
 const PATIENCE_MS = 2_000;
 const SWEEPS = 200;

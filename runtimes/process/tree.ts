@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { MARK } from './environment.ts';
 
 /**
@@ -10,9 +11,8 @@ import { MARK } from './environment.ts';
  */
 export class Tree {
   readonly #root: number;
-  readonly #known = new Map<number, string>();
+  readonly #known = new Map<number, Stat>();
   #cpuMs = 0;
-  #peakBytes = 0;
 
   constructor(root: number) {
     this.#root = root;
@@ -23,61 +23,86 @@ export class Tree {
     return this.#cpuMs;
   }
 
-  get peakBytes(): number {
-    return this.#peakBytes;
-  }
-
   /** The kernel's final account of the children that the launcher has waited for. */
   settle(cpuMs: number): void {
     this.#cpuMs = Math.max(this.#cpuMs, cpuMs);
   }
 
-  sample(): Sample {
+  /** Looks at `most` processes at most. */
+  sample(most: number): Sample {
     let ticks = readStat(this.#root)?.waitedForTicks ?? 0;
     let residentBytes = 0;
-    const seen = new Map<number, string>();
+    let largestBytes = 0;
+    const seen = new Map<number, Stat>();
     const next = childrenOf(this.#root, 1).concat([...this.#known.keys()]);
-    // Beyond this many nobody cares how many there are: the run is ended.
-    for (let pid = next.pop(); pid !== undefined && seen.size < MOST; pid = next.pop()) {
+    for (let pid = next.pop(); pid !== undefined && seen.size < most; pid = next.pop()) {
       if (seen.has(pid)) continue;
       const stat = readStat(pid);
       if (stat === null) continue;
       const known = this.#known.get(pid);
-      if (known !== undefined && known !== stat.startedAt) continue;
-      seen.set(pid, stat.startedAt);
+      if (known !== undefined && known.startedAt !== stat.startedAt) continue;
+      seen.set(pid, stat);
       ticks += stat.ticks + stat.waitedForTicks;
-      residentBytes += stat.pages * PAGE_BYTES;
+      residentBytes += stat.residentBytes;
+      largestBytes = Math.max(largestBytes, stat.residentBytes);
       next.push(...childrenOf(pid, stat.threads));
     }
     this.#known.clear();
-    for (const [pid, startedAt] of seen) this.#known.set(pid, startedAt);
+    for (const [pid, stat] of seen) this.#known.set(pid, stat);
     this.#cpuMs = Math.max(this.#cpuMs, ticks * TICK_MS);
-    this.#peakBytes = Math.max(this.#peakBytes, residentBytes);
-    return { cpuMs: this.#cpuMs, residentBytes, processes: seen.size };
+    return { cpuMs: this.#cpuMs, residentBytes, largestBytes, processes: seen.size };
   }
 
   /**
    * The memory of what was found last, each page counted once however many share it: after a fork that is nearly all
-   * of them, and `residentBytes` counts them for each. Exact, and twenty times as dear to ask for.
+   * of them, and `residentBytes` counts them for each. Slow, where processes are large or many: one that shares 300 MB
+   * with 200 others takes the kernel 10 ms. So it asks about some of them and takes the others to be alike; only
+   * where that comes to more than `enough` it asks about all, until there is that much for certain.
    */
-  proportionalBytes(): number {
-    let bytes = 0;
-    for (const pid of this.#known.keys()) {
-      const kilobytes = /^Pss:\s*(\d+)/m.exec(read(`/proc/${pid}/smaps_rollup`) ?? '')?.[1];
-      bytes += kilobytes === undefined ? (readStat(pid)?.pages ?? 0) * PAGE_BYTES : Number(kilobytes) * 1024;
-    }
-    return bytes;
+  async proportionalBytes(enough: number): Promise<Weight> {
+    const all = [...this.#known].sort(([, one], [, other]) => other.residentBytes - one.residentBytes);
+    const stride = Math.ceil(all.length / ASKED_FIRST);
+    const isFirst = (at: number) => at % stride === 0;
+    const rest = all.filter((_, at) => !isFirst(at));
+    const weight = { bytes: 0, isSteady: true };
+    let resident = 0;
+    const ask = async ([pid, stat]: [number, Stat]) => {
+      const bytes = await proportionOf(pid, stat);
+      if (bytes === null) weight.isSteady = false;
+      weight.bytes += bytes ?? 0;
+      resident += stat.residentBytes;
+      return weight.bytes > enough;
+    };
+    for (const one of all.filter((_, at) => isFirst(at))) if (await ask(one)) return weight;
+    const share = resident === 0 ? 0 : weight.bytes / resident;
+    const estimate = weight.bytes + share * rest.reduce((sum, [, stat]) => sum + stat.residentBytes, 0);
+    if (estimate <= enough) return { ...weight, bytes: Math.round(estimate) };
+    for (const one of rest) if (await ask(one)) break;
+    return weight;
   }
 
   /** Kills, one by one, what was found last and is still the same process. */
   kill(): void {
-    for (const [pid, startedAt] of this.#known) {
+    for (const [pid, { startedAt }] of this.#known) {
       if (readStat(pid)?.startedAt === startedAt) kill(pid);
     }
   }
 }
 
-export type Sample = { cpuMs: number; residentBytes: number; processes: number };
+export type Weight = {
+  bytes: number;
+  /** Whether all that were asked were there. What one had that is gone falls to others, and may be counted twice. */
+  isSteady: boolean;
+};
+
+export type Sample = {
+  cpuMs: number;
+  /** Of all processes together, what they share counted for each. */
+  residentBytes: number;
+  /** Of the largest process alone. */
+  largestBytes: number;
+  processes: number;
+};
 
 /**
  * Kills every process of this machine that carries the mark of a run in the environment it was started with; returns
@@ -113,7 +138,7 @@ function kill(pid: number): void {
   }
 }
 
-type Stat = { ticks: number; waitedForTicks: number; threads: number; startedAt: string; pages: number };
+type Stat = { ticks: number; waitedForTicks: number; threads: number; startedAt: string; residentBytes: number };
 
 /** The fields of `/proc/<pid>/stat` by their place behind the name, which may hold anything and ends at the last `)`. */
 function readStat(pid: number): Stat | null {
@@ -126,8 +151,16 @@ function readStat(pid: number): Stat | null {
     waitedForTicks: number(13) + number(14),
     threads: number(17),
     startedAt: fields[19] ?? '',
-    pages: number(21),
+    residentBytes: number(21) * PAGE_BYTES,
   };
+}
+
+/** Null for a process that is gone. For one that does not let us ask, all that it has. */
+async function proportionOf(pid: number, { startedAt, residentBytes }: Stat): Promise<number | null> {
+  const text = await readFile(`/proc/${pid}/smaps_rollup`, 'latin1').catch(() => '');
+  if (readStat(pid)?.startedAt !== startedAt) return null;
+  const kilobytes = /^Pss:\s*(\d+)/m.exec(text)?.[1];
+  return kilobytes === undefined ? residentBytes : Number(kilobytes) * 1024;
 }
 
 /** Each thread has children of its own. */
@@ -155,6 +188,6 @@ function read(file: string): string | null {
 
 // The clock in which the kernel tells times to programs has run at 100 a second for as long as there is /proc.
 const TICK_MS = 10;
-const MOST = 4096;
+const ASKED_FIRST = 32;
 // Memory is told in pages, and the first mapping of any process says how large one is.
 const PAGE_BYTES = 1024 * Number(/KernelPageSize:\s*(\d+)/.exec(read('/proc/self/smaps') ?? '')?.[1] ?? 4);

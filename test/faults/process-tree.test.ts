@@ -145,6 +145,27 @@ print('{"output":"shared"}')`;
     assert.equal(await trial.output(['python3', '-c', forks], { limits: { residentMb: 200 } }), 'shared');
   });
 
+  test('memory that many share is not told as if each had it all, and what they do not share is', async () => {
+    const forks = (each: number) => `import os, time
+memory = bytearray(60 * 1024 * 1024)
+for at in range(0, len(memory), 4096): memory[at] = 1
+for _ in range(80):
+    if os.fork() == 0:
+        own = bytearray(${each} * 1024 * 1024)
+        for at in range(0, len(own), 4096): own[at] = 1
+        time.sleep(60)
+        os._exit(0)
+time.sleep(${each > 0 ? 25 : 1})
+print('{"output":"shared"}')`;
+    const shared = await trial.run(['python3', '-c', forks(0)], { limits: { residentMb: 400 } });
+    assert(shared.ok);
+    assert(shared.usage.peakMemoryBytes > 60 * 1024 * 1024, `${shared.usage.peakMemoryBytes}`);
+    assert(shared.usage.peakMemoryBytes <= 400 * 1024 * 1024, `${shared.usage.peakMemoryBytes}`);
+    const owned = await trial.failure(['python3', '-c', forks(6)], { limits: { residentMb: 400 } });
+    assert.equal(owned.code, 'plugin_memory_exceeded');
+    await trial.assertNothingLeft();
+  });
+
   test('files that a plugin leaves in its folder are removed, however it has locked them away', async () => {
     assert.equal(await trial.output(['litterer.sh']), 'done');
     await trial.assertNothingLeft();
