@@ -41,6 +41,11 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
   };
 }
 
+/** What is kept, on whichever engine the configuration names. `say` is told what takes time. */
+export function openStore({ databaseUrl: url, dataDir }: Config, say: (what: string) => void): Promise<Store> {
+  return Store.open({ url, dataDir, say });
+}
+
 /** Starts the service and resolves once it listens. `say` is told what takes time. */
 export async function startService(
   config: Config,
@@ -49,9 +54,8 @@ export async function startService(
 ): Promise<Service> {
   refuseOpenDoor(config);
   await using scope = new AsyncDisposableStack();
-  const { databaseUrl: url, dataDir } = config;
   // Side by side: each takes its time to start.
-  const [store, parts] = await Promise.allSettled([Store.open({ url, dataDir, say }), openParts(config)]);
+  const [store, parts] = await Promise.allSettled([openStore(config, say), openParts(config)]);
   if (store.status === 'fulfilled') scope.use(store.value);
   if (parts.status === 'fulfilled') scope.use(parts.value);
   if (store.status === 'rejected') throw store.reason;

@@ -307,3 +307,20 @@ test('what whoever started us left open does not reach a plugin', { skip: proces
   expect(told).toContain('0 -> ');
   expect(told).not.toContain('secret');
 });
+
+test('a backup is taken while nobody serves, and goes into an empty data folder', async () => {
+  const file = join(cwd, 'kept.gz');
+  {
+    await using served = new Served([], { ISOPOD_DATA_DIR: join(cwd, 'from') });
+    await served.ready();
+    const taken = await isopod(['backup', file], { ISOPOD_DATA_DIR: join(cwd, 'from') });
+    expect([taken.code, taken.stderr]).toEqual([3, expect.stringContaining('Another isopod uses the data folder')]);
+  }
+  const env = { ISOPOD_DATA_DIR: join(cwd, 'from') };
+  await vi.waitFor(async () => expect((await isopod(['backup', file], env)).code).toBe(0), { timeout: 10_000 });
+  const restored = await isopod(['restore', file], { ISOPOD_DATA_DIR: join(cwd, 'to') });
+  expect([restored.code, restored.stderr]).toEqual([0, expect.stringMatching(/1 rows of .* are in the database/)]);
+  const absent = await isopod(['restore', join(cwd, 'absent')], { ISOPOD_DATA_DIR: join(cwd, 'to') });
+  expect([absent.code, absent.stderr]).toEqual([3, expect.stringContaining('ENOENT')]);
+  await Promise.all(['from', 'to', 'kept.gz'].map((one) => rm(join(cwd, one), { recursive: true })));
+});

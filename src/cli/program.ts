@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../config.ts';
 import { writtenOut } from '../core/text.ts';
 import { VERSION } from '../service.ts';
+import { backup, restore } from './backup.ts';
 import { closeInherited } from './descriptors.ts';
 import { EXIT } from './exit.ts';
 import { run } from './run.ts';
@@ -52,6 +53,20 @@ export async function main(words: readonly string[]): Promise<number> {
     .action(async (folder, options) => {
       code = await run(folder, options);
     });
+
+  for (const [name, what, does] of [
+    ['backup', 'write all that is kept to a file, while no service uses the data folder', backup],
+    ['restore', 'put such a file into a database that holds nothing yet', restore],
+  ] as const) {
+    program
+      .command(name)
+      .description(what)
+      .argument('<file>')
+      .option('--config <file>', 'settings; by default isopod.yaml in the working directory, if there is one')
+      .action(async (file, options) => {
+        code = await does(file, options);
+      });
+  }
 
   try {
     await program.parseAsync(words, { from: 'user' });
