@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdtemp } from 'node:fs/promises';
+import { type FileHandle, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Failure } from '../../src/core/failure.ts';
@@ -128,10 +128,9 @@ export class ProcessRuntime implements Runtime {
     if (speaksRpc(plugin)) throw new Failure('plugin_boot_failed', NO_RPC);
     const { walls, folder, pipes } = await this.#prepared();
     const command = await commandOf(plugin, entry, this.#programs);
-    const input = inputOf(invocation);
     const mark = randomUUID();
     await using scratch = await Scratch.create(folder);
-    await using stdin = await opened(input, folder);
+    await using stdin = await inputOf(invocation, folder);
     const environment = environmentOf(command, plugin.dir, {
       scratch: scratch.path,
       mark,
@@ -183,12 +182,12 @@ function programOf({ program }: Plugin): string {
   return program.runtime === 'process' ? (program.exec[0] ?? '') : '';
 }
 
-function inputOf(invocation: Invocation): string {
+async function inputOf(invocation: Invocation, folder: string): Promise<FileHandle> {
   try {
-    return rawInput(invocation);
+    return await opened(rawInput(invocation), folder);
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
-    throw new Failure('invalid_request', 'The arguments are nested too deeply, or too long', { cause });
+    throw new Failure('invalid_request', 'The arguments are nested too deeply', { cause });
   }
 }
 
