@@ -64,6 +64,14 @@ export class Journal {
       .join('\n');
   }
 
+  /** What it has logged last, for whoever wants to know why it ended; '' for nothing. */
+  get lastWords(): string {
+    return this.logs
+      .slice(-LAST_LINES)
+      .map(({ message }) => message.slice(this.#prefix.length))
+      .join('\n');
+  }
+
   /** Decided by the bytes, and only what is kept becomes a text: so a flood stays cheap. */
   #read(bytes: Buffer, from: number, to: number, truncated: boolean): void {
     if (to > from && bytes[to - 1] === 13) to--;
@@ -143,3 +151,6 @@ function trimmed(text: string): string {
 function isSpace(char: string): boolean {
   return char === '\u0085' || (char !== '\ufeff' && char.trim() === '');
 }
+
+/** Enough for the end of a traceback. */
+const LAST_LINES = 10;

@@ -58,7 +58,7 @@ export async function unstartable(file: string): Promise<string | null> {
       () => false,
     ))
   )
-    return 'the file is not executable';
+    return 'the file is not executable (chmod +x)';
   const head = await firstBytes(file);
   // The C library would hand a file of any other kind to a shell, which then makes of it what it can.
   if (process.platform === 'linux' && !head.startsWith('\x7fELF') && !head.startsWith('#!')) {

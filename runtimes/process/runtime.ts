@@ -114,7 +114,8 @@ export class ProcessRuntime implements Runtime {
       // An abort that comes when the program has ended comes too late, unless it is about what it left in its pipes.
       if (ending === null || stop.signal.aborted) stopped.throwIfAborted();
       const refusal = ending?.unstarted === true ? journal.disown() : null;
-      verdict = verdictOn({ stdout, ending, refusal, program: programOf(plugin), limits });
+      const { lastWords } = journal;
+      verdict = verdictOn({ stdout, ending, refusal, lastWords, program: programOf(plugin), limits });
     } catch (error) {
       const failure = stopped.aborted ? Failure.from(stopped.reason).with({ rung: 'killed' }) : Failure.from(error);
       verdict = { ok: false, failure };

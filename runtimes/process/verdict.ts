@@ -11,6 +11,8 @@ export type Evidence = {
   ending: Ending | null;
   /** The shell's words where it could not start the program; null where it could. */
   refusal: string | null;
+  /** What it logged last. */
+  lastWords: string;
   /** The program as the manifest names it. */
   program: string;
   limits: Pick<Limits, 'cpuMs'>;
@@ -20,7 +22,7 @@ export type Evidence = {
  * What a raw plugin's run amounts to, if it was not us who ended it. The plugin's own error counts over the way it
  * ended, as in Stash; its output is kept with either.
  */
-export function verdictOn({ stdout, ending, refusal, program, limits }: Evidence): Verdict {
+export function verdictOn({ stdout, ending, refusal, lastWords, program, limits }: Evidence): Verdict {
   if (ending === null) return failed('plugin_crashed', 'Ended together with the shell that watched over it');
   const { code, signal } = ending;
   if (refusal !== null) {
@@ -35,7 +37,13 @@ export function verdictOn({ stdout, ending, refusal, program, limits }: Evidence
     return failed('plugin_error', 'The plugin answered with an error', { pluginError, ...output });
   }
   if (signal !== null) return killed(signal, ending, limits, output);
-  if (code !== 0) return failed('plugin_error', `exit status ${code}`, output);
+  if (code !== 0) {
+    const words = lastWords === '' ? 'It logged nothing about it' : lastWords.slice(-LONGEST_ERROR);
+    return failed('plugin_error', `exit status ${code}`, {
+      pluginError: { name: `exit status ${code}`, message: words },
+      ...output,
+    });
+  }
   if (answer.kind === 'answer') return { ok: true, output: answer.output };
   const preview = { output: JSON.stringify(answer.preview) };
   const why = answer.kind === 'cut' ? 'is the beginning of a JSON object and breaks off' : TOO_DEEP;

@@ -138,11 +138,17 @@ describe('how the program ended counts after what it has said:', () => {
       stdout: Buffer.from(stdout),
       ending: { code, signal, unstarted: refusal !== null, cpuMs: 5 },
       refusal,
+      lastWords: 'Traceback\nValueError: x',
       program: 'prog',
       limits,
     });
     return verdict.ok ? verdict : verdict.failure;
   };
+  test('its last words come with an exit status', () => {
+    const { pluginError } = failure('', 3).details;
+    assert.deepEqual(pluginError, { name: 'exit status 3', message: 'Traceback\nValueError: x' });
+  });
+
   const failure = (...args: Parameters<typeof on>) => {
     const verdict = on(...args);
     assert(verdict instanceof Error);

@@ -218,7 +218,7 @@ describe('what cannot be started is named as the manifest names it:', () => {
   const TABLE: Record<string, { exec: string[]; says: RegExp }> = {
     'nothing of that name': { exec: ['missing.sh'], says: /^Could not start "missing.sh": there is no such program$/ },
     'a folder': { exec: ['../process'], says: /it is not a file$/ },
-    'not executable': { exec: ['not-executable.sh'], says: /the file is not executable$/ },
+    'not executable': { exec: ['not-executable.sh'], says: /the file is not executable \(chmod \+x\)$/ },
     'no program and no script': { exec: ['no-shebang'], says: /neither a program of this machine nor a script/ },
     'an interpreter that is not there': { exec: ['bad-shebang.sh'], says: /there is no "\/no\/such\/interpreter"/ },
   };
