@@ -27,8 +27,10 @@ export type Suitability =
 
 const SOURCE_MOST = 512 * 1024;
 
-/** The global names of the language, without those of Node. */
-const BUILTINS: ReadonlySet<string> = new Set(runInNewContext('Object.getOwnPropertyNames(globalThis)') as string[]);
+/** The global names of the language, without those of Node; and those that the global object inherits. */
+const BUILTINS: ReadonlySet<string> = new Set(
+  runInNewContext('[globalThis, Object.prototype].flatMap((one) => Object.getOwnPropertyNames(one))') as string[],
+);
 
 /** What the program finds besides the language itself. */
 const HOST_GLOBALS = new Set(['input', 'log', 'gql', 'util', 'console']);
@@ -316,6 +318,9 @@ function member(place: Place, catching: boolean): void {
   // They write too.
   if (name === 'assign' || name === 'defineProperty' || name === 'defineProperties')
     stop(node, `".${name}", in a program that catches errors`);
+  // What `super` leads to may be frozen, even its length.
+  if (target && (node.object as Any).type === 'Super')
+    stop(node, 'a write to "super", in a program that catches errors');
   if (target && BUILTIN_NAMES.has(name ?? '')) stop(node, `a write to ".${name}", in a program that catches errors`);
   if (target && (node.object as Any).type === 'MemberExpression' && rootOf(node) === undefined)
     stop(node, 'a write, in a program that catches errors');

@@ -155,8 +155,9 @@ class BriefIsolate {
         answer = prelude.applySync(undefined, ['finish', value.derefInto()], this.#sliceMs) as string;
         value.release();
       });
-      // Promises come here only under made-up names. What their reactions logged is no part of the answer.
-      return prelude.applySync(undefined, ['rest']) === '' ? answer : 'u\nlate logs';
+      // Promises come here only under made-up names. By now their reactions have run.
+      const late = prelude.applySync(undefined, ['late']) as string;
+      return late === '' ? answer : `u\n${late}`;
     } finally {
       if (!this.#isolate.disposed) prepared.release();
     }

@@ -374,6 +374,9 @@
       // What was logged and not yet told.
       case 'rest':
         return headText();
+      // Why a brief run does not count, although it has answered: promise reactions logged or called the host.
+      case 'late':
+        return unfit !== '' ? unfit : headText() === '' ? '' : 'late logs';
       // The parts, for a realm that starts its runs in another way.
       case 'parts':
         return { __proto__: null, begin, makeInput, makeLog, makeGql, makeUtil, makeConsole, finish: shieldedFinish };

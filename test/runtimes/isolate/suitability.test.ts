@@ -53,7 +53,12 @@ const FRESH: [source: string, because: string][] = [
   ['const k = "const" + "ructor";', 'line 1: the name "constructor"'],
   ['const k = `__proto__`;', 'line 1: the name "__proto__"'],
   ['const { constructor: F } = f;', 'line 1: "constructor" in a pattern'],
-  ['const { constructor } = f;', 'line 1: "constructor" in a pattern'],
+  ['function g(f) { const { constructor } = f; }', 'line 1: "constructor" in a pattern'],
+  ['const f = valueOf;', 'line 1: the built-in "valueOf" used as a value'],
+  [
+    'try { class A { m() { super.length = 0; } } } catch {}',
+    'line 1: a write to "super", in a program that catches errors',
+  ],
   ['const { "stack": s = 1 } = f;', 'line 1: "stack" in a pattern'],
   ['const { [`stack`]: s } = f;', 'line 1: "stack" in a pattern'],
   ['const [{ a: { __proto__: p } }] = f;', 'line 1: "__proto__" in a pattern'],

@@ -207,6 +207,10 @@ const AWKWARD: Record<string, string> = {
     this['ev' + 'al']('(async () => 1)()').then(() => { r.Output = 'the reaction came first'; log.Info('late'); }); r`,
   'a promise out of a made-up stack of things to dispose of': `const r = { Output: 'sync' };
     new this['Async' + 'DisposableStack']().disposeAsync().then(() => { r.Output = 'the reaction came first'; }); r`,
+  'a name that the global object inherits, changed and caught': `let r = 'set'; const f = valueOf;
+    try { f.mine = 1; } catch (e) { r = e.name; } ({ Output: r })`,
+  'a length written by way of super, caught': `class A extends Array { cut() { super.length = 0; return this.length; } } let r;
+    try { r = new A(1, 2, 3).cut(); } catch (e) { r = e.name; } ({ Output: r })`,
   'a promise that nobody handles': `if (input.Args.n) this['Pro' + 'mise'].reject(new Error('nobody')); ({ Output: 1 })`,
   'the descriptor of what makes promises': `const { get, value } = Object.getOwnPropertyDescriptor(this, 'Prom' + 'ise');
     const { get: g } = Object.getOwnPropertyDescriptor(Array, 'from' + 'Async'); ({ Output: [typeof get, typeof value, typeof g] })`,
@@ -306,27 +310,35 @@ describe('nothing passes from run to run', () => {
     any.forget();
   });
 
-  const runFrozen = (source: string, times: Record<string, unknown>[]) => {
+  const runBriefly = (source: string, frozen: boolean, times: Record<string, unknown>[]) => {
     const head = { filename: 'leaving.js', sourceBytes: 0, heapMb: 64, logBytes: 1e5, logLines: 100, outputBytes: 1e5 };
     const program = { number: 1, source, cachedData: undefined, head: { ...head, sliceMs: 1000 } };
     const lane = new BriefLane(readGuestScripts(), 1);
-    const ends = times.map((args) => lane.run(program, true, JSON.stringify({ Args: args })));
+    const ends = times.map((args) => lane.run(program, frozen, JSON.stringify({ Args: args })));
     lane.drop(1);
     return ends;
   };
 
   // Nobody read the source: what a frozen realm counts as success must not tell of an earlier run all the same.
   test.for(Object.entries(LEAVING))('in a frozen realm that should never have run it: %s', ([, source]) => {
-    for (const end of runFrozen(
+    for (const end of runBriefly(
       source,
+      true,
       SECRETS.map((secret) => ({ secret })),
     )) {
       assert(!end.ok || !end.output.includes('secret'), JSON.stringify(end));
     }
   });
 
+  // By then there is an answer, and the call would never be made.
+  test('a brief run whose promise reaction calls the host does not count', () => {
+    const source = `this['Pro' + 'mise'].resolve().then(() => { try { gql.Do('{ a }'); } catch {} }); ({ Output: 1 })`;
+    const [end] = runBriefly(source, false, [{}]);
+    assert.deepEqual(end, { ok: false, why: 'gql.Do' });
+  });
+
   test('though its answers count', () => {
-    const [one, two] = runFrozen('({ Output: input.Args.n + 1 })', [{ n: 1 }, { n: 2 }]);
+    const [one, two] = runBriefly('({ Output: input.Args.n + 1 })', true, [{ n: 1 }, { n: 2 }]);
     assert(one?.ok && two?.ok, JSON.stringify([one, two]));
     assert.deepEqual([one.output, two.output], ['2', '3']);
   });
