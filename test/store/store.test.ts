@@ -72,7 +72,7 @@ describe.each(Object.entries(engines))('on the %s engine', (_name, open) => {
       expiresAt: null,
     });
     expect(await store.tenants.bearer(`${secret}x`)).toBeUndefined();
-    expect(JSON.stringify(await store.tenants.tokens('keys'))).not.toContain(secret.split('_').at(-1));
+    expect(JSON.stringify(await store.tenants.tokens('keys'))).not.toContain(secret.slice(-16));
 
     const past = new Date(Date.now() - 1000);
     const expired = await store.tenants.createToken('keys', { name: 'old', scopes: ['invoke'], expiresAt: past });
