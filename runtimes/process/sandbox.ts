@@ -149,7 +149,8 @@ export class Sandbox implements AsyncDisposable {
     }
     // Only now: the watcher takes this for our death, and would kill unshare before its work is done.
     this.#line.destroy();
-    if (this.#walls.isolation === 'process-group') {
+    // Who was ended before the program was let go has died with its parent, and perhaps a moment after it.
+    if (this.#walls.isolation === 'process-group' || this.#launcher === null) {
       for (let round = 0; round < SWEEPS && killMarked(this.#mark) > 0; round++) await sleep(SWEEP_MS);
     }
   }
