@@ -90,7 +90,7 @@ export class Executors implements AsyncDisposable {
     let least: Executor | undefined;
     let count = 0;
     for (const one of this.#all) {
-      if (one.tenant !== tenant || one.lane !== 'brief' || one.retiring || one.isGone) continue;
+      if (!takesMore(one, tenant, 'brief')) continue;
       // One that is kept busy answers many runs with one write; two that are half busy wake each other's cores.
       if (one.load < BRIEF_LOAD_MS) return one;
       count += 1;
@@ -106,13 +106,8 @@ export class Executors implements AsyncDisposable {
 
   /** One for a long run. `alone`: with nothing else in it, now or later. */
   long(tenant: string, alone: boolean, signal: AbortSignal): Executor | Promise<Executor> {
-    if (!alone) {
-      for (const one of this.#all) {
-        if (one.tenant !== tenant || one.lane !== 'long' || one.alone || one.retiring || one.isGone) continue;
-        if (one.flights < LONG_EACH) return one;
-      }
-    }
-    return this.#take(tenant, 'long', alone, signal);
+    const shared = alone ? undefined : this.#anyOf(tenant, 'long');
+    return shared ?? this.#take(tenant, 'long', alone, signal);
   }
 
   /** Every executor that a tenant has. */
@@ -170,8 +165,7 @@ export class Executors implements AsyncDisposable {
 
   #anyOf(tenant: string, lane: 'brief' | 'long'): Executor | undefined {
     for (const one of this.#all) {
-      if (one.tenant !== tenant || one.lane !== lane || one.alone || one.retiring || one.isGone) continue;
-      if (lane === 'brief' || one.flights < LONG_EACH) return one;
+      if (takesMore(one, tenant, lane) && (lane === 'brief' || one.flights < LONG_EACH)) return one;
     }
     return undefined;
   }
@@ -302,8 +296,7 @@ export class Executors implements AsyncDisposable {
     for (const { residentMb } of weights ?? []) allowedMb += residentMb;
     if (allowedMb === 0) allowedMb = EXECUTOR_MB_MOST / 3;
     allowedMb = Math.min(allowedMb, EXECUTOR_MB_MOST);
-    const bytes = executor.residentBytes - (this.#idleBytes.get(executor) ?? 0);
-    if (bytes > allowedMb * 2 ** 20) executor.kill(OVERWEIGHT);
+    if (this.#grownBytes(executor) > allowedMb * 2 ** 20) executor.kill(OVERWEIGHT);
   }
 
   #recycle(executor: Executor, now: number): void {
@@ -315,13 +308,23 @@ export class Executors implements AsyncDisposable {
 
   #isSwollen(executor: Executor, now: number): boolean {
     if (executor.lane !== 'long' || now - executor.claimedAt < SWOLLEN_AFTER_MS) return false;
-    return executor.residentBytes - (this.#idleBytes.get(executor) ?? 0) > SWOLLEN_MB * 2 ** 20;
+    return this.#grownBytes(executor) > SWOLLEN_MB * 2 ** 20;
+  }
+
+  /** What it has beyond its idle size. */
+  #grownBytes(executor: Executor): number {
+    return executor.residentBytes - (this.#idleBytes.get(executor) ?? 0);
   }
 
   #isWorn({ runs, bornAt, residentBytes }: Executor, now: number): boolean {
     const { recycleRuns, recycleMs, recycleMb } = this.#options;
     return runs >= recycleRuns || now - bornAt > recycleMs || residentBytes > recycleMb * 2 ** 20;
   }
+}
+
+/** Whether a run of the tenant may be given to it. One that is alone is retiring from the start. */
+function takesMore(executor: Executor, tenant: string, lane: 'brief' | 'long'): boolean {
+  return executor.tenant === tenant && executor.lane === lane && !executor.retiring && !executor.isGone;
 }
 
 /** Why an executor was killed whose main thread was busy with one thing for too long. */

@@ -33,7 +33,7 @@ const SOURCE_BYTES_MOST = 8 * 1024 * 1024;
 /** On a thread of its own; or on the executor's main thread, in a fresh context or a frozen realm. */
 export type Way = 'long' | 'fresh' | 'frozen';
 
-const WORDS: Record<Way, string> = {
+export const WAY_WORDS: Record<Way, string> = {
   long: 'a fresh context on a thread of its own',
   fresh: 'a fresh context made ahead',
   frozen: 'a frozen realm',
@@ -87,7 +87,7 @@ export class Program {
 
   /** In words, for its author. */
   get explanation(): { way: string; because: string } {
-    return { way: WORDS[this.#way], because: this.#why };
+    return { way: WAY_WORDS[this.#way], because: this.#why };
   }
 
   /** A long run ended; with the processor time and the host calls that it took. */

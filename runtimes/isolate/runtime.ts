@@ -29,7 +29,7 @@ import { Executors, type ExecutorsOptions } from './executors.ts';
 import { type Landed, Telling } from './flight.ts';
 import { inputText, LIGHT_INPUT, tooHeavy } from './input.ts';
 import { LongFlight } from './long-flight.ts';
-import { Program, readSource } from './program.ts';
+import { Program, readSource, WAY_WORDS } from './program.ts';
 import type { Suitability } from './suitability.ts';
 
 export type IsolateRuntimeOptions = {
@@ -49,6 +49,8 @@ export class IsolateRuntime implements Runtime {
   readonly #cachedData = new Map<string, Uint8Array>();
   readonly #suspects = new Map<string, number>();
   readonly #readers: Piscina;
+  readonly #reading = new WeakSet<Program>();
+  #lastReading: Promise<void> = Promise.resolve();
   readonly #only: 'fresh' | 'long' | undefined;
   #numbers = 0;
 
@@ -96,7 +98,7 @@ export class IsolateRuntime implements Runtime {
     const known = this.#programs.get(plugin)?.get(tenant);
     const program = known instanceof Program ? known : undefined;
     if (program === undefined) {
-      return { runtime: 'isolate', way: 'a fresh context on a thread of its own', because: 'it has not been run yet' };
+      return { runtime: 'isolate', way: WAY_WORDS.long, because: 'it has not been run yet' };
     }
     return { runtime: 'isolate', ...program.explanation };
   }
@@ -175,8 +177,6 @@ export class IsolateRuntime implements Runtime {
       }
     });
   }
-  readonly #reading = new WeakSet<Program>();
-  #lastReading: Promise<void> = Promise.resolve();
 
   #teach(executor: Executor, program: Program): void {
     if (executor.has(program.number)) return;

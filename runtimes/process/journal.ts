@@ -58,18 +58,16 @@ export class Journal {
   /** Takes back all of it and hands it over: the program never ran, and what came was the words of the shell. */
   disown(): string {
     this.dropped = 0;
-    return this.logs
-      .splice(0)
-      .map(({ message }) => message.slice(this.#prefix.length))
-      .join('\n');
+    return this.#words(this.logs.splice(0));
   }
 
   /** What it has logged last, for whoever wants to know why it ended; '' for nothing. */
   get lastWords(): string {
-    return this.logs
-      .slice(-LAST_LINES)
-      .map(({ message }) => message.slice(this.#prefix.length))
-      .join('\n');
+    return this.#words(this.logs.slice(-LAST_LINES));
+  }
+
+  #words(lines: readonly LogLine[]): string {
+    return lines.map(({ message }) => message.slice(this.#prefix.length)).join('\n');
   }
 
   /** Decided by the bytes, and only what is kept becomes a text: so a flood stays cheap. */

@@ -177,9 +177,12 @@ class LongRun {
 
   catastrophe(message: string): void {
     const { heapMb } = this.#limits;
-    const limit = { name: 'heapMb', allowed: heapMb * 2 ** 20, observed: heapMb * 2 ** 20, unit: 'bytes' } as const;
     const sentence: FailedHead = message.includes('memory')
-      ? { code: 'plugin_memory_exceeded', message: `V8 ran out of memory at a heap of ${heapMb} MB`, limit }
+      ? {
+          code: 'plugin_memory_exceeded',
+          message: `V8 ran out of memory at a heap of ${heapMb} MB`,
+          limit: heapIsFull(heapMb),
+        }
       : { code: 'plugin_cpu_exceeded', message: 'The plugin could not be interrupted' };
     this.#sentence ??= sentence;
     this.#tell(Kind.condemned, this.#sentence, '');
@@ -252,12 +255,11 @@ class LongRun {
     if (this.#sentence !== undefined) return this.#condemned(isolate);
     // The words alone prove nothing: a plugin may reject a promise with the same.
     if (isolate.isolate.isDisposed && message.includes('memory limit')) {
-      const limit = { name: 'heapMb', allowed: heapMb * 2 ** 20, observed: heapMb * 2 ** 20, unit: 'bytes' } as const;
       this.#fail(
         {
           code: 'plugin_memory_exceeded',
           message: `The plugin used more than ${heapMb} MB of heap`,
-          limit,
+          limit: heapIsFull(heapMb),
           rung: 'interrupted',
         },
         '',
@@ -344,33 +346,24 @@ class LongRun {
     const { hostCalls } = this.#limits;
     // Three bytes a letter at most: what passes this fits in a frame.
     if (body.length > CALL_LETTERS_MOST) {
-      const limit = {
-        name: 'hostCallLetters',
-        allowed: CALL_LETTERS_MOST,
-        observed: body.length,
-        unit: 'count',
-      } as const;
-      this.condemn({
-        code: 'plugin_resource_exceeded',
-        message: 'The plugin called its application with too much',
-        limit,
-      });
-      return new Promise(() => {});
+      const limit = { name: 'hostCallLetters', allowed: CALL_LETTERS_MOST, observed: body.length } as const;
+      return this.#tooMuch('The plugin called its application with too much', limit);
     }
     if (call > hostCalls) {
-      const limit = { name: 'hostCalls', allowed: hostCalls, observed: call, unit: 'count' } as const;
-      this.condemn({
-        code: 'plugin_resource_exceeded',
-        message: `The plugin called its application more than ${hostCalls} times`,
-        limit,
-      });
-      return new Promise(() => {});
+      const limit = { name: 'hostCalls', allowed: hostCalls, observed: call } as const;
+      return this.#tooMuch(`The plugin called its application more than ${hostCalls} times`, limit);
     }
     return new Promise((resolve) => {
       this.#calls.set(call, resolve);
       this.#out.writer.add(Kind.call, this.#id, call, 0, '', body);
       this.#out.flush();
     });
+  }
+
+  /** Ends the run for what it asked; there is no answer to that. */
+  #tooMuch(message: string, limit: { name: string; allowed: number; observed: number }): Promise<never> {
+    this.condemn({ code: 'plugin_resource_exceeded', message, limit: { ...limit, unit: 'count' } });
+    return new Promise(() => {});
   }
 
   #fail(head: FailedHead, output: string): void {
@@ -396,6 +389,11 @@ class LongRun {
     if (isolate === undefined || isolate.isDisposed || this.#sentence !== undefined) return 0;
     return memoryKb(isolate);
   }
+}
+
+/** V8 tells that the limit was reached, and not by how much. */
+function heapIsFull(heapMb: number) {
+  return { name: 'heapMb', allowed: heapMb * 2 ** 20, observed: heapMb * 2 ** 20, unit: 'bytes' } as const;
 }
 
 function parsed(head: string): Partial<FailedHead> {
