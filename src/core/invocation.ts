@@ -1,5 +1,6 @@
 import type { Application } from './application.ts';
 import type { Limits } from './limits.ts';
+import type { Watch } from './outcome.ts';
 import type { Entry, Plugin } from './plugin.ts';
 
 /** What a caller asks for. */
@@ -13,12 +14,17 @@ export type Request = {
   limits?: Partial<Limits>;
   /** The caller's W3C trace context, so that its traces and our log find each other. */
   traceparent?: string;
+  /** The id of the job that this is a run of: then it waits for a place for as long as it takes. */
+  job?: string;
+  watch?: Watch;
 };
 
 /** A request with everything that a runtime needs to run it. */
 export type Invocation = {
   id: string;
   tenant: string;
+  /** Who may share an executor with it: the name of its tenant's trust group, or of its tenant alone. */
+  trust: string;
   plugin: Plugin;
   entry: Entry;
   /** The caller's arguments over the entry's defaults. */
@@ -33,6 +39,8 @@ export type Invocation = {
   application: Application;
   /** `performance.now()` at which the wall clock ends, so that every part counts from the same start. */
   deadlineAt: number;
+  /** Told of logs and progress as they come, where somebody wants to know before the end. */
+  watch: Watch | undefined;
 };
 
 /**

@@ -39,6 +39,13 @@ export type LogLevel = 'trace' | 'debug' | 'info' | 'warning' | 'error';
 /** One line a plugin logged. `atMs` counts from the start of the run. The message is data and may hold anything. */
 export type LogLine = { level: LogLevel; message: string; atMs: number };
 
+/** Whoever wants to know of a run while it is going on. What is told here is in the report of the run, too. */
+export interface Watch {
+  logged(lines: readonly LogLine[]): void;
+  /** 0 to 1. */
+  progressed(progress: number): void;
+}
+
 export const noUsage: Usage = Object.freeze({
   cpuMs: 0,
   wallMs: 0,

@@ -14,20 +14,24 @@ export type Tenant = {
   revision: number;
 };
 
-/** What a tenant may take at once; null where the operator sets no bound. */
+/** What a tenant may take; null where the operator sets no bound beyond the general ones. */
 export type Quotas = {
-  /** Invocations, jobs among them, that run at once, over all nodes. */
+  /** Invocations that run at once, on each node. */
   running: number | null;
-  /** Jobs that wait. */
-  waiting: number | null;
+  /** Jobs that run at once, over all nodes: never one more. */
+  jobsRunning: number | null;
+  /** Jobs that wait, delayed ones among them. */
+  jobsWaiting: number | null;
+  /** Requests a second, on each node. */
   requestsPerSecond: number | null;
-  /** Packages, job results and logs that are kept. */
+  /** Packages, and what is kept of jobs. */
   storedBytes: number | null;
 };
 
 export const NO_QUOTAS: Quotas = Object.freeze({
   running: null,
-  waiting: null,
+  jobsRunning: null,
+  jobsWaiting: null,
   requestsPerSecond: null,
   storedBytes: null,
 });

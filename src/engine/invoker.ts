@@ -9,7 +9,7 @@ import {
   serverConnection,
 } from '../core/invocation.ts';
 import { type Limits, lowered } from '../core/limits.ts';
-import { noUsage, type Outcome } from '../core/outcome.ts';
+import { noUsage, type Outcome, type Watch } from '../core/outcome.ts';
 import { Places } from '../core/places.ts';
 import type { Entry, Plugin } from '../core/plugin.ts';
 import type { Runtime } from '../core/runtime.ts';
@@ -157,6 +157,7 @@ export function quarantineKey(tenant: string, plugin: string): string {
 class Call implements Invocation {
   readonly id: string;
   readonly tenant: string;
+  readonly trust: string;
   readonly plugin: Plugin;
   readonly entry: Entry;
   readonly args: Record<string, unknown>;
@@ -164,6 +165,7 @@ class Call implements Invocation {
   readonly usualLimits: Limits;
   readonly application: Application;
   readonly deadlineAt: number;
+  readonly watch: Watch | undefined;
   readonly #endpoint: Endpoint;
 
   constructor(
@@ -178,6 +180,8 @@ class Call implements Invocation {
   ) {
     this.id = id;
     this.tenant = request.tenant;
+    this.trust = request.tenant;
+    this.watch = request.watch;
     this.plugin = plugin;
     this.entry = entry;
     this.args = entry.kind === 'operation' ? request.args : { ...entry.defaultArgs, ...request.args };

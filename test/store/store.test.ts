@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { Failure } from '../../src/core/failure.ts';
+import { NO_QUOTAS } from '../../src/core/tenant.ts';
 import { Store } from '../../src/store/store.ts';
 import { testDatabase } from '../support/databases.ts';
 
@@ -44,12 +45,12 @@ describe.each(Object.entries(engines))('on the %s engine', (_name, open) => {
   test('a tenant is made once, changed, listed and removed', async () => {
     const made = await store.tenants.create('acme', { name: 'Acme', limits: { wallMs: 500 }, quotas: { running: 2 } });
     expect(made).toMatchObject({ id: 'acme', name: 'Acme', limits: { wallMs: 500 }, revision: 1 });
-    expect(made.quotas).toEqual({ running: 2, waiting: null, requestsPerSecond: null, storedBytes: null });
+    expect(made.quotas).toEqual({ ...NO_QUOTAS, running: 2 });
     expect(await failure(store.tenants.create('acme'))).toBe('conflict');
     expect(await failure(store.tenants.create('No Good'))).toBe('invalid_request');
 
-    const changed = await store.tenants.update('acme', { quotas: { waiting: 5 } }, 1);
-    expect(changed).toMatchObject({ name: 'Acme', quotas: { running: 2, waiting: 5 }, revision: 2 });
+    const changed = await store.tenants.update('acme', { quotas: { jobsWaiting: 5 } }, 1);
+    expect(changed).toMatchObject({ name: 'Acme', quotas: { running: 2, jobsWaiting: 5 }, revision: 2 });
     expect(await failure(store.tenants.update('acme', { name: 'Late' }, 1))).toBe('conflict');
     expect(await failure(store.tenants.update('nobody', {}))).toBe('not_found');
 

@@ -101,6 +101,7 @@ export class Trial implements AsyncDisposable {
     return {
       id: randomUUID(),
       tenant: 'tenant',
+      trust: 'tenant',
       plugin: whole,
       entry,
       args,
@@ -110,6 +111,7 @@ export class Trial implements AsyncDisposable {
       connection: serverConnection(endpoint, 'cookie', whole.dir),
       application: { graphql: async () => ({ status: 500, body: '' }) },
       deadlineAt: performance.now() + LIMITS.wallMs,
+      watch: undefined,
     };
   }
 

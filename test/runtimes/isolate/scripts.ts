@@ -85,6 +85,7 @@ export class Scripts implements AsyncDisposable {
     const invocation = {
       id: 'one',
       tenant: 'demo',
+      trust: 'demo',
       plugin,
       entry,
       args,
@@ -94,6 +95,7 @@ export class Scripts implements AsyncDisposable {
       connection: serverConnection(endpoint, 'secret', this.#dir),
       application,
       deadlineAt: performance.now() + LIMITS.wallMs,
+      watch: undefined,
     };
     return this.runtime.run(invocation, signal ?? new AbortController().signal);
   }
