@@ -13,8 +13,13 @@ const KINDS = {
     health: false,
     hint: 'Open access is for this machine only; use a token from elsewhere.',
   },
-  not_found: { blame: 'caller', health: false, hint: 'GET /v1/plugins lists what there is.' },
+  not_found: { blame: 'caller', health: false, hint: 'GET /v1/plugins lists the plugins, GET /v1/jobs the jobs.' },
   conflict: { blame: 'caller', health: false, hint: 'Look at the present state before asking again.' },
+  idempotency_key_reused: {
+    blame: 'caller',
+    health: false,
+    hint: 'Use a new Idempotency-Key for another request, and the same one only to ask for the same again.',
+  },
   plugin_disabled: { blame: 'caller', health: false, hint: 'Enable the plugin first.' },
   gone: { blame: 'caller', health: false, hint: 'It was kept for a limited time.' },
   payload_too_large: {

@@ -26,6 +26,7 @@ export const STATUS = {
   forbidden: 403,
   not_found: 404,
   conflict: 409,
+  idempotency_key_reused: 422,
   plugin_disabled: 409,
   gone: 410,
   payload_too_large: 413,

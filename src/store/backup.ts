@@ -20,7 +20,19 @@ const VERSION = 1;
 const BATCH = 16;
 
 /** In the order in which they go back. */
-const TABLES = ['tenants', 'tokens', 'plugin_states', 'bundles', 'bundle_chunks', 'packages'] as const;
+const TABLES = [
+  'tenants',
+  'tokens',
+  'plugin_states',
+  'bundles',
+  'bundle_chunks',
+  'packages',
+  'jobs',
+  'job_events',
+  'idempotency_keys',
+  'schedules',
+  'triggers',
+] as const;
 
 type Head = { isopod: 'backup'; version: number; schema: string };
 
@@ -128,7 +140,8 @@ async function* linesOf(file: string): AsyncGenerator<string, undefined> {
 async function isUntouched<T>(db: Kysely<T>): Promise<boolean> {
   const { rows } = await sql<{ used: boolean }>`
     select exists (select from tenants where id <> 'default' or revision > 1)
-      or exists (select from tokens) or exists (select from plugin_states) or exists (select from bundles) as used
+      or exists (select from tokens) or exists (select from plugin_states) or exists (select from bundles)
+      or exists (select from jobs) or exists (select from schedules) or exists (select from triggers) as used
   `.execute(db);
   return rows[0]?.used === false;
 }

@@ -1,6 +1,16 @@
+import { randomUUID } from 'node:crypto';
 import { backup, restore } from './backup.ts';
 import { Bundles } from './bundles.ts';
 import { Database, type DatabaseOptions } from './database.ts';
+import { Adder } from './jobs/adder.ts';
+import { Answers } from './jobs/answers.ts';
+import { tick } from './jobs/clock.ts';
+import { Desk } from './jobs/desk.ts';
+import { Jobs } from './jobs/jobs.ts';
+import { type JobNews, NEWS_CHANNEL, newsOf } from './jobs/news.ts';
+import { Queue, WAKE_CHANNEL } from './jobs/queue.ts';
+import { Schedules } from './jobs/schedules.ts';
+import { Triggers } from './jobs/triggers.ts';
 import { Packages } from './packages.ts';
 import { PluginStates } from './plugin-states.ts';
 import { Tenants } from './tenants.ts';
@@ -10,28 +20,61 @@ export class TenantStore {
   readonly tenant: string;
   readonly pluginStates: PluginStates;
   readonly packages: Packages;
+  readonly jobs: Jobs;
+  readonly schedules: Schedules;
+  readonly triggers: Triggers;
+  readonly answers: Answers;
 
-  constructor(database: Database, bundles: Bundles, tenant: string) {
+  constructor({ db }: Database, { bundles, queue, adder, keepMs }: Shared, tenant: string) {
     this.tenant = tenant;
-    this.packages = new Packages(database.db, bundles, tenant);
-    this.pluginStates = new PluginStates(database.db, tenant);
+    this.packages = new Packages(db, bundles, tenant);
+    this.pluginStates = new PluginStates(db, tenant);
+    this.jobs = new Jobs(db, queue, adder, tenant, keepMs);
+    this.schedules = new Schedules(db, tenant);
+    this.triggers = new Triggers(db, tenant);
+    this.answers = new Answers(db, tenant, keepMs);
   }
 }
 
-/** What is kept: the tenants, and for each of them a store of its own. */
+type Shared = { bundles: Bundles; queue: Queue; adder: Adder; keepMs: number };
+
+export type StoreOptions = DatabaseOptions & {
+  /** The name of this node among those on the same database. */
+  node?: string;
+  /** How long jobs that have ended are kept, and idempotency keys. */
+  keepMs?: number;
+  /** Told of what goes wrong where nobody waits for an answer. */
+  complain?(error: unknown): void;
+};
+
+const WEEK_MS = 7 * 86_400_000;
+
+/** What is kept: the tenants, for each of them a store of its own, and the desk where nodes fetch jobs. */
 export class Store implements AsyncDisposable {
   readonly tenants: Tenants;
   readonly bundles: Bundles;
+  readonly desk: Desk;
   readonly #database: Database;
+  readonly #shared: Shared;
 
-  private constructor(database: Database) {
+  private constructor(database: Database, shared: Shared, node: string) {
+    const { db } = database;
+    const { bundles, queue, adder, keepMs } = shared;
     this.#database = database;
-    this.tenants = new Tenants(database.db);
-    this.bundles = new Bundles(database.db);
+    this.#shared = shared;
+    this.tenants = new Tenants(db);
+    this.bundles = bundles;
+    this.desk = new Desk(db, queue, adder, { node, keepMs });
   }
 
-  static async open(options: DatabaseOptions): Promise<Store> {
-    return new Store(await Database.open(options));
+  static async open(options: StoreOptions): Promise<Store> {
+    const { node = randomUUID(), keepMs = WEEK_MS, complain = () => {}, ...rest } = options;
+    await using scope = new AsyncDisposableStack();
+    const database = scope.use(await Database.open(rest));
+    const queue = await Queue.open(database.db, complain);
+    const adder = new Adder(database.db, queue, keepMs);
+    scope.move();
+    return new Store(database, { bundles: new Bundles(database.db), queue, adder, keepMs }, node);
   }
 
   /** Why nothing can be looked up or kept now, in words; null where it can. */
@@ -40,7 +83,7 @@ export class Store implements AsyncDisposable {
   }
 
   of(tenant: string): TenantStore {
-    return new TenantStore(this.#database, this.bundles, tenant);
+    return new TenantStore(this.#database, this.#shared, tenant);
   }
 
   /**
@@ -58,6 +101,25 @@ export class Store implements AsyncDisposable {
     );
   }
 
+  /** Tells what happens to jobs, on whichever node; `undefined` when something may have gone unheard. */
+  onJobs(hear: (news: { what: JobNews; ids: string[] } | undefined) => void): Promise<Disposable> {
+    return this.#database.listener.listen(
+      NEWS_CHANNEL,
+      (payload) => hear(newsOf(payload)),
+      () => hear(undefined),
+    );
+  }
+
+  /** Tells that there may be a job to claim. */
+  onWake(hear: () => void): Promise<Disposable> {
+    return this.#database.listener.listen(WAKE_CHANNEL, hear, hear);
+  }
+
+  /** Makes the jobs of schedules whose time has come. Gives the number of schedules. */
+  tick(now = new Date()): Promise<number> {
+    return tick(this.#database.db, this.#shared.adder, now);
+  }
+
   /** Writes all that is kept to a file; see backup.ts. */
   backup(file: string): Promise<number> {
     return backup(this.#database.db, file);
@@ -69,6 +131,7 @@ export class Store implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#shared.queue[Symbol.asyncDispose]();
     await this.#database[Symbol.asyncDispose]();
   }
 }

@@ -1,6 +1,8 @@
 /** The tables as Kysely sees them. What they are and why is said where they are made, in migrations/. */
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
+import type { JobCause, JobState, Retries } from '../core/job.ts';
 import type { Limits } from '../core/limits.ts';
+import type { Missed, TriggerEnd } from '../core/schedule.ts';
 import type { Quotas, Scope } from '../core/tenant.ts';
 
 type Json<T extends object> = JSONColumnType<T, string, string>;
@@ -49,7 +51,84 @@ export type PackageRow = {
   installed_at: CreatedAt | ColumnType<Date, Date | undefined, Date>;
 };
 
+export type JobRow = {
+  id: string;
+  tenant: string;
+  plugin: string;
+  task: string | null;
+  /** JSON: what else there is of the request. */
+  request: string;
+  state: Generated<JobState>;
+  priority: number;
+  retries: Json<Retries>;
+  singleton: string | null;
+  debounce: string | null;
+  cause: ColumnType<JobCause | null, string | null, string | null>;
+  created_at: CreatedAt;
+  start_after: Date;
+  started_at: Date | null;
+  ended_at: Date | null;
+  keep_until: Date | null;
+  cancel_asked_at: Date | null;
+  node: string | null;
+  claim: number | null;
+  attempt: Generated<number>;
+  failures: Generated<number>;
+  kills: Generated<number>;
+  losses: Generated<number>;
+  history: Generated<string>;
+  told: Generated<number>;
+  progress: number | null;
+  output: string | null;
+  failure: string | null;
+  report: string | null;
+  bytes: Generated<number>;
+};
+
+export type JobEventRow = { job: string; seq: number; at: Generated<Date>; kind: string; body: string };
+
+export type IdempotencyKeyRow = {
+  tenant: string;
+  key: string;
+  request_hash: Buffer;
+  job: string | null;
+  status: number | null;
+  answer: string | null;
+  expires_at: Date;
+};
+
+/** What a schedule and a trigger have in common: what they run. */
+type Ordered = {
+  tenant: string;
+  id: string;
+  plugin: string;
+  task: string | null;
+  /** JSON, as that of a job. */
+  request: string;
+  enabled: boolean;
+  priority: number;
+  retries: Json<Retries>;
+  created_at: CreatedAt;
+  revision: Generated<number>;
+};
+
+export type ScheduleRow = Ordered & {
+  cron: string;
+  time_zone: string;
+  missed: Missed;
+  next_at: Date | null;
+  last_at: Date | null;
+  last_job: string | null;
+};
+
+export type TriggerRow = Ordered & { on_plugin: string; on_task: string | null; on_end: TriggerEnd };
+
 export type Tables = {
+  schedules: ScheduleRow;
+  triggers: TriggerRow;
+  jobs: JobRow;
+  job_events: JobEventRow;
+  idempotency_keys: IdempotencyKeyRow;
   tenants: TenantRow;
   tokens: TokenRow;
   plugin_states: PluginStateRow;

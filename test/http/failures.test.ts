@@ -9,6 +9,7 @@ const STATUS: Record<FailureCode, number> = {
   forbidden: 403,
   not_found: 404,
   conflict: 409,
+  idempotency_key_reused: 422,
   plugin_disabled: 409,
   gone: 410,
   payload_too_large: 413,

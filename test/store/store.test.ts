@@ -1,65 +1,42 @@
 // What the store promises, on both engines: the private server that we start, and one that DATABASE_URL names.
 import { strict as assert } from 'node:assert';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { Failure } from '../../src/core/failure.ts';
 import { NO_QUOTAS } from '../../src/core/tenant.ts';
-import { Store } from '../../src/store/store.ts';
-import { testDatabase } from '../support/databases.ts';
+import type { Store } from '../../src/store/store.ts';
+import { codeOf, ENGINES, openStoreOn } from '../support/engines.ts';
 
 const scope = new AsyncDisposableStack();
 afterAll(() => scope.disposeAsync());
 
-const engines = {
-  async embedded(): Promise<Store> {
-    const dataDir = await mkdtemp(join(tmpdir(), 'isopod-store-'));
-    scope.defer(() => rm(dataDir, { recursive: true, force: true }));
-    return await Store.open({ url: undefined, dataDir });
-  },
-  server: async (): Promise<Store> =>
-    Store.open({ url: scope.use(await testDatabase('empty')).url, dataDir: '/nowhere' }),
-};
-
-async function failure(promise: Promise<unknown>): Promise<string> {
-  const error = await promise.then(
-    () => assert.fail('it went well'),
-    (one) => one,
-  );
-  expect(error).toBeInstanceOf(Failure);
-  return (error as Failure).code;
-}
-
-describe.each(Object.entries(engines))('on the %s engine', (_name, open) => {
+describe.each(ENGINES)('on the %s engine', (engine) => {
   let store: Store;
   beforeAll(async () => {
-    store = scope.use(await open());
+    store = await openStoreOn(engine, scope);
   });
 
   test('the default tenant is there from the start and cannot be removed', async () => {
     expect(await store.tenants.get('default')).toMatchObject({ id: 'default', limits: {}, trustGroup: null });
-    expect(await failure(store.tenants.remove('default'))).toBe('conflict');
+    expect(await codeOf(store.tenants.remove('default'))).toBe('conflict');
   });
 
   test('a tenant is made once, changed, listed and removed', async () => {
     const made = await store.tenants.create('acme', { name: 'Acme', limits: { wallMs: 500 }, quotas: { running: 2 } });
     expect(made).toMatchObject({ id: 'acme', name: 'Acme', limits: { wallMs: 500 }, revision: 1 });
     expect(made.quotas).toEqual({ ...NO_QUOTAS, running: 2 });
-    expect(await failure(store.tenants.create('acme'))).toBe('conflict');
-    expect(await failure(store.tenants.create('No Good'))).toBe('invalid_request');
+    expect(await codeOf(store.tenants.create('acme'))).toBe('conflict');
+    expect(await codeOf(store.tenants.create('No Good'))).toBe('invalid_request');
 
     const changed = await store.tenants.update('acme', { quotas: { jobsWaiting: 5 } }, 1);
     expect(changed).toMatchObject({ name: 'Acme', quotas: { running: 2, jobsWaiting: 5 }, revision: 2 });
-    expect(await failure(store.tenants.update('acme', { name: 'Late' }, 1))).toBe('conflict');
-    expect(await failure(store.tenants.update('nobody', {}))).toBe('not_found');
+    expect(await codeOf(store.tenants.update('acme', { name: 'Late' }, 1))).toBe('conflict');
+    expect(await codeOf(store.tenants.update('nobody', {}))).toBe('not_found');
 
     await store.tenants.create('beta');
     expect((await store.tenants.list()).map(({ id }) => id)).toEqual(['acme', 'beta', 'default']);
     expect((await store.tenants.list({ after: 'acme', limit: 1 })).map(({ id }) => id)).toEqual(['beta']);
     await store.tenants.remove('beta');
     expect(await store.tenants.get('beta')).toBeUndefined();
-    expect(await failure(store.tenants.remove('beta'))).toBe('not_found');
+    expect(await codeOf(store.tenants.remove('beta'))).toBe('not_found');
   });
 
   test('a token opens what it was made for until it is revoked or its time is over', async () => {
@@ -79,13 +56,13 @@ describe.each(Object.entries(engines))('on the %s engine', (_name, open) => {
     const expired = await store.tenants.createToken('keys', { name: 'old', scopes: ['invoke'], expiresAt: past });
     expect(await store.tenants.bearer(expired.secret)).toBeUndefined();
 
-    expect(await failure(store.tenants.revokeToken('default', token.id))).toBe('not_found');
+    expect(await codeOf(store.tenants.revokeToken('default', token.id))).toBe('not_found');
     await store.tenants.revokeToken('keys', token.id);
     expect(await store.tenants.bearer(secret)).toBeUndefined();
     const [first] = await store.tenants.tokens('keys');
     await store.tenants.revokeToken('keys', token.id);
     expect((await store.tenants.tokens('keys'))[0]).toEqual(first);
-    expect(await failure(store.tenants.createToken('nobody', { name: 'x', scopes: [] }))).toBe('not_found');
+    expect(await codeOf(store.tenants.createToken('nobody', { name: 'x', scopes: [] }))).toBe('not_found');
   });
 
   test('configuring one plugin touches no other, and no tenant another', async () => {
@@ -103,7 +80,7 @@ describe.each(Object.entries(engines))('on the %s engine', (_name, open) => {
     expect(await right.all()).toEqual(new Map());
     await left.forget('b');
     expect([...(await left.all()).keys()]).toEqual(['a']);
-    expect(await failure(store.of('nobody').pluginStates.enable('a', true))).toBe('not_found');
+    expect(await codeOf(store.of('nobody').pluginStates.enable('a', true))).toBe('not_found');
   });
 
   test('writers at the same time lose nothing', async () => {
@@ -144,7 +121,7 @@ describe.each(Object.entries(engines))('on the %s engine', (_name, open) => {
     expect(await two.list()).toHaveLength(1);
     expect(await store.bundles.removeUnused()).toBe(1);
     expect(listed && (await two.archive(listed)).equals(archive)).toBe(true);
-    expect(await failure(store.of('nobody').packages.install(archive, plugins))).toBe('not_found');
+    expect(await codeOf(store.of('nobody').packages.install(archive, plugins))).toBe('not_found');
   });
 
   test('whoever listens hears of every change, and which tenant it is about', async () => {

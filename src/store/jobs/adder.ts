@@ -1,0 +1,289 @@
+/**
+ * How jobs come to be: written down here and in the queue in one transaction, before anybody is told that they were
+ * accepted. Plain ones that are asked for at the same time share a transaction; those with a key of any kind have one
+ * each, as they may turn out to be there already.
+ */
+import { type Insertable, sql } from 'kysely';
+import { Failure } from '../../core/failure.ts';
+import { failureText, type Job, type JobWish } from '../../core/job.ts';
+import { Batcher } from '../batcher.ts';
+import type { Db, Tx } from '../database.ts';
+import type { JobRow } from '../tables.ts';
+import { noTenant } from '../tenants.ts';
+import { isForeignKeyViolation } from '../violations.ts';
+import { newJobId } from './job-id.ts';
+import { jobOf, requestText } from './job-row.ts';
+import type { Queue } from './queue.ts';
+
+export type AddAsk = { tenant: string; wish: JobWish };
+
+/** `isNew` is false for a job that was there already under one of the keys. */
+export type Added = { job: Job; isNew: boolean };
+
+const BATCH = 200;
+/** Jobs of a tenant that wait, where it has no quota of its own: claiming goes past all of them. */
+export const WAITING_MOST = 10_000;
+
+export class Adder {
+  readonly #db: Db;
+  readonly #queue: Queue;
+  /** How long idempotency keys are remembered, and jobs that have ended; in ms. */
+  readonly #keepMs: number;
+  readonly #plain: Batcher<AddAsk, Added | Failure>;
+
+  constructor(db: Db, queue: Queue, keepMs: number) {
+    this.#db = db;
+    this.#queue = queue;
+    this.#keepMs = keepMs;
+    this.#plain = new Batcher(BATCH, (asks) => this.#addPlain(asks));
+  }
+
+  /** Throws `queue_full`, `quota_exceeded`, `idempotency_key_reused`, `not_found` for the tenant. */
+  async add(ask: AddAsk): Promise<Added> {
+    const { singleton, debounce, idempotency } = ask.wish;
+    if (singleton !== null || debounce !== null || idempotency !== null) return await this.#addKeyed(ask);
+    const added = await this.#plain.do(ask);
+    if (added instanceof Failure) throw added;
+    return added;
+  }
+
+  /**
+   * In the transaction of whoever has a reason for it. What is too much is written down as failed: there is nobody to
+   * be refused, and somebody may look for it.
+   */
+  async addIn(tx: Tx, tenant: string, wishes: readonly JobWish[]): Promise<Job[]> {
+    if (wishes.length === 0) return [];
+    const asks = wishes.map((wish) => ({ tenant, wish }));
+    const refusals = await this.#refusals(tx, asks);
+    const jobs = await this.#insert(
+      tx,
+      asks.filter((_, at) => refusals[at] === null),
+    );
+    for (const [at, refusal] of refusals.entries()) {
+      if (refusal === null) continue;
+      const now = new Date();
+      const ended = { state: 'failed' as const, ended_at: now, keep_until: new Date(now.getTime() + this.#keepMs) };
+      const row = { ...rowOf(tenant, wishes[at] as JobWish), ...ended, failure: failureText(refusal) };
+      jobs.push(jobOf(await tx.insertInto('jobs').values(row).returningAll().executeTakeFirstOrThrow()));
+    }
+    return jobs;
+  }
+
+  async #addPlain(asks: AddAsk[]): Promise<(Added | Failure)[]> {
+    try {
+      return await this.#db.transaction().execute(async (tx) => {
+        const refusals = await this.#refusals(tx, asks);
+        const jobs = await this.#insert(
+          tx,
+          asks.filter((_, at) => refusals[at] === null),
+        );
+        let next = 0;
+        return refusals.map((refusal) => refusal ?? { job: jobs[next++] as Job, isNew: true });
+      });
+    } catch (error) {
+      if (asks.length === 1)
+        return [Failure.from(isForeignKeyViolation(error) ? noTenant(asks[0]?.tenant ?? '') : error)];
+      // A tenant was removed meanwhile, say: the others are not to suffer for it.
+      const alone: (Added | Failure)[] = [];
+      for (const ask of asks) alone.push(...(await this.#addPlain([ask])));
+      return alone;
+    }
+  }
+
+  async #addKeyed(ask: AddAsk): Promise<Added> {
+    const { tenant, wish } = ask;
+    const { singleton, debounce, idempotency } = wish;
+    try {
+      return await this.#db.transaction().execute(async (tx) => {
+        const known = idempotency === null ? null : await this.#known(tx, tenant, idempotency);
+        if (known !== null) return { job: known, isNew: false };
+        for (const key of [singleton, debounce]) if (key !== null) await lock(tx, `job key ${tenant} ${key}`);
+        const there = (await this.#single(tx, tenant, singleton)) ?? (await this.#postponed(tx, tenant, wish));
+        if (there === null) {
+          const [refusal] = await this.#refusals(tx, [ask]);
+          if (refusal instanceof Failure) throw refusal;
+        }
+        const job = there ?? ((await this.#insert(tx, [ask]))[0] as Job);
+        if (idempotency !== null) await this.#remember(tx, tenant, idempotency.key, job.id);
+        return { job, isNew: there === null };
+      });
+    } catch (error) {
+      throw isForeignKeyViolation(error) ? noTenant(tenant) : error;
+    }
+  }
+
+  /** The job that was made under the key before; null where the key is ours now. */
+  async #known(tx: Tx, tenant: string, { key, hash }: NonNullable<JobWish['idempotency']>): Promise<Job | null> {
+    await lock(tx, `idempotency key ${tenant} ${key}`);
+    const row = await tx
+      .selectFrom('idempotency_keys')
+      .select(['request_hash', 'job', 'expires_at'])
+      .where('tenant', '=', tenant)
+      .where('key', '=', key)
+      .executeTakeFirst();
+    const expires_at = new Date(Date.now() + this.#keepMs);
+    if (row === undefined || row.expires_at.getTime() <= Date.now()) {
+      const values = { tenant, key, request_hash: hash, job: null, status: null, answer: null, expires_at };
+      await tx
+        .insertInto('idempotency_keys')
+        .values(values)
+        .onConflict((conflict) => conflict.columns(['tenant', 'key']).doUpdateSet(values))
+        .execute();
+      return null;
+    }
+    if (!row.request_hash.equals(hash)) throw reused();
+    if (row.job === null) throw new Failure('conflict', 'The key was used for a call that did not make a job');
+    const job = await tx.selectFrom('jobs').selectAll().where('id', '=', row.job).executeTakeFirst();
+    if (job === undefined) throw new Failure('gone', 'The job that was made under this key is not kept any more');
+    return jobOf(job);
+  }
+
+  async #remember(tx: Tx, tenant: string, key: string, job: string): Promise<void> {
+    await tx.updateTable('idempotency_keys').set({ job }).where('tenant', '=', tenant).where('key', '=', key).execute();
+  }
+
+  async #single(tx: Tx, tenant: string, key: string | null): Promise<Job | null> {
+    if (key === null) return null;
+    const row = await tx
+      .selectFrom('jobs')
+      .selectAll()
+      .where('tenant', '=', tenant)
+      .where('singleton', '=', key)
+      .where('state', 'in', ['waiting', 'running'])
+      .executeTakeFirst();
+    return row === undefined ? null : jobOf(row);
+  }
+
+  /** The one that waits under the debounce key, which is now to run what was asked for last, and later. */
+  async #postponed(
+    tx: Tx,
+    tenant: string,
+    { debounce, request, start, priority, retries }: JobWish,
+  ): Promise<Job | null> {
+    if (debounce === null) return null;
+    const waiting = await tx
+      .selectFrom('jobs')
+      .select('id')
+      .where('tenant', '=', tenant)
+      .where('debounce', '=', debounce)
+      .where('state', '=', 'waiting')
+      .executeTakeFirst();
+    // The row of the queue first, as those who claim do: so nobody waits in a circle.
+    if (waiting === undefined || !(await this.#queue.hold(tx, waiting.id))) return null;
+    const startAfter = dueAt(start);
+    const row = await tx
+      .updateTable('jobs')
+      .set({
+        plugin: request.plugin,
+        task: request.task,
+        request: requestText(request),
+        start_after: startAfter,
+        priority,
+        retries: JSON.stringify(retries),
+      })
+      .where('id', '=', waiting.id)
+      .where('state', '=', 'waiting')
+      .returningAll()
+      .executeTakeFirst();
+    if (row === undefined) return null;
+    await this.#queue.move(tx, row.id, startAfter);
+    return jobOf(row);
+  }
+
+  /** For each ask, why it is refused, or null. Counting is exact: nobody else adds for these tenants meanwhile. */
+  async #refusals(tx: Tx, asks: readonly AddAsk[]): Promise<(Failure | null)[]> {
+    const tenants = [...new Set(asks.map(({ tenant }) => tenant))].sort();
+    await lock(tx, ...tenants.map((tenant) => `jobs of ${tenant}`));
+    const counted = await tx
+      .selectFrom('jobs')
+      .select(({ fn }) => ['tenant', fn.countAll<number>().as('waiting')])
+      .where('tenant', 'in', tenants)
+      .where('state', '=', 'waiting')
+      .groupBy('tenant')
+      .execute();
+    const waiting = new Map(counted.map((row) => [row.tenant, row.waiting]));
+    const rows = await tx.selectFrom('tenants').select(['id', 'quotas']).where('id', 'in', tenants).execute();
+    const quotas = new Map(rows.map((row) => [row.id, row.quotas]));
+    const stored = new Map<string, number>();
+    for (const { id, quotas: own } of rows) {
+      if (typeof own.storedBytes === 'number') stored.set(id, await storedBytes(tx, id));
+    }
+    return asks.map(({ tenant }) => {
+      const own = quotas.get(tenant);
+      if (own === undefined) return noTenant(tenant);
+      const most = own.jobsWaiting ?? WAITING_MOST;
+      const before = waiting.get(tenant) ?? 0;
+      if (before >= most) return tooMany(tenant, most, before);
+      const bytes = stored.get(tenant) ?? 0;
+      if (own.storedBytes !== null && bytes >= own.storedBytes) return noRoom(tenant, own.storedBytes, bytes);
+      waiting.set(tenant, before + 1);
+      return null;
+    });
+  }
+
+  async #insert(tx: Tx, asks: readonly { tenant: string; wish: JobWish }[]): Promise<Job[]> {
+    if (asks.length === 0) return [];
+    const rows = asks.map(({ tenant, wish }) => rowOf(tenant, wish));
+    const made = await tx.insertInto('jobs').values(rows).returningAll().execute();
+    await this.#queue.add(
+      tx,
+      made.map(({ id, tenant, priority, start_after }) => ({ id, tenant, priority, startAfter: start_after })),
+    );
+    return made.map(jobOf);
+  }
+}
+
+/** What a tenant has here: its packages, and what is kept of its jobs. */
+export async function storedBytes(db: Db | Tx, tenant: string): Promise<number> {
+  const { rows } = await sql<{ bytes: number }>`
+    select coalesce((select sum(bytes) from jobs where tenant = ${tenant}), 0)::bigint
+      + coalesce((
+        select sum(bytes) from bundles where sha256 in (select sha256 from packages where tenant = ${tenant})
+      ), 0)::bigint as bytes
+  `.execute(db);
+  return rows[0]?.bytes ?? 0;
+}
+
+export function reused(): Failure {
+  return new Failure('idempotency_key_reused', 'This Idempotency-Key was used for another request');
+}
+
+function rowOf(tenant: string, wish: JobWish): Insertable<JobRow> {
+  const { request, priority, retries, start, singleton, debounce, cause } = wish;
+  const text = requestText(request);
+  return {
+    id: newJobId(Date.now()),
+    tenant,
+    plugin: request.plugin,
+    task: request.task,
+    request: text,
+    priority,
+    retries: JSON.stringify(retries),
+    singleton,
+    debounce,
+    cause: cause === null ? null : JSON.stringify(cause),
+    start_after: dueAt(start),
+    bytes: Buffer.byteLength(text),
+  };
+}
+
+function dueAt(start: JobWish['start']): Date {
+  return 'at' in start ? start.at : new Date(Date.now() + start.delayMs);
+}
+
+function tooMany(tenant: string, allowed: number, before: number): Failure {
+  const limit = { name: 'quotas.jobsWaiting', allowed, observed: before + 1, unit: 'count' } as const;
+  const words = `${before} jobs of tenant "${tenant}" are waiting, which is as many as it may have; this one would be at position ${before + 1}`;
+  return new Failure('queue_full', words, { limit, retryable: true, retryAfterMs: 1_000 });
+}
+
+function noRoom(tenant: string, allowed: number, observed: number): Failure {
+  const limit = { name: 'quotas.storedBytes', allowed, observed, unit: 'bytes' } as const;
+  const words = `What is kept of tenant "${tenant}" takes ${observed} bytes, and it may have ${allowed}: delete jobs or packages`;
+  return new Failure('quota_exceeded', words, { limit, retryable: false, retryAfterMs: 60_000 });
+}
+
+/** Held until the transaction ends. Always in the same order, so that nobody waits in a circle. */
+export async function lock(tx: Tx, ...names: string[]): Promise<void> {
+  for (const name of names) await sql`select pg_advisory_xact_lock(hashtextextended(${name}, 0))`.execute(tx);
+}

@@ -1,0 +1,83 @@
+import { Failure } from '../../core/failure.ts';
+import type { Db } from '../database.ts';
+import { noTenant } from '../tenants.ts';
+import { isForeignKeyViolation } from '../violations.ts';
+import { lock, reused } from './adder.ts';
+
+/** An answer as it was given. */
+export type KeptAnswer = { status: number; text: string };
+
+/** Answers of calls that somebody waited for, under the keys of their callers. */
+export class Answers {
+  readonly #db: Db;
+  readonly #tenant: string;
+  readonly #keepMs: number;
+
+  constructor(db: Db, tenant: string, keepMs: number) {
+    this.#db = db;
+    this.#tenant = tenant;
+    this.#keepMs = keepMs;
+  }
+
+  /**
+   * The answer of the call that was made under the key before; null: this is the first, and its answer is awaited for
+   * `leaseMs`. Throws `conflict` while that call runs, `idempotency_key_reused` where it was another one.
+   */
+  async begin(key: string, hash: Buffer, leaseMs: number): Promise<KeptAnswer | null> {
+    try {
+      return await this.#db.transaction().execute(async (tx) => {
+        await lock(tx, `idempotency key ${this.#tenant} ${key}`);
+        const row = await tx
+          .selectFrom('idempotency_keys')
+          .selectAll()
+          .where('tenant', '=', this.#tenant)
+          .where('key', '=', key)
+          .executeTakeFirst();
+        if (row !== undefined && row.expires_at.getTime() > Date.now()) {
+          if (!row.request_hash.equals(hash)) throw reused();
+          if (row.status !== null && row.answer !== null) return { status: row.status, text: row.answer };
+          const words = row.job === null ? 'The call with this key is still running' : 'The key was used for a job';
+          throw new Failure('conflict', words, { retryAfterMs: 1_000 });
+        }
+        const values = {
+          tenant: this.#tenant,
+          key,
+          request_hash: hash,
+          job: null,
+          status: null,
+          answer: null,
+          // Should this node be lost, the key is free again then.
+          expires_at: new Date(Date.now() + leaseMs),
+        };
+        await tx
+          .insertInto('idempotency_keys')
+          .values(values)
+          .onConflict((conflict) => conflict.columns(['tenant', 'key']).doUpdateSet(values))
+          .execute();
+        return null;
+      });
+    } catch (error) {
+      throw isForeignKeyViolation(error) ? noTenant(this.#tenant) : error;
+    }
+  }
+
+  /** From now on this is the answer. */
+  async keep(key: string, { status, text }: KeptAnswer): Promise<void> {
+    await this.#db
+      .updateTable('idempotency_keys')
+      .set({ status, answer: text, expires_at: new Date(Date.now() + this.#keepMs) })
+      .where('tenant', '=', this.#tenant)
+      .where('key', '=', key)
+      .execute();
+  }
+
+  /** The call came to nothing that could be kept: asking again is asking anew. */
+  async drop(key: string): Promise<void> {
+    await this.#db
+      .deleteFrom('idempotency_keys')
+      .where('tenant', '=', this.#tenant)
+      .where('key', '=', key)
+      .where('status', 'is', null)
+      .execute();
+  }
+}

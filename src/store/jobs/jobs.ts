@@ -1,0 +1,210 @@
+import { sql } from 'kysely';
+import { Failure } from '../../core/failure.ts';
+import { failureText, type Job, type JobEvent, type JobState, type JobWish, type ToldEvent } from '../../core/job.ts';
+import type { Db, Tx } from '../database.ts';
+import { isUniqueViolation } from '../violations.ts';
+import type { Added, Adder } from './adder.ts';
+import { madeAt } from './job-id.ts';
+import { type JobRecord, jobOf } from './job-row.ts';
+import { tellOfJobs } from './news.ts';
+import type { Queue } from './queue.ts';
+
+/** Which jobs to list, newest first: those before the job `before`. */
+export type JobFilter = {
+  states?: readonly JobState[];
+  plugin?: string;
+  task?: string;
+  before?: string;
+  limit: number;
+};
+
+/** Ahead of a job that waits, counted no further than this. */
+const POSITION_MOST = 1_000;
+
+/** The jobs of one tenant. */
+export class Jobs {
+  readonly #db: Db;
+  readonly #queue: Queue;
+  readonly #adder: Adder;
+  readonly #tenant: string;
+  readonly #keepMs: number;
+
+  constructor(db: Db, queue: Queue, adder: Adder, tenant: string, keepMs: number) {
+    this.#db = db;
+    this.#queue = queue;
+    this.#adder = adder;
+    this.#tenant = tenant;
+    this.#keepMs = keepMs;
+  }
+
+  /** Throws `queue_full`, `quota_exceeded`, `idempotency_key_reused`. */
+  add(wish: JobWish): Promise<Added> {
+    return this.#adder.add({ tenant: this.#tenant, wish });
+  }
+
+  /** Throws `not_found`, and `gone` for one that was made longer ago than jobs are kept. */
+  async get(id: string): Promise<Job> {
+    const row = await this.#rows(this.#db).where('id', '=', this.#checked(id)).executeTakeFirst();
+    if (row === undefined) throw this.#absent(id);
+    return jobOf(row);
+  }
+
+  async list({ states, plugin, task, before, limit }: JobFilter): Promise<Job[]> {
+    let query = this.#rows(this.#db).orderBy('id', 'desc').limit(limit);
+    if (states !== undefined) query = query.where('state', 'in', [...states]);
+    if (plugin !== undefined) query = query.where('plugin', '=', plugin);
+    if (task !== undefined) query = query.where('task', '=', task);
+    if (before !== undefined) query = query.where('id', '<', before);
+    return (await query.execute()).map(jobOf);
+  }
+
+  /** How many of the tenant's are due before it, itself included; null unless it waits. */
+  async position({ id, state, priority, startAfter }: Job): Promise<number | null> {
+    if (state !== 'waiting') return null;
+    const { rows } = await sql<{ ahead: number }>`
+      select count(*) as ahead from (
+        select from jobs
+        where tenant = ${this.#tenant} and state = 'waiting' and id <> ${id}
+          and start_after <= greatest(now(), ${startAfter})
+          and (priority > ${priority} or (priority = ${priority} and id < ${id}))
+        limit ${POSITION_MOST}
+      ) as before
+    `.execute(this.#db);
+    return (rows[0]?.ahead ?? 0) + 1;
+  }
+
+  /**
+   * One that waits is cancelled at once. One that runs is asked to stop, by whichever node runs it: its end tells how.
+   * Throws `not_found`, `gone`, and `conflict` for one that has ended.
+   */
+  async cancel(id: string): Promise<Job> {
+    this.#checked(id);
+    return await this.#db.transaction().execute(async (tx) => {
+      const waited = await this.#cancelWaiting(tx, id);
+      if (waited !== undefined) return jobOf(waited);
+      const row = await this.#rows(tx).where('id', '=', id).forUpdate().executeTakeFirst();
+      if (row === undefined) throw this.#absent(id);
+      if (row.state !== 'running') throw new Failure('conflict', `The job has ended already: it is ${row.state}`);
+      const changed = await tx
+        .updateTable('jobs')
+        .set({ cancel_asked_at: row.cancel_asked_at ?? new Date() })
+        .where('id', '=', id)
+        .returningAll()
+        .executeTakeFirstOrThrow();
+      await tellOfJobs(tx, 'cancel', [id]);
+      return jobOf(changed);
+    });
+  }
+
+  /** Takes the row of the queue first, as those who claim do: so nobody waits in a circle. */
+  async #cancelWaiting(tx: Tx, id: string): Promise<JobRecord | undefined> {
+    const { state } = (await this.#rows(tx).where('id', '=', id).executeTakeFirst()) ?? {};
+    if (state !== 'waiting' || !(await this.#queue.hold(tx, id))) return undefined;
+    const now = new Date();
+    const row = await tx
+      .updateTable('jobs')
+      .set({
+        state: 'cancelled',
+        cancel_asked_at: now,
+        ended_at: now,
+        keep_until: new Date(now.getTime() + this.#keepMs),
+        failure: failureText(new Failure('cancelled', 'Cancelled while it was waiting')),
+      })
+      .where('id', '=', id)
+      .where('state', '=', 'waiting')
+      .returningAll()
+      .executeTakeFirst();
+    if (row === undefined) return undefined;
+    await this.#queue.cancel(tx, [id]);
+    await tellOfJobs(tx, 'ended', [id]);
+    return row;
+  }
+
+  /** A failed or dead one is tried again, from the start. Throws `conflict` for any other. */
+  async redrive(id: string): Promise<Job> {
+    try {
+      return await this.#db.transaction().execute((tx) => this.#redriveIn(tx, id));
+    } catch (error) {
+      if (isUniqueViolation(error)) throw new Failure('conflict', 'There is another job of its key already');
+      throw error;
+    }
+  }
+
+  async #redriveIn(tx: Tx, id: string): Promise<Job> {
+    const row = await this.#rows(tx).where('id', '=', this.#checked(id)).forUpdate().executeTakeFirst();
+    if (row === undefined) throw this.#absent(id);
+    if (row.state !== 'failed' && row.state !== 'dead') {
+      throw new Failure('conflict', `Only a failed or dead job can be tried again, and this one is ${row.state}`);
+    }
+    const now = new Date();
+    const changed = await tx
+      .updateTable('jobs')
+      .set({
+        state: 'waiting',
+        start_after: now,
+        ended_at: null,
+        keep_until: null,
+        cancel_asked_at: null,
+        failures: 0,
+        kills: 0,
+        losses: 0,
+        output: null,
+        failure: null,
+        report: null,
+        progress: null,
+        bytes: sql<number>`octet_length(request)`,
+      })
+      .where('id', '=', id)
+      .returningAll()
+      .executeTakeFirstOrThrow();
+    // What the queue still has of its last time.
+    await this.#queue.cancel(tx, [id]);
+    await this.#queue.add(tx, [{ id, tenant: this.#tenant, priority: row.priority, startAfter: now }]);
+    return jobOf(changed);
+  }
+
+  /** Forgets one that has ended. Throws `conflict` for one that has not. */
+  async remove(id: string): Promise<void> {
+    const { numDeletedRows } = await this.#db
+      .deleteFrom('jobs')
+      .where('tenant', '=', this.#tenant)
+      .where('id', '=', this.#checked(id))
+      .where('state', 'not in', ['waiting', 'running'])
+      .executeTakeFirstOrThrow();
+    if (numDeletedRows > 0n) return;
+    const { state } = await this.get(id);
+    throw new Failure('conflict', `The job is ${state}: cancel it first`);
+  }
+
+  /** What it said after `after`, so many at most. */
+  async events(id: string, after: number, limit: number): Promise<ToldEvent[]> {
+    const rows = await this.#db
+      .selectFrom('job_events')
+      .innerJoin('jobs', 'jobs.id', 'job_events.job')
+      .select(['seq', 'at', 'kind', 'body'])
+      .where('job', '=', this.#checked(id))
+      .where('tenant', '=', this.#tenant)
+      .where('seq', '>', after)
+      .orderBy('seq')
+      .limit(limit)
+      .execute();
+    return rows.map(({ seq, at, kind, body }) => ({ seq, at, event: { kind, ...JSON.parse(body) } as JobEvent }));
+  }
+
+  #rows(db: Db | Tx) {
+    return db.selectFrom('jobs').selectAll().where('tenant', '=', this.#tenant);
+  }
+
+  /** What is no id leads to the same answer as one that nobody has. */
+  #checked(id: string): string {
+    if (madeAt(id) === null) throw this.#absent(id);
+    return id;
+  }
+
+  #absent(id: string): Failure {
+    const at = madeAt(id);
+    if (at !== null && at < Date.now() - this.#keepMs)
+      return new Failure('gone', `The job "${id}" is not kept any more`);
+    return new Failure('not_found', `There is no job "${id}"`);
+  }
+}
