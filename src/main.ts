@@ -42,8 +42,8 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
 }
 
 /** What is kept, on whichever engine the configuration names. `say` is told what takes time. */
-export function openStore({ databaseUrl: url, dataDir }: Config, say: (what: string) => void): Promise<Store> {
-  return Store.open({ url, dataDir, say });
+export function openStore({ databaseUrl: url, dataDir, jobs }: Config, say: (what: string) => void): Promise<Store> {
+  return Store.open({ url, dataDir, say, keepMs: jobs.keepMs });
 }
 
 /** Starts the service and resolves once it listens. `say` is told what takes time. */

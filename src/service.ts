@@ -5,15 +5,20 @@ import packageJson from '../package.json' with { type: 'json' };
 import { assemble, type Parts } from './assembly.ts';
 import { type Config, ConfigError } from './config.ts';
 import { Failure } from './core/failure.ts';
+import { JobNews } from './engine/job-news.ts';
 import type { Limiter } from './engine/limiter.ts';
+import { Worker } from './engine/worker.ts';
 import { createApp } from './http/app.ts';
 import { isLoopbackAddress } from './http/auth.ts';
 import { Log } from './log.ts';
 import { Metrics } from './metrics.ts';
+import { nextTimes } from './store/jobs/times.ts';
 import type { Store } from './store/store.ts';
 
 /** How long callers may take to read their last answers when the service ends. */
 const LAST_ANSWERS_MS = 2_000;
+/** How long the end of the last jobs is insisted on being written down. */
+const LAST_SETTLING_MS = 5_000;
 
 /** What a service has beside what every run needs: what it keeps. */
 export type ServiceParts = Parts & { store: Store };
@@ -72,6 +77,8 @@ export class Service implements AsyncDisposable {
     const { runtimes, catalogue } = parts;
     metrics = new Metrics({ limiter: engine.limiter, runtimes, plugins: () => catalogue.current.plugins.size });
     const numbers = metrics;
+    const { store } = parts;
+    const news = scope.use(await JobNews.open(store));
     const app = await createApp({
       ...engine,
       catalogue,
@@ -83,13 +90,30 @@ export class Service implements AsyncDisposable {
       unready: () => (draining ? new Failure('draining', 'The service is shutting down') : unreadyPart(parts)),
       metrics: () => numbers.text(),
       bug: (error, invocation) => log.bug(error, invocation),
+      keep: (tenant) => store.of(tenant),
+      news,
+      nextTimes,
+      longestMs: config.limits.wallMs + config.concurrency.waitMs + LAST_ANSWERS_MS,
     });
     scope.defer(() => app.close());
     await app.listen({ host: config.host, port: config.port });
     url = urlOf(app.server.address() as AddressInfo);
-    const drain = () => {
+    const worker = scope.use(
+      await Worker.start({
+        store,
+        invoker: engine.invoker,
+        atOnce: config.jobs.atOnce,
+        // That the database is away is said once, by whoever notices.
+        complain: (error) => {
+          if (Failure.from(error).code !== 'overloaded') log.bug(error, undefined);
+        },
+      }),
+    );
+    const drain = async () => {
       draining = true;
-      return engine.invoker.drain(config.drainMs);
+      worker.drain();
+      await engine.invoker.drain(config.drainMs);
+      await worker.finish(LAST_SETTLING_MS);
     };
     return new Service({ url, parts, limiter: engine.limiter, server: app.server, drain, owned: scope.move() });
   }

@@ -37,7 +37,7 @@ const floors: Record<string, string[]> = {
   'src/metrics.ts': ['src/engine/', 'src/core/'],
   'src/config': ['src/config'],
   'src/http/': ['src/http/', 'src/engine/', 'src/core/'],
-  'src/engine/': ['src/engine/', 'src/manifests/', 'src/packages/', 'src/core/'],
+  'src/engine/': ['src/engine/', 'src/manifests/', 'src/packages/', 'src/store/', 'src/core/'],
   'src/gateway/': ['src/gateway/', 'src/core/'],
   'src/store/': ['src/store/', 'src/core/'],
   'src/packages/': ['src/packages/', 'src/core/'],

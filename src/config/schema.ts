@@ -92,6 +92,13 @@ export const Settings = Type.Object(
       },
       closed,
     ),
+    jobs: Type.Object(
+      {
+        atOnce: whole(16, 0, 100_000, 'Jobs that run on this node at once; 0 leaves them to other nodes'),
+        keepMs: whole(7 * DAY, 1_000, 365 * DAY, 'How long jobs that have ended are kept, and idempotency keys'),
+      },
+      closed,
+    ),
     executors: Type.Object(
       {
         spares: whole(1, 0, 64, 'Executors booted ahead'),

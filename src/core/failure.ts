@@ -3,75 +3,154 @@
  * inside an Outcome when a run goes wrong, and carried as `signal.reason` when we stop one. So the first cause
  * wins without anyone keeping score.
  *
- * `blame` says who must act. `health` says whether it counts against the plugin. `hint` is what to do next.
+ * `blame` says who must act. `health` says whether it counts against the plugin, `again` whether a job may be tried
+ * once more. `hint` is what to do next.
  */
 const KINDS = {
-  invalid_request: { blame: 'caller', health: false, hint: 'Compare the request with the API reference at /docs.' },
-  unauthenticated: { blame: 'caller', health: false, hint: 'Send the token as "Authorization: Bearer …".' },
+  invalid_request: {
+    blame: 'caller',
+    health: false,
+    again: 'never',
+    hint: 'Compare the request with the API reference at /docs.',
+  },
+  unauthenticated: {
+    blame: 'caller',
+    health: false,
+    again: 'never',
+    hint: 'Send the token as "Authorization: Bearer …".',
+  },
   forbidden: {
     blame: 'caller',
     health: false,
+    again: 'never',
     hint: 'Open access is for this machine only; use a token from elsewhere.',
   },
-  not_found: { blame: 'caller', health: false, hint: 'GET /v1/plugins lists the plugins, GET /v1/jobs the jobs.' },
-  conflict: { blame: 'caller', health: false, hint: 'Look at the present state before asking again.' },
+  not_found: {
+    blame: 'caller',
+    health: false,
+    again: 'never',
+    hint: 'GET /v1/plugins lists the plugins, GET /v1/jobs the jobs.',
+  },
+  conflict: { blame: 'caller', health: false, again: 'never', hint: 'Look at the present state before asking again.' },
   idempotency_key_reused: {
     blame: 'caller',
     health: false,
+    again: 'never',
     hint: 'Use a new Idempotency-Key for another request, and the same one only to ask for the same again.',
   },
-  plugin_disabled: { blame: 'caller', health: false, hint: 'Enable the plugin first.' },
-  gone: { blame: 'caller', health: false, hint: 'It was kept for a limited time.' },
+  plugin_disabled: { blame: 'caller', health: false, again: 'never', hint: 'Enable the plugin first.' },
+  gone: { blame: 'caller', health: false, again: 'never', hint: 'It was kept for a limited time.' },
   payload_too_large: {
     blame: 'caller',
     health: false,
+    again: 'never',
     hint: 'Send less, or raise the request limit in the configuration.',
   },
-  package_rejected: { blame: 'caller', health: false, hint: 'Mend the archive entry that is named.' },
-  manifest_rejected: { blame: 'caller', health: false, hint: 'Mend the line that is named.' },
-  rate_limited: { blame: 'caller', health: false, hint: 'Slow down and come back after Retry-After.' },
-  concurrency_limited: { blame: 'caller', health: false, hint: 'Run fewer at once, or come back after Retry-After.' },
-  queue_full: { blame: 'caller', health: false, hint: 'Too many are waiting already; come back after Retry-After.' },
-  quota_exceeded: { blame: 'caller', health: false, hint: 'The quota named in "limit" is used up.' },
-  cancelled: { blame: 'caller', health: false, hint: 'Nothing to do: somebody asked for it to stop.' },
-  plugin_error: { blame: 'plugin', health: true, hint: 'Read pluginError: these are the words of the plugin itself.' },
+  package_rejected: { blame: 'caller', health: false, again: 'never', hint: 'Mend the archive entry that is named.' },
+  manifest_rejected: { blame: 'caller', health: false, again: 'never', hint: 'Mend the line that is named.' },
+  rate_limited: { blame: 'caller', health: false, again: 'always', hint: 'Slow down and come back after Retry-After.' },
+  concurrency_limited: {
+    blame: 'caller',
+    health: false,
+    again: 'always',
+    hint: 'Run fewer at once, or come back after Retry-After.',
+  },
+  queue_full: {
+    blame: 'caller',
+    health: false,
+    again: 'always',
+    hint: 'Too many are waiting already; come back after Retry-After.',
+  },
+  quota_exceeded: { blame: 'caller', health: false, again: 'never', hint: 'The quota named in "limit" is used up.' },
+  cancelled: { blame: 'caller', health: false, again: 'never', hint: 'Nothing to do: somebody asked for it to stop.' },
+  plugin_error: {
+    blame: 'plugin',
+    health: true,
+    again: 'asked',
+    hint: 'Read pluginError: these are the words of the plugin itself.',
+  },
   plugin_invalid_output: {
     blame: 'plugin',
     health: true,
+    again: 'asked',
     hint: 'The answer of the plugin is not what its protocol allows.',
   },
-  plugin_output_too_large: { blame: 'plugin', health: true, hint: 'Return less, or raise outputBytes.' },
-  plugin_boot_failed: { blame: 'plugin', health: true, hint: 'The plugin could not start: mend its files.' },
+  plugin_output_too_large: {
+    blame: 'plugin',
+    health: true,
+    again: 'never',
+    hint: 'Return less, or raise outputBytes.',
+  },
+  plugin_boot_failed: {
+    blame: 'plugin',
+    health: true,
+    again: 'never',
+    hint: 'The plugin could not start: mend its files.',
+  },
   plugin_memory_exceeded: {
     blame: 'plugin',
     health: true,
+    again: 'asked',
     hint: 'Use less memory, or raise the limit named in "limit".',
   },
-  plugin_resource_exceeded: { blame: 'plugin', health: true, hint: 'Use less of what "limit" names, or raise it.' },
-  plugin_crashed: { blame: 'plugin', health: true, hint: 'It died of a signal that was not ours; look at its logs.' },
-  plugin_cpu_exceeded: { blame: 'plugin', health: true, hint: 'Compute less, or raise cpuMs.' },
-  plugin_timeout: { blame: 'plugin', health: true, hint: 'Finish sooner, or raise wallMs.' },
-  executor_lost: { blame: 'host', health: false, hint: 'It ended through no fault of its own; ask again.' },
-  overloaded: { blame: 'host', health: false, hint: 'Come back after Retry-After.' },
-  queue_timeout: { blame: 'host', health: false, hint: 'It waited too long for a place; come back after Retry-After.' },
-  draining: { blame: 'host', health: false, hint: 'The service is shutting down; ask its successor.' },
+  plugin_resource_exceeded: {
+    blame: 'plugin',
+    health: true,
+    again: 'asked',
+    hint: 'Use less of what "limit" names, or raise it.',
+  },
+  plugin_crashed: {
+    blame: 'plugin',
+    health: true,
+    again: 'asked',
+    hint: 'It died of a signal that was not ours; look at its logs.',
+  },
+  plugin_cpu_exceeded: { blame: 'plugin', health: true, again: 'asked', hint: 'Compute less, or raise cpuMs.' },
+  plugin_timeout: { blame: 'plugin', health: true, again: 'asked', hint: 'Finish sooner, or raise wallMs.' },
+  executor_lost: {
+    blame: 'host',
+    health: false,
+    again: 'always',
+    hint: 'It ended through no fault of its own; ask again.',
+  },
+  overloaded: { blame: 'host', health: false, again: 'always', hint: 'Come back after Retry-After.' },
+  queue_timeout: {
+    blame: 'host',
+    health: false,
+    again: 'always',
+    hint: 'It waited too long for a place; come back after Retry-After.',
+  },
+  draining: { blame: 'host', health: false, again: 'always', hint: 'The service is shutting down; ask its successor.' },
   plugin_quarantined: {
     blame: 'plugin',
     health: false,
+    again: 'always',
     hint: 'It keeps breaking what it runs in; wait until it is tried again, or mend it and reload.',
   },
   sandbox_unavailable: {
     blame: 'host',
     health: false,
+    again: 'never',
     hint: 'A required layer of confinement is missing on this machine.',
   },
-  hook_loop: { blame: 'plugin', health: true, hint: 'Hooks call each other in a circle: the chain is named.' },
+  hook_loop: {
+    blame: 'plugin',
+    health: true,
+    again: 'never',
+    hint: 'Hooks call each other in a circle: the chain is named.',
+  },
   internal: {
     blame: 'host',
     health: false,
+    again: 'asked',
     hint: 'This is a bug of ours: the log has the whole story under the invocation id.',
   },
-} as const satisfies Record<string, { blame: 'caller' | 'plugin' | 'host'; health: boolean; hint: string }>;
+} as const satisfies Record<string, Kind>;
+
+type Kind = { blame: 'caller' | 'plugin' | 'host'; health: boolean; again: Again; hint: string };
+
+/** Whether a job that failed so is worth another try: without being asked, only where its sender allows it, or never. */
+export type Again = 'always' | 'asked' | 'never';
 
 export type FailureCode = keyof typeof KINDS;
 
@@ -123,6 +202,12 @@ export class Failure extends Error {
 
   get countsAgainstHealth(): boolean {
     return KINDS[this.code].health;
+  }
+
+  /** Whether a job that failed so may be run again. What may have had an effect is never repeated unasked. */
+  get again(): Again {
+    const { again } = KINDS[this.code];
+    return again === 'always' && this.details.retryable === false ? 'asked' : again;
   }
 
   /** The same failure with more known about it, e.g. which rung of the ladder ended the run. */

@@ -10,6 +10,10 @@ export const JOB_STATES = ['waiting', 'running', 'succeeded', 'failed', 'cancell
 
 export type JobState = (typeof JOB_STATES)[number];
 
+export function hasEnded({ state }: { state: JobState }): boolean {
+  return state !== 'waiting' && state !== 'running';
+}
+
 /** A failure that may be retried is, so often, after `delayMs` and each time twice that. */
 export type Retries = { most: number; delayMs: number; delayMsMost: number };
 
@@ -76,6 +80,9 @@ export type Job = {
   cancelAskedAt: Date | null;
   node: string | null;
   attempt: number;
+  /** Executors that it had to be killed with, and nodes that were lost while they ran it. */
+  kills: number;
+  losses: number;
   history: Attempt[];
   /** How many events it has beside the first and the last. */
   told: number;

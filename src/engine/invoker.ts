@@ -66,6 +66,13 @@ export class Invoker {
     return { id, settled: this.#settle(id, request, controller), stop: (reason) => controller.abort(reason) };
   }
 
+  /** Rejects with what an invocation of it would be refused with at once: there is no such plugin, or no such task. */
+  async check({ tenant, plugin, task }: Pick<Request, 'tenant' | 'plugin' | 'task'>): Promise<void> {
+    const found = this.#find({ tenant, plugin, args: {} });
+    entryOf(found, task);
+    this.#runtimeOf(found);
+  }
+
   /**
    * Refuses what comes, lets what runs finish for `graceMs`, then stops the rest. Resolves when nothing runs.
    */

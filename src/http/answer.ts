@@ -5,7 +5,12 @@
 import type { LogLine, Outcome, Usage } from '../core/outcome.ts';
 import type { Settled } from '../engine/invoker.ts';
 
-export function answerText({ id, outcome }: Settled, times: Timings, output: string, logs: boolean): string {
+export function answerText(
+  { id, outcome }: Pick<Settled, 'id' | 'outcome'>,
+  times: Timings,
+  output: string,
+  logs: boolean,
+): string {
   const told = logs ? `,"logs":${JSON.stringify(outcome.logs)}` : '';
   return (
     `{"id":"${id}","output":${output},"progress":${number(outcome.progress)}${told},"usage":${usageText(outcome.usage)},` +
@@ -22,7 +27,11 @@ function usageText(usage: Usage): string {
 }
 
 /** What a failed invocation tells beyond its failure. */
-export function reportOf({ outcome }: Settled, timingsMs: Timings, logs: boolean): Record<string, unknown> {
+export function reportOf(
+  { outcome }: Pick<Settled, 'outcome'>,
+  timingsMs: Timings,
+  logs: boolean,
+): Record<string, unknown> {
   const { cpuMs, wallMs } = outcome.usage;
   const told: { logs?: LogLine[] } = logs ? { logs: outcome.logs } : {};
   return {
@@ -36,7 +45,7 @@ export function reportOf({ outcome }: Settled, timingsMs: Timings, logs: boolean
 /** In ms: parts that add up to the whole; `host` is time spent waiting for the application. */
 export type Timings = { queue: number; boot: number; run: number; host: number };
 
-export function timingsOf({ outcome, queueMs, totalMs }: Settled): Timings {
+export function timingsOf({ outcome, queueMs, totalMs }: Pick<Settled, 'outcome' | 'queueMs' | 'totalMs'>): Timings {
   const { bootMs, hostMs }: Outcome = outcome;
   const run = Math.max(0, totalMs - queueMs - bootMs - hostMs);
   return { queue: ms(queueMs), boot: ms(bootMs), run: ms(run), host: ms(hostMs) };

@@ -12,13 +12,15 @@ import fastify, {
   type RawServerDefault,
 } from 'fastify';
 import { Failure } from '../core/failure.ts';
-import type { Invoker } from '../engine/invoker.ts';
 import { authenticate, TENANT } from './auth.ts';
 import { budgetBodies } from './body-budget.ts';
 import { docs } from './docs.ts';
 import { errorHandler, problem, sendProblem } from './errors.ts';
-import { invocations } from './invocations.ts';
+import { type InvocationRoutes, invocations } from './invocations.ts';
+import { jobEvents } from './job-events.ts';
+import { type JobRoutes, jobs } from './jobs.ts';
 import { parseJson } from './json.ts';
+import { type OrderRoutes, orders } from './orders.ts';
 import { type PluginRoutes, plugins } from './plugins.ts';
 import { type SystemRoutes, system } from './system.ts';
 
@@ -42,7 +44,10 @@ export type AppOptions = {
   /** Told of every error that is our own bug. */
   bug(error: unknown, invocation: string | undefined): void;
 } & PluginRoutes &
-  SystemRoutes & { invoker: Invoker };
+  SystemRoutes &
+  InvocationRoutes &
+  JobRoutes &
+  OrderRoutes;
 
 export async function createApp(options: AppOptions): Promise<App> {
   const { tokens, requestBytes, requestBytesAtOnce, version, requestMs = 60_000, headersMs = 15_000, bug } = options;
@@ -78,6 +83,9 @@ export async function createApp(options: AppOptions): Promise<App> {
   await docs(app, { version, tokens: tokens.length > 0 });
   const methods = methodsByUrl(app);
   invocations(app, options);
+  jobs(app, options);
+  await jobEvents(app, options);
+  orders(app, options);
   plugins(app, options);
   system(app, options);
   app.get('/openapi.json', { config: { open: true }, schema: { hide: true } }, () => app.swagger());

@@ -6,6 +6,7 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify';
 import { Failure } from '../core/failure.ts';
+import type { Scope } from '../core/tenant.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -15,6 +16,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Answers anybody: says nothing about anyone. */
     open?: boolean;
+    /** What the bearer of a token must be allowed. */
+    scope?: Scope;
   }
 }
 

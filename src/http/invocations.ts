@@ -1,51 +1,29 @@
-import type { FastifyReply } from 'fastify';
-import { type Static, type TInteger, Type } from 'typebox';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { type Static, Type } from 'typebox';
 import { Failure } from '../core/failure.ts';
 import type { Request } from '../core/invocation.ts';
-import type { LimitName } from '../core/limits.ts';
+import { type Job, NO_RETRIES } from '../core/job.ts';
+import type { LogLine } from '../core/outcome.ts';
+import type { TenantJobs, TenantKeep } from '../core/tenant-store.ts';
 import type { Invoker, Running, Settled } from '../engine/invoker.ts';
-import { answerText, reportOf, serverTiming, timingsOf } from './answer.ts';
+import type { JobNews } from '../engine/job-news.ts';
+import { answerText, reportOf, serverTiming, type Timings, timingsOf } from './answer.ts';
 import type { App } from './app.ts';
-import { problem } from './errors.ts';
+import { type Problem, problem } from './errors.ts';
+import { type Idempotency, idempotencyOf } from './idempotency.ts';
+import { JobAnswer } from './job-schemas.ts';
+import { jobText, settledOf } from './job-text.ts';
+import { untilEnded } from './job-wait.ts';
+import { locationOf, send } from './jobs.ts';
+import { What } from './order-schemas.ts';
+import { preferenceOf } from './prefer.ts';
 import { InvocationAnswer, Problems } from './schemas.ts';
+import { traceparentOf } from './traceparent.ts';
 
 const Params = Type.Object({ plugin: Type.String({ description: 'Id of the plugin' }) });
 
-const atLeast = (minimum: number) => Type.Integer({ minimum });
-
-const LowerLimits = {
-  wallMs: atLeast(1),
-  cpuMs: atLeast(1),
-  bootMs: atLeast(1),
-  heapMb: atLeast(8),
-  residentMb: atLeast(16),
-  outputBytes: atLeast(1),
-  logBytes: atLeast(0),
-  logLines: atLeast(0),
-  hostCalls: atLeast(0),
-  hostCallsAtOnce: atLeast(1),
-} as const satisfies Record<LimitName, TInteger>;
-
-// One schema is the validator, the type and the API reference. `args` has no schema for its keys on purpose: they are
-// the plugin's own, and walking them would be paid by every call.
-const Body = Type.Object(
-  {
-    task: Type.Optional(
-      Type.String({ description: 'The task to run, as its manifest names it; without it this is an operation' }),
-    ),
-    args: Type.Unsafe<Record<string, unknown>>({
-      type: 'object',
-      additionalProperties: true,
-      default: {},
-      description: "Arguments for the plugin; for a task they count over the task's own defaults",
-    }),
-    limits: Type.Partial(Type.Object(LowerLimits), {
-      additionalProperties: false,
-      description: 'Lower limits for this one call; what is higher than configured has no effect',
-    }),
-  },
-  { additionalProperties: false, required: [] },
-);
+// One schema is the validator, the type and the API reference.
+const Body = Type.Object({ ...What }, { additionalProperties: false, required: [] });
 
 const Query = Type.Object(
   { include: Type.Optional(Type.Enum(['logs'], { description: '`logs` adds what the plugin logged' })) },
@@ -54,19 +32,33 @@ const Query = Type.Object(
 
 type Wanted = Omit<Static<typeof Body>, 'limits'> & { limits?: Request['limits'] };
 
-export function invocations(app: App, { invoker }: { invoker: Invoker }): void {
+export type InvocationRoutes = {
+  invoker: Invoker;
+  keep(tenant: string): Pick<TenantKeep, 'jobs' | 'answers'>;
+  news: JobNews;
+  /** The longest that a call can take, in ms: until then its idempotency key is taken. */
+  longestMs: number;
+};
+
+export function invocations(app: App, { invoker, keep, news, longestMs }: InvocationRoutes): void {
   app.post(
     '/v1/plugins/:plugin/invocations',
     {
-      config: { invokes: true },
+      config: { invokes: true, scope: 'invoke' },
       schema: {
         operationId: 'invoke',
         summary: 'Run a task or an operation of a plugin',
+        description:
+          'With `Prefer: respond-async` it becomes a job; with `Prefer: wait=5` it does where it takes longer than so many seconds. With an `Idempotency-Key` it is done once, and the answer is given again.',
         tags: ['invocations'],
         params: Params,
         querystring: Query,
         body: Body,
-        response: { 200: InvocationAnswer, ...Problems(400, 401, 403, 404, 409, 413, 429, 500, 502, 503, 504) },
+        response: {
+          200: InvocationAnswer,
+          202: { ...JobAnswer, description: 'It goes on as a job' },
+          ...Problems(400, 401, 403, 404, 409, 413, 422, 429, 500, 502, 503, 504),
+        },
       },
     },
     async (request, reply) => {
@@ -74,15 +66,100 @@ export function invocations(app: App, { invoker }: { invoker: Invoker }): void {
       const wanted: Request = { tenant: request.tenant, plugin: request.params.plugin, args };
       if (task !== undefined) wanted.task = task;
       if (limits !== undefined) wanted.limits = limits;
-      const { traceparent } = request.headers;
-      if (typeof traceparent === 'string' && TRACEPARENT.test(traceparent)) wanted.traceparent = traceparent;
+      const traceparent = traceparentOf(request);
+      if (traceparent !== undefined) wanted.traceparent = traceparent;
+      const logs = request.query.include === 'logs';
+      const { prefer, 'idempotency-key': key } = request.headers;
+      if (prefer !== undefined) {
+        const preference = preferenceOf(prefer);
+        if (preference.way === 'job') {
+          return invokeAsJob(request, reply, wanted, { invoker, keep, news, waitMs: preference.waitMs, logs });
+        }
+      }
+      if (key !== undefined) return invokeOnce(request, reply, wanted, { invoker, keep, leaseMs: longestMs, logs });
 
       const running = invoker.invoke(wanted);
       request.invocation = running.id;
       stopWhenGone(reply, running);
-      return answer(reply, await running.settled, request.query.include === 'logs');
+      return answer(reply, await running.settled, logs);
     },
   );
+}
+
+type AsJob = Pick<InvocationRoutes, 'invoker' | 'keep' | 'news'> & { waitMs: number; logs: boolean };
+
+/** The answer where it has ended within the time that the caller waits, else the job that it is. */
+async function invokeAsJob(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  wanted: Request,
+  { invoker, keep, news, waitMs, logs }: AsJob,
+): Promise<FastifyReply> {
+  await invoker.check(wanted);
+  const { jobs } = keep(wanted.tenant);
+  const { plugin, task = null, args, limits, traceparent } = wanted;
+  const added = await jobs.add({
+    request: {
+      plugin,
+      task,
+      args,
+      ...(limits === undefined ? {} : { limits }),
+      ...(traceparent === undefined ? {} : { traceparent }),
+    },
+    priority: 0,
+    retries: NO_RETRIES,
+    start: { delayMs: 0 },
+    singleton: null,
+    debounce: null,
+    idempotency: idempotencyOf(request),
+    cause: null,
+  });
+  const job = waitMs === 0 ? added.job : await untilEnded(added.job, { jobs, news, ms: waitMs, reply });
+  reply.header('location', locationOf(request, job)).header('preference-applied', applied(waitMs));
+  const settled = settledOf(job, logs ? await logsOf(jobs, job) : []);
+  if (settled === null) return send(reply.code(202), jobText(job, { position: await jobs.position(job) }));
+  return answer(reply, { ...settled, request: wanted }, logs);
+}
+
+function applied(waitMs: number): string {
+  return waitMs === 0 ? 'respond-async' : `wait=${waitMs / 1_000}`;
+}
+
+async function logsOf(jobs: TenantJobs, { id, told }: Job): Promise<LogLine[]> {
+  const events = await jobs.events(id, 0, told);
+  return events.flatMap(({ event }) => (event.kind === 'log' ? event.lines : []));
+}
+
+type Once = Pick<InvocationRoutes, 'invoker' | 'keep'> & { leaseMs: number; logs: boolean };
+
+/** Runs it the first time, and answers the same again after that. */
+async function invokeOnce(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  wanted: Request,
+  { invoker, keep, leaseMs, logs }: Once,
+): Promise<FastifyReply> {
+  const { key, hash } = idempotencyOf(request) as Idempotency;
+  const { answers } = keep(wanted.tenant);
+  const kept = await answers.begin(key, hash, leaseMs);
+  if (kept !== null) {
+    const type = kept.status === 200 ? 'application/json' : 'application/problem+json';
+    reply.code(kept.status).headers({ 'content-type': `${type}; charset=utf-8`, 'idempotency-replayed': 'true' });
+    return reply.send(kept.text);
+  }
+  const running = invoker.invoke(wanted);
+  request.invocation = running.id;
+  stopWhenGone(reply, running);
+  const settled = await running.settled;
+  const { outcome } = settled;
+  // What did not happen may be asked for again under the same key.
+  if (outcome.ok || outcome.failure.blame === 'plugin') {
+    const { status, text } = answered(settled, timingsOf(settled), logs);
+    await answers.keep(key, { status, text });
+  } else {
+    await answers.drop(key);
+  }
+  return answer(reply, settled, logs);
 }
 
 // Not `request.signal`: Fastify fires that one as soon as the body has been read.
@@ -94,22 +171,25 @@ function stopWhenGone(reply: FastifyReply, running: Running): void {
   else reply.raw.once('close', gone);
 }
 
-function answer(reply: FastifyReply, settled: Settled, logs: boolean): FastifyReply {
-  const { id, request, plugin, outcome } = settled;
+type Answered = Omit<Settled, 'plugin'> & { plugin: { id: string; version: string | null } | undefined };
+
+function answer(reply: FastifyReply, settled: Answered, logs: boolean): FastifyReply {
+  const { id, request } = settled;
   const times = timingsOf(settled);
   reply.header('isopod-invocation', id).header('server-timing', serverTiming(times));
   if (request.traceparent !== undefined) reply.header('traceparent', request.traceparent);
-  if (outcome.ok) {
-    reply.header('content-type', 'application/json; charset=utf-8');
-    return reply.send(answerText(settled, times, outcome.output, logs));
-  }
-  const { status, text, headers } = problem(outcome.failure, {
+  const { status, text, headers } = answered(settled, times, logs);
+  return reply.code(status).headers(headers).send(text);
+}
+
+function answered(settled: Answered, times: Timings, logs: boolean): Problem {
+  const { id, plugin, outcome } = settled;
+  if (outcome.ok) return { status: 200, text: answerText(settled, times, outcome.output, logs), headers: JSON_TYPE };
+  return problem(outcome.failure, {
     invocation: id,
     ...(plugin === undefined ? {} : { plugin: { id: plugin.id, version: plugin.version } }),
     more: reportOf(settled, times, logs),
   });
-  return reply.code(status).headers(headers).send(text);
 }
 
-/** https://www.w3.org/TR/trace-context/#traceparent-header */
-const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
+const JSON_TYPE = { 'content-type': 'application/json; charset=utf-8' };

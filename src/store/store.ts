@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type { TenantKeep } from '../core/tenant-store.ts';
 import { backup, restore } from './backup.ts';
 import { Bundles } from './bundles.ts';
 import { Database, type DatabaseOptions } from './database.ts';
@@ -16,7 +17,7 @@ import { PluginStates } from './plugin-states.ts';
 import { Tenants } from './tenants.ts';
 
 /** What one tenant has. There is no other door to it. */
-export class TenantStore {
+export class TenantStore implements TenantKeep {
   readonly tenant: string;
   readonly pluginStates: PluginStates;
   readonly packages: Packages;

@@ -329,7 +329,7 @@ describe.each(ENGINES)('on the %s engine', (engine) => {
   test('a schedule makes its job once, whoever looks, and makes up for what it missed as it was told to', async () => {
     const { schedules } = store.of(tenant);
     const order = { priority: 0, retries: NO_RETRIES, enabled: true, request: { plugin: 'p', task: null, args: {} } };
-    const { schedule } = await schedules.put('s', {
+    const { order: schedule } = await schedules.put('s', {
       ...order,
       cron: '0 3 * * *',
       timeZone: 'Europe/Berlin',

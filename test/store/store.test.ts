@@ -1,5 +1,4 @@
 // What the store promises, on both engines: the private server that we start, and one that DATABASE_URL names.
-import { strict as assert } from 'node:assert';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { NO_QUOTAS } from '../../src/core/tenant.ts';
 import type { Store } from '../../src/store/store.ts';

@@ -1,14 +1,12 @@
 import { Failure } from '../../core/failure.ts';
+import type { KeptAnswer, TenantAnswers } from '../../core/tenant-store.ts';
 import type { Db } from '../database.ts';
 import { noTenant } from '../tenants.ts';
 import { isForeignKeyViolation } from '../violations.ts';
 import { lock, reused } from './adder.ts';
 
-/** An answer as it was given. */
-export type KeptAnswer = { status: number; text: string };
-
 /** Answers of calls that somebody waited for, under the keys of their callers. */
-export class Answers {
+export class Answers implements TenantAnswers {
   readonly #db: Db;
   readonly #tenant: string;
   readonly #keepMs: number;
@@ -19,10 +17,6 @@ export class Answers {
     this.#keepMs = keepMs;
   }
 
-  /**
-   * The answer of the call that was made under the key before; null: this is the first, and its answer is awaited for
-   * `leaseMs`. Throws `conflict` while that call runs, `idempotency_key_reused` where it was another one.
-   */
   async begin(key: string, hash: Buffer, leaseMs: number): Promise<KeptAnswer | null> {
     try {
       return await this.#db.transaction().execute(async (tx) => {
@@ -61,7 +55,6 @@ export class Answers {
     }
   }
 
-  /** From now on this is the answer. */
   async keep(key: string, { status, text }: KeptAnswer): Promise<void> {
     await this.#db
       .updateTable('idempotency_keys')
@@ -71,7 +64,6 @@ export class Answers {
       .execute();
   }
 
-  /** The call came to nothing that could be kept: asking again is asking anew. */
   async drop(key: string): Promise<void> {
     await this.#db
       .deleteFrom('idempotency_keys')

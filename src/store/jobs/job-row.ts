@@ -32,6 +32,8 @@ export function jobOf(row: JobRecord): Job {
     cancelAskedAt: row.cancel_asked_at,
     node: row.node,
     attempt: row.attempt,
+    kills: row.kills,
+    losses: row.losses,
     history: JSON.parse(row.history) as Attempt[],
     told: row.told,
     progress: row.progress,

@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import { Failure } from '../../core/failure.ts';
-import { failureText, type Job, type JobEvent, type JobState, type JobWish, type ToldEvent } from '../../core/job.ts';
+import { failureText, type Job, type JobEvent, type JobWish, type ToldEvent } from '../../core/job.ts';
+import type { JobFilter, TenantJobs } from '../../core/tenant-store.ts';
 import type { Db, Tx } from '../database.ts';
 import { isUniqueViolation } from '../violations.ts';
 import type { Added, Adder } from './adder.ts';
@@ -9,20 +10,11 @@ import { type JobRecord, jobOf } from './job-row.ts';
 import { tellOfJobs } from './news.ts';
 import type { Queue } from './queue.ts';
 
-/** Which jobs to list, newest first: those before the job `before`. */
-export type JobFilter = {
-  states?: readonly JobState[];
-  plugin?: string;
-  task?: string;
-  before?: string;
-  limit: number;
-};
-
 /** Ahead of a job that waits, counted no further than this. */
 const POSITION_MOST = 1_000;
 
 /** The jobs of one tenant. */
-export class Jobs {
+export class Jobs implements TenantJobs {
   readonly #db: Db;
   readonly #queue: Queue;
   readonly #adder: Adder;

@@ -28,11 +28,9 @@ const LOCK = 'isopod claim';
 export type Claim = { id: string; claim: number };
 
 export class Queue implements AsyncDisposable {
-  readonly #db: Db;
   readonly #boss: PgBoss;
 
-  private constructor(db: Db, boss: PgBoss) {
-    this.#db = db;
+  private constructor(boss: PgBoss) {
     this.#boss = boss;
   }
 
@@ -58,7 +56,7 @@ export class Queue implements AsyncDisposable {
         deleteAfterSeconds: 60,
       });
     }
-    return new Queue(db, boss);
+    return new Queue(boss);
   }
 
   async add(tx: Tx, jobs: readonly { id: string; tenant: string; priority: number; startAfter: Date }[]) {

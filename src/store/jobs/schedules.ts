@@ -1,6 +1,7 @@
 import { type Selectable, sql } from 'kysely';
 import { Failure } from '../../core/failure.ts';
 import type { Schedule, ScheduleWish } from '../../core/schedule.ts';
+import type { Orders } from '../../core/tenant-store.ts';
 import type { Db } from '../database.ts';
 import type { ScheduleRow } from '../tables.ts';
 import { changedMeanwhile, noTenant } from '../tenants.ts';
@@ -12,7 +13,7 @@ import { nextTimes } from './times.ts';
 export const ORDERS_MOST = 1_000;
 
 /** The schedules of one tenant. */
-export class Schedules {
+export class Schedules implements Orders<ScheduleWish, Schedule> {
   readonly #db: Db;
   readonly #tenant: string;
 
@@ -25,7 +26,7 @@ export class Schedules {
    * Makes it or replaces it. With `revision`, only if that is still the newest: else `conflict`. Throws
    * `invalid_request` for a timetable that is none.
    */
-  async put(id: string, wish: ScheduleWish, revision?: number): Promise<{ schedule: Schedule; isNew: boolean }> {
+  async put(id: string, wish: ScheduleWish, revision?: number): Promise<{ order: Schedule; isNew: boolean }> {
     const [next_at = null] = wish.enabled ? nextTimes(wish, new Date(), 1) : nextTimes(wish, new Date(), 1).slice(1);
     const columns = {
       plugin: wish.request.plugin,
@@ -60,7 +61,7 @@ export class Schedules {
           )
           .returningAll()
           .executeTakeFirstOrThrow();
-        return { schedule: scheduleOf(row), isNew: before === undefined };
+        return { order: scheduleOf(row), isNew: before === undefined };
       });
     } catch (error) {
       throw isForeignKeyViolation(error) ? noTenant(this.#tenant) : error;

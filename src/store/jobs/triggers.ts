@@ -1,6 +1,7 @@
 import { type Selectable, sql } from 'kysely';
 import { Failure } from '../../core/failure.ts';
 import type { Trigger, TriggerWish } from '../../core/schedule.ts';
+import type { Orders } from '../../core/tenant-store.ts';
 import type { Db } from '../database.ts';
 import type { TriggerRow } from '../tables.ts';
 import { changedMeanwhile, noTenant } from '../tenants.ts';
@@ -9,7 +10,7 @@ import { requestOf, requestText } from './job-row.ts';
 import { refuseTooMany } from './schedules.ts';
 
 /** The triggers of one tenant. They are pulled where jobs end, in desk.ts. */
-export class Triggers {
+export class Triggers implements Orders<TriggerWish, Trigger> {
   readonly #db: Db;
   readonly #tenant: string;
 
@@ -19,7 +20,7 @@ export class Triggers {
   }
 
   /** Makes it or replaces it. With `revision`, only if that is still the newest: else `conflict`. */
-  async put(id: string, wish: TriggerWish, revision?: number): Promise<{ trigger: Trigger; isNew: boolean }> {
+  async put(id: string, wish: TriggerWish, revision?: number): Promise<{ order: Trigger; isNew: boolean }> {
     const columns = {
       on_plugin: wish.on.plugin,
       on_task: wish.on.task,
@@ -52,7 +53,7 @@ export class Triggers {
           )
           .returningAll()
           .executeTakeFirstOrThrow();
-        return { trigger: triggerOf(row), isNew: before === undefined };
+        return { order: triggerOf(row), isNew: before === undefined };
       });
     } catch (error) {
       throw isForeignKeyViolation(error) ? noTenant(this.#tenant) : error;

@@ -1,0 +1,62 @@
+import type { Job, JobState, JobWish, ToldEvent } from './job.ts';
+import type { Schedule, ScheduleWish, Trigger, TriggerWish } from './schedule.ts';
+
+/** What is kept of one tenant, as whoever answers callers sees it. Nothing of another can be reached from here. */
+export interface TenantKeep {
+  readonly jobs: TenantJobs;
+  readonly schedules: Orders<ScheduleWish, Schedule>;
+  readonly triggers: Orders<TriggerWish, Trigger>;
+  readonly answers: TenantAnswers;
+}
+
+/** Which jobs to list, newest first: those before the job `before`. */
+export type JobFilter = {
+  states?: readonly JobState[];
+  plugin?: string;
+  task?: string;
+  before?: string;
+  limit: number;
+};
+
+/** What is not there is `not_found`, and what was made longer ago than jobs are kept is `gone`. */
+export interface TenantJobs {
+  /** `isNew` is false for one that was there under a key. Throws `queue_full`, `quota_exceeded`, `idempotency_key_reused`. */
+  add(wish: JobWish): Promise<{ job: Job; isNew: boolean }>;
+  get(id: string): Promise<Job>;
+  list(filter: JobFilter): Promise<Job[]>;
+  /** How many are due before it, itself included; null unless it waits. */
+  position(job: Job): Promise<number | null>;
+  /** One that waits has ended then; one that runs is asked to. Throws `conflict` for one that has ended. */
+  cancel(id: string): Promise<Job>;
+  /** Throws `conflict` unless it has failed. */
+  redrive(id: string): Promise<Job>;
+  /** Throws `conflict` unless it has ended. */
+  remove(id: string): Promise<void>;
+  /** What it said after the event `after`. */
+  events(id: string, after: number, limit: number): Promise<ToldEvent[]>;
+}
+
+/** Schedules, or triggers. */
+export interface Orders<Wish, Order> {
+  /** With `revision`, only if that is still the newest: else `conflict`. */
+  put(id: string, wish: Wish, revision?: number): Promise<{ order: Order; isNew: boolean }>;
+  list(): Promise<Order[]>;
+  get(id: string): Promise<Order>;
+  remove(id: string): Promise<void>;
+}
+
+/** An answer as it was given. */
+export type KeptAnswer = { status: number; text: string };
+
+/** Answers of calls that somebody waited for, under the keys of their callers. */
+export interface TenantAnswers {
+  /**
+   * The answer of the call that was made under the key before; null: this is the first, and its answer is awaited for
+   * `leaseMs`. Throws `conflict` while that call runs, `idempotency_key_reused` where it was another one.
+   */
+  begin(key: string, hash: Buffer, leaseMs: number): Promise<KeptAnswer | null>;
+  /** From now on this is the answer. */
+  keep(key: string, answer: KeptAnswer): Promise<void>;
+  /** The call came to nothing that could be kept: asking again is asking anew. */
+  drop(key: string): Promise<void>;
+}

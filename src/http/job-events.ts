@@ -1,0 +1,100 @@
+/**
+ * What happens to a job, as server-sent events: `accepted`, then `started`, `log` and `progress` as they come, and
+ * `outcome` last. Each is numbered, so that a client that was cut off goes on where it was (`Last-Event-ID`), at any
+ * node: events are read from the store, and news of the job only say when to look.
+ */
+import { fastifySSE } from '@fastify/sse';
+import { Type } from 'typebox';
+import { hasEnded } from '../core/job.ts';
+import type { App } from './app.ts';
+import { JobParams } from './job-schemas.ts';
+import { jobText } from './job-text.ts';
+import type { JobRoutes } from './jobs.ts';
+import { nothing } from './nothing.ts';
+import { Problems } from './schemas.ts';
+import { Signal } from './signal.ts';
+
+/** Read in one go. */
+const EVENTS_EACH = 50;
+/** A comment, so that nobody on the way takes the connection for dead. */
+const HEARTBEAT_MS = 10_000;
+/** News that were lost are made up for. */
+const LOOK_MS = 5_000;
+
+export async function jobEvents(app: App, { keep, news }: Pick<JobRoutes, 'keep' | 'news'>): Promise<void> {
+  await app.register(fastifySSE, { heartbeatInterval: HEARTBEAT_MS, serializer: String });
+
+  app.get(
+    '/v1/jobs/:job/events',
+    {
+      sse: { kind: 'manual' },
+      config: { scope: 'invoke' },
+      schema: {
+        operationId: 'jobEvents',
+        summary: 'What happens to a job, as server-sent events; `outcome` is the last',
+        description:
+          'Events: `accepted` (the job), `started` (attempt), `log` (lines), `progress` (0 to 1), `outcome` (the job with its end). `Last-Event-ID` goes on after that event.',
+        tags: ['jobs'],
+        params: JobParams,
+        response: {
+          200: { description: 'Events', content: { 'text/event-stream': { schema: Type.String() } } },
+          ...Problems(400, 401, 403, 404, 410, 503),
+        },
+      },
+    },
+    async (request, reply) => {
+      const mine = keep(request.tenant).jobs;
+      let job = await mine.get(request.params.job);
+      let last = numberOf(request.headers['last-event-id']);
+      // A browser that comes back to a stream that has ended is told that there is no more.
+      if (hasEnded(job) && last > job.told) return nothing(reply);
+
+      const gone = new AbortController();
+      reply.sse.onClose(() => gone.abort());
+      const send = async (id: number, event: string, data: string) => {
+        await Promise.race([reply.sse.send({ id: String(id), event, data }), whenAborted(gone.signal)]);
+      };
+      const signal = new Signal();
+      const watching = news.watch(job.id, () => signal.set());
+      gone.signal.addEventListener('abort', () => {
+        watching[Symbol.dispose]();
+        signal.set();
+      });
+      try {
+        if (last < 0) await send(0, 'accepted', jobText(job, { position: await mine.position(job), whole: false }));
+        last = Math.max(last, 0);
+        while (!gone.signal.aborted) {
+          job = await mine.get(job.id);
+          for (;;) {
+            const events = await mine.events(job.id, last, EVENTS_EACH);
+            for (const { seq, at, event } of events) {
+              const { kind, ...body } = event;
+              await send(seq, kind, JSON.stringify({ at, ...body }));
+              last = seq;
+            }
+            if (events.length < EVENTS_EACH || gone.signal.aborted) break;
+          }
+          if (hasEnded(job) && last >= job.told) {
+            await send(job.told + 1, 'outcome', jobText(job));
+            return;
+          }
+          await signal.wait(LOOK_MS);
+        }
+      } finally {
+        watching[Symbol.dispose]();
+      }
+    },
+  );
+}
+
+/** The number of the last event that a client has seen; -1 for none. */
+function numberOf(header: string | string[] | undefined): number {
+  return typeof header === 'string' && /^\d{1,9}$/.test(header) ? Number(header) : -1;
+}
+
+function whenAborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

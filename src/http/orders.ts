@@ -1,0 +1,283 @@
+/** Schedules and triggers: jobs that nobody has to ask for. */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { type Static, Type } from 'typebox';
+import { Failure } from '../core/failure.ts';
+import type { Limits } from '../core/limits.ts';
+import {
+  MISSED,
+  type Schedule,
+  type ScheduleWish,
+  TRIGGER_ENDS,
+  type Trigger,
+  type TriggerWish,
+} from '../core/schedule.ts';
+import type { TenantKeep } from '../core/tenant-store.ts';
+import type { App } from './app.ts';
+import { nothing } from './nothing.ts';
+import { How, Name, OrderId, RetriesShown, requestOf, retriesOf, What } from './order-schemas.ts';
+import { Problems } from './schemas.ts';
+
+export type OrderRoutes = {
+  keep(tenant: string): TenantKeep;
+  /** The next times of a timetable. Throws `invalid_request`. */
+  nextTimes(timetable: { cron: string; timeZone: string }, from: Date, count: number): Date[];
+};
+
+const Run = Type.Object({ plugin: Name, ...What }, { additionalProperties: false, required: ['plugin'] });
+type Run = Omit<Static<typeof Run>, 'limits'> & { limits?: Partial<Limits> };
+
+const Enabled = Type.Optional(Type.Boolean({ default: true }));
+
+const ScheduleBody = Type.Object(
+  {
+    cron: Type.String({ maxLength: 200, description: 'Minute, hour, day of month, month, day of week' }),
+    timeZone: Type.Optional(
+      Type.String({ maxLength: 100, default: 'UTC', description: 'As the IANA database has it' }),
+    ),
+    missed: Type.Optional(
+      Type.Enum([...MISSED], { default: 'skip', description: 'What is done about times at which no node was there' }),
+    ),
+    run: Run,
+    enabled: Enabled,
+    ...How,
+  },
+  { additionalProperties: false, required: ['cron', 'run'] },
+);
+
+const TriggerBody = Type.Object(
+  {
+    on: Type.Object(
+      {
+        plugin: Name,
+        task: Type.Optional(Name),
+        end: Type.Optional(Type.Enum([...TRIGGER_ENDS], { default: 'succeeded' })),
+      },
+      { additionalProperties: false, required: ['plugin'], description: 'Which ends of which jobs pull it' },
+    ),
+    run: Run,
+    enabled: Enabled,
+    ...How,
+  },
+  { additionalProperties: false, required: ['on', 'run'] },
+);
+
+const Time = Type.String({ format: 'date-time' });
+const OrNull = <S extends Parameters<typeof Type.Union>[0][number]>(schema: S) => Type.Union([schema, Type.Null()]);
+
+const RunShown = Type.Object({
+  plugin: Type.String(),
+  task: OrNull(Type.String()),
+  args: Type.Unknown(),
+  limits: Type.Unknown(),
+});
+
+const Shown = {
+  id: Type.String(),
+  run: RunShown,
+  enabled: Type.Boolean(),
+  priority: Type.Integer(),
+  retries: RetriesShown,
+  createdAt: Time,
+  revision: Type.Integer({ description: 'Its ETag' }),
+};
+
+const ScheduleAnswer = Type.Object(
+  {
+    ...Shown,
+    cron: Type.String(),
+    timeZone: Type.String(),
+    missed: Type.Enum([...MISSED]),
+    next: Type.Array(Time, { description: 'The next times' }),
+    lastAt: OrNull(Time),
+    lastJob: OrNull(Type.String()),
+  },
+  { description: 'The schedule' },
+);
+
+const TriggerAnswer = Type.Object(
+  {
+    ...Shown,
+    on: Type.Object({ plugin: Type.String(), task: OrNull(Type.String()), end: Type.Enum([...TRIGGER_ENDS]) }),
+  },
+  { description: 'The trigger' },
+);
+
+const NEXT_SHOWN = 5;
+
+export function orders(app: App, { keep, nextTimes }: OrderRoutes): void {
+  const nextOf = (schedule: Schedule) =>
+    schedule.enabled ? nextTimes(schedule, new Date(), NEXT_SHOWN).map((time) => time.toISOString()) : [];
+  const scheduleShown = (schedule: Schedule): Static<typeof ScheduleAnswer> => ({
+    ...orderShown(schedule),
+    cron: schedule.cron,
+    timeZone: schedule.timeZone,
+    missed: schedule.missed,
+    next: nextOf(schedule),
+    lastAt: schedule.lastAt?.toISOString() ?? null,
+    lastJob: schedule.lastJob,
+  });
+  const triggerShown = (trigger: Trigger): Static<typeof TriggerAnswer> => ({ ...orderShown(trigger), on: trigger.on });
+
+  family(app, {
+    name: 'schedule',
+    body: ScheduleBody,
+    answer: ScheduleAnswer,
+    orders: (tenant) => keep(tenant).schedules,
+    shown: scheduleShown,
+    wish: (body): ScheduleWish => {
+      const { cron, timeZone = 'UTC', missed = 'skip', ...order } = body as Static<typeof ScheduleBody>;
+      return { ...orderOf(order), cron, timeZone, missed };
+    },
+  });
+  family(app, {
+    name: 'trigger',
+    body: TriggerBody,
+    answer: TriggerAnswer,
+    orders: (tenant) => keep(tenant).triggers,
+    shown: triggerShown,
+    wish: (body): TriggerWish => {
+      const { on, ...order } = body as Static<typeof TriggerBody>;
+      return { ...orderOf(order), on: { plugin: on.plugin, task: on.task ?? null, end: on.end ?? 'succeeded' } };
+    },
+  });
+}
+
+type Family<Wish, Order extends { revision: number }> = {
+  name: 'schedule' | 'trigger';
+  body: typeof ScheduleBody | typeof TriggerBody;
+  answer: typeof ScheduleAnswer | typeof TriggerAnswer;
+  orders(tenant: string): {
+    put(id: string, wish: Wish, revision?: number): Promise<{ order: Order; isNew: boolean }>;
+    list(): Promise<Order[]>;
+    get(id: string): Promise<Order>;
+    remove(id: string): Promise<void>;
+  };
+  shown(order: Order): unknown;
+  wish(body: unknown): Wish;
+};
+
+/** The same four things can be done with both. */
+function family<Wish, Order extends { revision: number }>(
+  app: App,
+  { name, body, answer, orders: of, shown, wish }: Family<Wish, Order>,
+): void {
+  const url = `/v1/${name}s`;
+  const Name = `${name.charAt(0).toUpperCase()}${name.slice(1)}`;
+  const tags = ['jobs'];
+  const params = Type.Object({ id: OrderId });
+  const config = { scope: 'manage' } as const;
+
+  app.get(
+    url,
+    {
+      config,
+      schema: {
+        operationId: `list${Name}s`,
+        summary: `All ${name}s`,
+        tags,
+        response: { 200: Type.Object({ [`${name}s`]: Type.Array(answer) }), ...Problems(401, 403, 503) },
+      },
+    },
+    async (request, reply: FastifyReply) => reply.send({ [`${name}s`]: (await of(request.tenant).list()).map(shown) }),
+  );
+
+  app.get(
+    `${url}/:id`,
+    {
+      config,
+      schema: {
+        operationId: `get${Name}`,
+        summary: `One ${name}`,
+        tags,
+        params,
+        response: { 200: answer, ...Problems(400, 401, 403, 404, 503) },
+      },
+    },
+    async (request, reply) => tagged(reply, await of(request.tenant).get(idOf(request)), shown),
+  );
+
+  app.put(
+    `${url}/:id`,
+    {
+      config,
+      schema: {
+        operationId: `put${Name}`,
+        summary: `Make a ${name}, or replace it`,
+        tags,
+        params,
+        body,
+        response: { 200: answer, 201: answer, ...Problems(400, 401, 403, 409, 412, 429, 503) },
+      },
+    },
+    async (request, reply) => {
+      const { order, isNew } = await of(request.tenant).put(idOf(request), wish(request.body), revisionOf(request));
+      return tagged(reply.code(isNew ? 201 : 200), order, shown);
+    },
+  );
+
+  app.delete(
+    `${url}/:id`,
+    {
+      config,
+      schema: {
+        operationId: `delete${Name}`,
+        summary: `Remove a ${name}; the jobs that it has made stay`,
+        tags,
+        params,
+        response: { 204: { type: 'null', description: 'It is gone' }, ...Problems(400, 401, 403, 404, 503) },
+      },
+    },
+    async (request, reply) => {
+      await of(request.tenant).remove(idOf(request));
+      return nothing(reply);
+    },
+  );
+}
+
+function idOf({ params }: FastifyRequest): string {
+  return (params as { id: string }).id;
+}
+
+function tagged<Order extends { revision: number }>(
+  reply: FastifyReply,
+  order: Order,
+  shown: (order: Order) => unknown,
+) {
+  return reply.header('etag', `"${order.revision}"`).send(shown(order));
+}
+
+/** What the caller has seen, where it says so. */
+function revisionOf({ headers }: FastifyRequest): number | undefined {
+  const tag = headers['if-match'];
+  if (tag === undefined || tag === '*') return undefined;
+  const revision = /^"(\d{1,9})"$/.exec(tag)?.[1];
+  if (revision === undefined) throw new Failure('invalid_request', 'If-Match is not an ETag that was given here');
+  return Number(revision);
+}
+
+function orderOf({
+  run,
+  enabled = true,
+  priority = 0,
+  retries,
+}: {
+  run: unknown;
+  enabled?: boolean;
+  priority?: number;
+  retries?: Static<typeof How.retries> | undefined;
+}) {
+  return { request: requestOf(run as Run), enabled, priority, retries: retriesOf({ retries }) };
+}
+
+function orderShown({ id, request, enabled, priority, retries, createdAt, revision }: Schedule | Trigger) {
+  const { plugin, task, args, limits = {} } = request;
+  return {
+    id,
+    run: { plugin, task, args, limits },
+    enabled,
+    priority,
+    retries,
+    createdAt: createdAt.toISOString(),
+    revision,
+  };
+}
