@@ -70,13 +70,16 @@ export class JobRun implements Watch {
     this.#running.stop(TAKEN_OVER);
   }
 
-  /** Resolves when what came of it has been written down, or is somebody else's business. `abandon`: do not insist. */
-  async settled(abandon: AbortSignal, complain: (error: unknown) => void): Promise<void> {
+  /**
+   * Resolves when what came of it has been written down, or is somebody else's business: in how many ms it is to be run
+   * again, or null. `abandon`: do not insist.
+   */
+  async settled(abandon: AbortSignal, complain: (error: unknown) => void): Promise<number | null> {
     const settled = await this.#running.settled;
     clearTimeout(this.#timer);
     await this.#telling;
     const { outcome } = settled;
-    if (!outcome.ok && outcome.failure === TAKEN_OVER) return;
+    if (!outcome.ok && outcome.failure === TAKEN_OVER) return null;
     const settlement = settlementOf(this.claimed, settled, this.#rest(settled), {
       now: Date.now(),
       cancelled: this.#cancelled,
@@ -84,12 +87,12 @@ export class JobRun implements Watch {
     for (let wait = AGAIN_MS; ; wait = Math.min(wait * 2, AGAIN_MS_MOST)) {
       try {
         await this.#desk.settle(settlement);
-        return;
+        return 'againMs' in settlement.result ? settlement.result.againMs : null;
       } catch (error) {
         // The database is away, say. The job is run again by somebody if we cannot wait for it to come back.
         complain(error);
         await sleep(wait, undefined, { signal: abandon }).catch(() => {});
-        if (abandon.aborted) return;
+        if (abandon.aborted) return null;
       }
     }
   }

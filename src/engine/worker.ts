@@ -155,10 +155,12 @@ export class Worker implements AsyncDisposable {
     const { store, invoker, complain } = this.#options;
     const run = new JobRun(claimed, invoker, store.desk);
     this.#runs.set(claimed.id, run);
-    const settling = run.settled(this.#abandon.signal, complain).finally(() => {
+    const settling = run.settled(this.#abandon.signal, complain).then((againMs) => {
       if (this.#runs.get(claimed.id) === run) this.#runs.delete(claimed.id);
       this.#settling.delete(settling);
       this.#claim();
+      // Nobody is told when its time has come; what is further away is found by the beat.
+      if (againMs !== null && againMs < BEAT_MS) setTimeout(() => this.#claim(), againMs + 5).unref();
     });
     this.#settling.add(settling);
   }
