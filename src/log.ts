@@ -82,12 +82,12 @@ export class Log {
 
 /** Members that every settled invocation has, as JSON. */
 function line({ id, request, outcome: { usage }, queueMs, totalMs }: Settled, code: string): string {
-  const { tenant, plugin, task, traceparent } = request;
+  const { tenant, plugin, task, traceparent, job } = request;
   return (
     `"tenant":${quoted(tenant)},"plugin":${quoted(plugin)},"entry":${task === undefined ? '"operation"' : quoted(`task ${task}`)},` +
     `"invocation":"${id}","code":"${code}","wallMs":${tenths(usage.wallMs)},"cpuMs":${tenths(usage.cpuMs)},` +
     `"queueMs":${tenths(queueMs)},"totalMs":${tenths(totalMs)},"peakMemoryBytes":${tenths(usage.peakMemoryBytes)},` +
-    `"hostCalls":${tenths(usage.hostCalls)}${traceparent === undefined ? '' : `,"traceparent":${quoted(traceparent)}`}`
+    `"hostCalls":${tenths(usage.hostCalls)}${traceparent === undefined ? '' : `,"traceparent":${quoted(traceparent)}`}${job === undefined ? '' : `,"job":"${job}"`}`
   );
 }
 

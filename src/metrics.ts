@@ -1,7 +1,16 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { JobState } from './core/job.ts';
 import type { Runtime } from './core/runtime.ts';
 import type { Settled } from './engine/invoker.ts';
 import type { Limiter } from './engine/limiter.ts';
+
+export type MetricsOptions = {
+  limiter: Limiter;
+  runtimes: readonly Runtime[];
+  plugins(): number;
+  /** How many jobs run on this node, and how many callers wait here for some. */
+  jobs(): { running: number; waitedFor: number };
+};
 
 /**
  * Numbers for Prometheus. No label is anybody's own word: codes and runtimes are from our tables, so that no plugin
@@ -11,11 +20,12 @@ export class Metrics {
   readonly #registry = new Registry();
   /** By code and runtime; prom-client is told when somebody asks, as telling it costs more than counting. */
   readonly #settled = new Map<string, { code: string; runtime: string; count: number }>();
+  readonly #jobsSettled = new Map<string, number>();
   readonly #seconds: Histogram<'runtime'>;
   // Looking a label up by its values costs more than counting.
   readonly #times = new Map<string, Histogram.Internal<'runtime'>>();
 
-  constructor({ limiter, runtimes, plugins }: { limiter: Limiter; runtimes: readonly Runtime[]; plugins(): number }) {
+  constructor({ limiter, runtimes, plugins, jobs }: MetricsOptions) {
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry });
     const settled = this.#settled;
@@ -48,6 +58,19 @@ export class Metrics {
     now('isopod_running', 'Invocations that run now', () => limiter.running);
     now('isopod_waiting', 'Invocations that wait for a place', () => limiter.waiting);
     now('isopod_plugins', 'Plugins in the catalogue', plugins);
+    now('isopod_jobs_running', 'Jobs that run on this node now', () => jobs().running);
+    now('isopod_jobs_waited_for', 'Callers that wait for jobs here', () => jobs().waitedFor);
+    const jobsSettled = this.#jobsSettled;
+    new Counter({
+      name: 'isopod_jobs_settled_total',
+      help: 'Runs of jobs on this node by what came of them; "again" has not ended yet',
+      labelNames: ['state'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [state, count] of jobsSettled) this.inc({ state }, count);
+      },
+    });
     new Gauge({
       name: 'isopod_runtime',
       help: 'What the runtimes have going now, by name',
@@ -59,6 +82,10 @@ export class Metrics {
         }
       },
     });
+  }
+
+  jobSettled(state: JobState | 'again'): void {
+    this.#jobsSettled.set(state, (this.#jobsSettled.get(state) ?? 0) + 1);
   }
 
   settled({ plugin, outcome, totalMs }: Settled): void {

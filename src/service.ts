@@ -74,11 +74,16 @@ export class Service implements AsyncDisposable {
       },
     });
     scope.use(engine);
-    const { runtimes, catalogue } = parts;
-    metrics = new Metrics({ limiter: engine.limiter, runtimes, plugins: () => catalogue.current.plugins.size });
-    const numbers = metrics;
-    const { store } = parts;
+    const { runtimes, catalogue, store } = parts;
     const news = scope.use(await JobNews.open(store));
+    let worker: Worker | undefined;
+    metrics = new Metrics({
+      limiter: engine.limiter,
+      runtimes,
+      plugins: () => catalogue.current.plugins.size,
+      jobs: () => ({ running: worker?.running ?? 0, waitedFor: news.waiting }),
+    });
+    const numbers = metrics;
     const app = await createApp({
       ...engine,
       catalogue,
@@ -98,22 +103,24 @@ export class Service implements AsyncDisposable {
     scope.defer(() => app.close());
     await app.listen({ host: config.host, port: config.port });
     url = urlOf(app.server.address() as AddressInfo);
-    const worker = scope.use(
+    const working = scope.use(
       await Worker.start({
         store,
         invoker: engine.invoker,
         atOnce: config.jobs.atOnce,
+        onSettled: (state) => numbers.jobSettled(state),
         // That the database is away is said once, by whoever notices.
         complain: (error) => {
           if (Failure.from(error).code !== 'overloaded') log.bug(error, undefined);
         },
       }),
     );
+    worker = working;
     const drain = async () => {
       draining = true;
-      worker.drain();
+      working.drain();
       await engine.invoker.drain(config.drainMs);
-      await worker.finish(LAST_SETTLING_MS);
+      await working.finish(LAST_SETTLING_MS);
     };
     return new Service({ url, parts, limiter: engine.limiter, server: app.server, drain, owned: scope.move() });
   }

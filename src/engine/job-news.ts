@@ -1,8 +1,13 @@
+import { Failure } from '../core/failure.ts';
 import type { Store } from '../store/store.ts';
+
+/** Callers that wait on one node: each holds a connection. */
+const WAITING_MOST = 5_000;
 
 /** Tells whoever waits for a job that something has happened to it, on whichever node. */
 export class JobNews implements Disposable {
   readonly #waiting = new Map<string, Set<() => void>>();
+  #count = 0;
   #listening: Disposable | undefined;
 
   private constructor() {}
@@ -14,18 +19,28 @@ export class JobNews implements Disposable {
   }
 
   /** How many wait. */
-  get size(): number {
-    return this.#waiting.size;
+  get waiting(): number {
+    return this.#count;
   }
 
-  /** `hear` is called when something may have happened to the job; disposing ends it. */
+  /** `hear` is called when something may have happened to the job; disposing ends it. Throws `overloaded`. */
   watch(id: string, hear: () => void): Disposable {
+    if (this.#count >= WAITING_MOST) {
+      const limit = {
+        name: 'waitingForJobs',
+        allowed: WAITING_MOST,
+        observed: this.#count + 1,
+        unit: 'count',
+      } as const;
+      throw new Failure('overloaded', 'Too many callers are waiting for jobs here', { limit, retryAfterMs: 5_000 });
+    }
+    this.#count += 1;
     const hearers = this.#waiting.get(id) ?? new Set();
     this.#waiting.set(id, hearers);
     hearers.add(hear);
     return {
       [Symbol.dispose]: () => {
-        hearers.delete(hear);
+        if (hearers.delete(hear)) this.#count -= 1;
         if (hearers.size === 0 && this.#waiting.get(id) === hearers) this.#waiting.delete(id);
       },
     };

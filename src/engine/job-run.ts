@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../core/failure.ts';
-import type { Claimed, JobEvent } from '../core/job.ts';
+import type { Claimed, JobEvent, Settlement } from '../core/job.ts';
 import type { LogLine, Watch } from '../core/outcome.ts';
 import type { Invoker, Running, Settled } from './invoker.ts';
 import { settlementOf, TAKEN_OVER } from './job-end.ts';
 
 /** Where a run tells what happens to it; see store/jobs/desk.ts. */
 export interface JobDesk {
-  settle(settlement: ReturnType<typeof settlementOf>): Promise<boolean>;
+  settle(settlement: Settlement): Promise<boolean>;
   tell(claimed: Claimed, events: readonly JobEvent[], progress: number | null): Promise<number | null>;
 }
 
@@ -71,26 +71,25 @@ export class JobRun implements Watch {
   }
 
   /**
-   * Resolves when what came of it has been written down, or is somebody else's business: in how many ms it is to be run
-   * again, or null. `abandon`: do not insist.
+   * Resolves when what came of it has been written down, with that; null where it is somebody else's business.
+   * `abandon`: do not insist.
    */
-  async settled(abandon: AbortSignal, complain: (error: unknown) => void): Promise<number | null> {
+  async settled(abandon: AbortSignal, complain: (error: unknown) => void): Promise<Settlement['result'] | null> {
     const settled = await this.#running.settled;
     clearTimeout(this.#timer);
     await this.#telling;
     const { outcome } = settled;
     if (!outcome.ok && outcome.failure === TAKEN_OVER) return null;
-    const settlement = settlementOf(this.claimed, settled, this.#rest(settled), {
-      now: Date.now(),
-      cancelled: this.#cancelled,
-    });
+    const cancelled = this.#cancelled;
+    let settlement = settlementOf(this.claimed, settled, this.#rest(settled), { now: Date.now(), cancelled });
     for (let wait = AGAIN_MS; ; wait = Math.min(wait * 2, AGAIN_MS_MOST)) {
       try {
-        await this.#desk.settle(settlement);
-        return 'againMs' in settlement.result ? settlement.result.againMs : null;
+        return (await this.#desk.settle(settlement)) ? settlement.result : null;
       } catch (error) {
-        // The database is away, say. The job is run again by somebody if we cannot wait for it to come back.
         complain(error);
+        // What cannot be written down at all is a bug of ours, and still has an end.
+        if (Failure.from(error).code !== 'overloaded') settlement = unkept(settlement);
+        // The database is away, say. The job is run again by somebody if we cannot wait for it to come back.
         await sleep(wait, undefined, { signal: abandon }).catch(() => {});
         if (abandon.aborted) return null;
       }
@@ -135,6 +134,11 @@ export class JobRun implements Watch {
     this.#opened = true;
     return [{ kind: 'started', attempt: this.claimed.attempt }];
   }
+}
+
+function unkept(settlement: Settlement): Settlement {
+  const failure = new Failure('internal', 'What came of it could not be kept');
+  return { ...settlement, events: [], history: [], result: { state: 'failed', output: null, failure, report: null } };
 }
 
 function eventsOf(lines: readonly LogLine[], progress: number | null): JobEvent[] {

@@ -2,7 +2,7 @@
  * Runs jobs on this node. It claims as many as it has room for, hands each to the invoker like any other request, and
  * brings back what came of it. While it lives it says so, and claims of nodes that do not lapse.
  */
-import type { Claimed } from '../core/job.ts';
+import type { Claimed, JobState } from '../core/job.ts';
 import type { Store } from '../store/store.ts';
 import type { Invoker } from './invoker.ts';
 import { JobRun } from './job-run.ts';
@@ -12,6 +12,7 @@ export type WorkerOptions = {
   invoker: Invoker;
   /** Jobs that run on this node at once. */
   atOnce: number;
+  onSettled(what: JobState | 'again'): void;
   /** Told of what goes wrong while nobody waits for an answer. */
   complain(error: unknown): void;
 };
@@ -82,10 +83,15 @@ export class Worker implements AsyncDisposable {
       else if (news.what === 'cancel') for (const id of news.ids) this.#runs.get(id)?.cancel();
     });
     this.#scope.use(jobs);
-    const timer = setInterval(() => {
-      this.#beat = this.#onBeat();
-    }, BEAT_MS);
-    this.#scope.defer(() => clearInterval(timer));
+    let timer: NodeJS.Timeout;
+    const next = () => {
+      if (this.#scope.disposed) return;
+      timer = setTimeout(() => {
+        this.#beat = this.#onBeat().then(next);
+      }, BEAT_MS);
+    };
+    this.#scope.defer(() => clearTimeout(timer));
+    next();
     this.#claim();
   }
 
@@ -152,15 +158,17 @@ export class Worker implements AsyncDisposable {
   }
 
   #run(claimed: Claimed): void {
-    const { store, invoker, complain } = this.#options;
+    const { store, invoker, complain, onSettled } = this.#options;
     const run = new JobRun(claimed, invoker, store.desk);
     this.#runs.set(claimed.id, run);
-    const settling = run.settled(this.#abandon.signal, complain).then((againMs) => {
+    const settling = run.settled(this.#abandon.signal, complain).then((result) => {
       if (this.#runs.get(claimed.id) === run) this.#runs.delete(claimed.id);
       this.#settling.delete(settling);
       this.#claim();
+      if (result === null) return;
+      onSettled('state' in result ? result.state : 'again');
       // Nobody is told when its time has come; what is further away is found by the beat.
-      if (againMs !== null && againMs < BEAT_MS) setTimeout(() => this.#claim(), againMs + 5).unref();
+      if ('againMs' in result && result.againMs < BEAT_MS) setTimeout(() => this.#claim(), result.againMs + 5).unref();
     });
     this.#settling.add(settling);
   }

@@ -6,6 +6,7 @@
 import { fastifySSE } from '@fastify/sse';
 import { Type } from 'typebox';
 import { hasEnded } from '../core/job.ts';
+import type { TenantJobs } from '../core/tenant-store.ts';
 import type { App } from './app.ts';
 import { JobParams } from './job-schemas.ts';
 import { jobText } from './job-text.ts';
@@ -51,7 +52,7 @@ export async function jobEvents(app: App, { keep, news }: Pick<JobRoutes, 'keep'
 
       const gone = new AbortController();
       reply.sse.onClose(() => gone.abort());
-      const send = async (id: number, event: string, data: string) => {
+      const send: Send = async (id, event, data) => {
         await Promise.race([reply.sse.send({ id: String(id), event, data }), whenAborted(gone.signal)]);
       };
       const signal = new Signal();
@@ -65,26 +66,36 @@ export async function jobEvents(app: App, { keep, news }: Pick<JobRoutes, 'keep'
         last = Math.max(last, 0);
         while (!gone.signal.aborted) {
           job = await mine.get(job.id);
-          for (;;) {
-            const events = await mine.events(job.id, last, EVENTS_EACH);
-            for (const { seq, at, event } of events) {
-              const { kind, ...body } = event;
-              await send(seq, kind, JSON.stringify({ at, ...body }));
-              last = seq;
-            }
-            if (events.length < EVENTS_EACH || gone.signal.aborted) break;
-          }
+          last = await sendFrom(mine, job.id, last, send, gone.signal);
           if (hasEnded(job) && last >= job.told) {
             await send(job.told + 1, 'outcome', jobText(job));
             return;
           }
           await signal.wait(LOOK_MS);
         }
+      } catch (error) {
+        // Once a stream has begun there is no other answer; whoever comes back is told why.
+        if (!reply.raw.headersSent) throw error;
       } finally {
         watching[Symbol.dispose]();
       }
     },
   );
+}
+
+type Send = (id: number, event: string, data: string) => Promise<void>;
+
+/** All events after `last` that there are now. Gives the number of the newest. */
+async function sendFrom(jobs: TenantJobs, id: string, last: number, send: Send, gone: AbortSignal): Promise<number> {
+  for (let sent = last; ; ) {
+    const events = await jobs.events(id, sent, EVENTS_EACH);
+    for (const { seq, at, event } of events) {
+      const { kind, ...body } = event;
+      await send(seq, kind, JSON.stringify({ at, ...body }));
+      sent = seq;
+    }
+    if (events.length < EVENTS_EACH || gone.aborted) return sent;
+  }
 }
 
 /** The number of the last event that a client has seen; -1 for none. */

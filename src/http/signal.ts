@@ -12,7 +12,6 @@ export class Signal {
   async wait(ms: number): Promise<void> {
     if (!this.#isSet) {
       await new Promise<void>((resolve) => {
-        this.#resolve = resolve;
         const timer = setTimeout(resolve, ms);
         this.#resolve = () => {
           clearTimeout(timer);

@@ -50,10 +50,19 @@ test('the API reference is made from the schemas and names every route', async (
     '/problems',
     '/problems/{code}',
     '/readyz',
+    '/v1/jobs',
+    '/v1/jobs/{job}',
+    '/v1/jobs/{job}/cancel',
+    '/v1/jobs/{job}/events',
+    '/v1/jobs/{job}/redrive',
     '/v1/plugins',
     '/v1/plugins/reload',
     '/v1/plugins/{plugin}',
     '/v1/plugins/{plugin}/invocations',
+    '/v1/schedules',
+    '/v1/schedules/{id}',
+    '/v1/triggers',
+    '/v1/triggers/{id}',
   ]);
   const { post } = body.paths['/v1/plugins/{plugin}/invocations'];
   const request = post.requestBody.content['application/json'].schema;

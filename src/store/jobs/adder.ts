@@ -81,6 +81,7 @@ export class Adder {
         return refusals.map((refusal) => refusal ?? { job: jobs[next++] as Job, isNew: true });
       });
     } catch (error) {
+      if (error instanceof Failure && error.code === 'overloaded') throw error;
       if (asks.length === 1)
         return [Failure.from(isForeignKeyViolation(error) ? noTenant(asks[0]?.tenant ?? '') : error)];
       // A tenant was removed meanwhile, say: the others are not to suffer for it.

@@ -45,7 +45,7 @@ export class Desk {
   readonly #queue: Queue;
   readonly #adder: Adder;
   readonly #options: DeskOptions;
-  readonly #settling: Batcher<Settlement, boolean>;
+  readonly #settling: Batcher<Settlement, boolean | Failure>;
 
   constructor(db: Db, queue: Queue, adder: Adder, options: DeskOptions) {
     this.#db = db;
@@ -81,8 +81,10 @@ export class Desk {
   }
 
   /** Whether it was still this node's to settle. */
-  settle(settlement: Settlement): Promise<boolean> {
-    return this.#settling.do(settlement);
+  async settle(settlement: Settlement): Promise<boolean> {
+    const settled = await this.#settling.do(settlement);
+    if (settled instanceof Failure) throw settled;
+    return settled;
   }
 
   /** What a running plugin has said. Gives how many events the job has now; null where it is not this node's any more. */
@@ -179,9 +181,18 @@ export class Desk {
     });
   }
 
-  async #settle(settlements: Settlement[]): Promise<boolean[]> {
-    const settled = await this.#db.transaction().execute((tx) => this.#settleIn(tx, settlements));
-    return settlements.map(({ claimed }) => settled.has(claimed.id));
+  async #settle(settlements: Settlement[]): Promise<(boolean | Failure)[]> {
+    try {
+      const settled = await this.#db.transaction().execute((tx) => this.#settleIn(tx, settlements));
+      return settlements.map(({ claimed }) => settled.has(claimed.id));
+    } catch (error) {
+      if (error instanceof Failure && error.code === 'overloaded') throw error;
+      if (settlements.length === 1) return [Failure.from(error)];
+      // One of them cannot be written down: the others are not to suffer for it.
+      const alone: (boolean | Failure)[] = [];
+      for (const settlement of settlements) alone.push(...(await this.#settle([settlement])));
+      return alone;
+    }
   }
 
   async #settleIn(tx: Tx, settlements: readonly Settlement[]): Promise<Set<string>> {
