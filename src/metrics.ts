@@ -63,7 +63,7 @@ export class Metrics {
     const jobsSettled = this.#jobsSettled;
     new Counter({
       name: 'isopod_jobs_settled_total',
-      help: 'Runs of jobs on this node by what came of them; "again" has not ended yet',
+      help: 'What came of jobs on this node; "again" is no end yet',
       labelNames: ['state'],
       registers,
       collect() {
