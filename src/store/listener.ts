@@ -1,8 +1,11 @@
 import pg from 'pg';
+import { isLoss } from './unreachable.ts';
 
 /** Waits this long before it connects again, and twice that the next time. */
 const AGAIN_MS = 100;
 const AGAIN_MS_MOST = 5_000;
+/** A server that went away without a word is noticed in this time and ten seconds. */
+const KEEP_ALIVE_MS = 10_000;
 
 type Hear = (payload: string) => void;
 
@@ -12,6 +15,7 @@ type Hear = (payload: string) => void;
  */
 export class Listener implements AsyncDisposable {
   readonly #config: pg.ClientConfig;
+  readonly #turned: (error: Error | undefined) => void;
   readonly #channels = new Map<string, Set<Hear>>();
   readonly #back = new Set<() => void>();
   #client: pg.Client | undefined;
@@ -20,12 +24,14 @@ export class Listener implements AsyncDisposable {
   #againMs = AGAIN_MS;
   #closed = false;
 
-  private constructor(config: pg.ClientConfig) {
+  private constructor(config: pg.ClientConfig, turned: (error: Error | undefined) => void) {
     this.#config = config;
+    this.#turned = turned;
   }
 
-  static async open(config: pg.ClientConfig): Promise<Listener> {
-    const listener = new Listener(config);
+  /** `turned` is told when it hears nothing any more, with why; and when it hears again. */
+  static async open(config: pg.ClientConfig, turned: (error: Error | undefined) => void = () => {}): Promise<Listener> {
+    const listener = new Listener(config, turned);
     await listener.#connect();
     return listener;
   }
@@ -43,8 +49,11 @@ export class Listener implements AsyncDisposable {
     this.#back.add(onBack);
     if (known === undefined) {
       this.#channels.set(channel, hearers);
-      // Without a connection it is among those that the next one listens to.
-      await this.#client?.query(`listen ${pg.escapeIdentifier(channel)}`);
+      // Without a connection it is among those that the next one listens to, as it is if this one breaks now.
+      const client = this.#client;
+      await client?.query(`listen ${pg.escapeIdentifier(channel)}`).catch((error) => {
+        if (this.#client === client && !isLoss(error)) throw error;
+      });
     }
     return {
       [Symbol.dispose]: () => {
@@ -69,13 +78,16 @@ export class Listener implements AsyncDisposable {
   }
 
   async #open(): Promise<void> {
-    const client = new pg.Client({ ...this.#config, keepAlive: true });
-    const lost = () => {
+    const client = new pg.Client({ ...this.#config, keepAlive: true, keepAliveInitialDelayMillis: KEEP_ALIVE_MS });
+    const lost = (error = new Error('The connection has ended')) => {
       if (this.#client !== client) return;
       this.#client = undefined;
+      void client.end().catch(() => {});
+      if (this.#closed) return;
+      this.#turned(error);
       this.#again();
     };
-    client.on('error', lost).on('end', lost);
+    client.on('error', lost).on('end', () => lost());
     client.on('notification', ({ channel, payload = '' }) => {
       for (const hear of this.#channels.get(channel) ?? []) hear(payload);
     });
@@ -95,6 +107,8 @@ export class Listener implements AsyncDisposable {
     this.#timer = setTimeout(() => {
       this.#connect().then(
         () => {
+          if (this.#closed) return;
+          this.#turned(undefined);
           for (const onBack of this.#back) onBack();
         },
         () => {

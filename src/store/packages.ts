@@ -2,6 +2,7 @@ import type { InstalledPackage } from '../core/store.ts';
 import type { Bundles } from './bundles.ts';
 import type { Db } from './database.ts';
 import { noTenant } from './tenants.ts';
+import { inTransaction } from './transaction.ts';
 import { isForeignKeyViolation } from './violations.ts';
 
 /** The packages that a tenant has installed. */
@@ -18,22 +19,19 @@ export class Packages {
 
   /** Archive and plugins are there for all nodes at the same moment. What was installed under their ids before is gone. */
   async install(archive: Buffer, plugins: readonly { plugin: string; dialect: string; root: string }[]): Promise<void> {
-    await this.#db
-      .transaction()
-      .execute(async (tx) => {
-        const sha256 = await this.#bundles.put(tx, archive);
-        for (const one of plugins) {
-          const row = { tenant: this.#tenant, sha256, ...one, installed_at: new Date() };
-          await tx
-            .insertInto('packages')
-            .values(row)
-            .onConflict((conflict) => conflict.columns(['tenant', 'plugin']).doUpdateSet(row))
-            .execute();
-        }
-      })
-      .catch((error) => {
-        throw isForeignKeyViolation(error) ? noTenant(this.#tenant) : error;
-      });
+    await inTransaction(this.#db, async (tx) => {
+      const sha256 = await this.#bundles.put(tx, archive);
+      for (const one of plugins) {
+        const row = { tenant: this.#tenant, sha256, ...one, installed_at: new Date() };
+        await tx
+          .insertInto('packages')
+          .values(row)
+          .onConflict((conflict) => conflict.columns(['tenant', 'plugin']).doUpdateSet(row))
+          .execute();
+      }
+    }).catch((error) => {
+      throw isForeignKeyViolation(error) ? noTenant(this.#tenant) : error;
+    });
   }
 
   async list(): Promise<InstalledPackage[]> {

@@ -2,6 +2,7 @@ import { Failure } from '../core/failure.ts';
 import type { PluginState } from '../core/store.ts';
 import type { Db, Tx } from './database.ts';
 import { changedMeanwhile, noTenant } from './tenants.ts';
+import { inTransaction } from './transaction.ts';
 import { isForeignKeyViolation } from './violations.ts';
 
 /** What a tenant has set for its plugins. A plugin without a row is enabled and has no settings. */
@@ -65,7 +66,7 @@ export class PluginStates {
     revision: number | undefined,
     changed: (state: PluginState) => PluginState,
   ): Promise<PluginState> {
-    return await this.#db.transaction().execute(async (tx) => {
+    return await inTransaction(this.#db, async (tx) => {
       const state = await this.#locked(tx, plugin);
       if (revision !== undefined && revision !== state.revision) throw changedMeanwhile(state.revision);
       const { enabled, settings } = changed(state);

@@ -15,6 +15,7 @@ import { Triggers } from './jobs/triggers.ts';
 import { Packages } from './packages.ts';
 import { PluginStates } from './plugin-states.ts';
 import { Tenants } from './tenants.ts';
+import type { Notice } from './trouble.ts';
 
 /** What one tenant has. There is no other door to it. */
 export class TenantStore implements TenantKeep {
@@ -80,7 +81,12 @@ export class Store implements AsyncDisposable {
 
   /** Why nothing can be looked up or kept now, in words; null where it can. */
   get trouble(): string | null {
-    return this.#database.listener.isUp ? null : 'The database cannot be reached';
+    return this.#database.trouble.isOn ? 'The database cannot be reached' : null;
+  }
+
+  /** Tells the operator's part of it: when the database goes away, and why, and when it is back. */
+  onNotice(hear: (notice: Notice) => void): Disposable {
+    return this.#database.trouble.hear(hear);
   }
 
   of(tenant: string): TenantStore {
@@ -123,12 +129,12 @@ export class Store implements AsyncDisposable {
 
   /** Writes all that is kept to a file; see backup.ts. */
   backup(file: string): Promise<number> {
-    return backup(this.#database.db, file);
+    return this.#database.unhurried((db) => backup(db, file));
   }
 
   /** Puts such a file back into a store that holds nothing yet. */
   restore(file: string, say: (what: string) => void = () => {}): Promise<number> {
-    return restore(this.#database.db, file, say);
+    return this.#database.unhurried((db) => restore(db, file, say));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

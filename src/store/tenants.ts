@@ -11,6 +11,7 @@ import {
   type Token,
 } from '../core/tenant.ts';
 import type { Db } from './database.ts';
+import { inTransaction } from './transaction.ts';
 import { isUniqueViolation } from './violations.ts';
 
 export type TenantChange = {
@@ -79,7 +80,7 @@ export class Tenants {
 
   /** Changes what is given. With `revision`, only if that is still the newest: else `conflict`. Throws `not_found`. */
   async update(id: string, change: TenantChange, revision?: number): Promise<Tenant> {
-    return await this.#db.transaction().execute(async (tx) => {
+    return await inTransaction(this.#db, async (tx) => {
       const row = await tx.selectFrom('tenants').selectAll().where('id', '=', id).forUpdate().executeTakeFirst();
       if (row === undefined) throw noTenant(id);
       if (revision !== undefined && revision !== row.revision) throw changedMeanwhile(row.revision);

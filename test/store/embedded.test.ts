@@ -43,11 +43,11 @@ test('it keeps what it was told, and says what takes time only when it does', as
   const dataDir = join(folder, 'kept');
   const said: string[] = [];
   {
-    await using server = await EmbeddedServer.start(dataDir, (what) => said.push(what));
+    await using server = await EmbeddedServer.start({ dataDir, say: (what) => said.push(what) });
     await query(server, 'create table t as select 42 as answer');
     expect(said).toEqual(['making a database in the data folder']);
   }
-  await using server = await EmbeddedServer.start(dataDir, (what) => said.push(what));
+  await using server = await EmbeddedServer.start({ dataDir, say: (what) => said.push(what) });
   expect(await query(server, 'select answer from t')).toEqual([{ answer: 42 }]);
   expect(said).toHaveLength(1);
   expect(await query(server, 'show fsync')).toEqual([{ fsync: 'on' }]);
@@ -55,7 +55,7 @@ test('it keeps what it was told, and says what takes time only when it does', as
 
 test('nobody comes in without its password, and nobody over the network', async () => {
   const dataDir = join(folder, 'closed');
-  await using server = await EmbeddedServer.start(dataDir);
+  await using server = await EmbeddedServer.start({ dataDir });
   await assert.rejects(async () => {
     const client = new pg.Client({ ...server.connection, password: 'guess' });
     await client.connect();
@@ -72,23 +72,23 @@ test('nobody comes in without its password, and nobody over the network', async 
 
 test('a data folder has one owner, and the second is told what to do', async () => {
   const dataDir = join(folder, 'owned');
-  await using _server = await EmbeddedServer.start(dataDir);
+  await using _server = await EmbeddedServer.start({ dataDir });
   await assert.rejects(
-    EmbeddedServer.start(dataDir),
+    EmbeddedServer.start({ dataDir }),
     /Another isopod uses the data folder .*ISOPOD_DATA_DIR.*DATABASE_URL/,
   );
 });
 
 test('a path that is too long for a socket is no obstacle', async () => {
   const dataDir = join(folder, 'long'.repeat(20), 'folder'.repeat(10));
-  await using server = await EmbeddedServer.start(dataDir);
+  await using server = await EmbeddedServer.start({ dataDir });
   expect(await query(server, 'select 1 as one')).toEqual([{ one: 1 }]);
 });
 
 test('an attempt that was broken off half way leaves nothing that counts', async () => {
   const dataDir = join(folder, 'broken');
   await mkdir(join(dataDir, 'postgres/18/data.new/base'), { recursive: true });
-  await using server = await EmbeddedServer.start(dataDir);
+  await using server = await EmbeddedServer.start({ dataDir });
   expect(await query(server, 'select 1 as one')).toEqual([{ one: 1 }]);
 });
 
@@ -96,7 +96,7 @@ test('a folder that cannot be made is said with its path', async () => {
   const dataDir = join(folder, 'file');
   await mkdir(dataDir);
   await writeFile(join(dataDir, 'postgres'), 'not a folder');
-  await assert.rejects(EmbeddedServer.start(dataDir), /file\/postgres/);
+  await assert.rejects(EmbeddedServer.start({ dataDir }), /file\/postgres/);
 });
 
 test('it ends when its owner is killed, and the next owner finds all that was committed', async () => {
@@ -107,7 +107,7 @@ test('it ends when its owner is killed, and the next owner finds all that was co
   owner.kill('SIGKILL');
   await once(owner, 'exit');
 
-  await using server = await EmbeddedServer.start(dataDir);
+  await using server = await EmbeddedServer.start({ dataDir });
   expect(isThere(pid)).toBe(false);
   expect(await query(server, 'select answer from t')).toEqual([{ answer: 7 }]);
 });
@@ -125,7 +125,7 @@ async function ownedBy(dataDir: string, statement: string): Promise<ChildProcess
   const code = `
     import pg from 'pg';
     const { EmbeddedServer } = await import(${JSON.stringify(new URL('../../src/store/embedded/server.ts', import.meta.url))});
-    const server = await EmbeddedServer.start(${JSON.stringify(dataDir)});
+    const server = await EmbeddedServer.start({ dataDir: ${JSON.stringify(dataDir)} });
     const client = new pg.Client(server.connection);
     await client.connect();
     await client.query(${JSON.stringify(statement)});

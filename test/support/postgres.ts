@@ -16,7 +16,7 @@ declare module 'vitest' {
 
 export default async function setup({ provide }: TestProject): Promise<() => Promise<void>> {
   const folder = await mkdtemp(join(tmpdir(), 'isopod-postgres-'));
-  const server = await EmbeddedServer.start(folder);
+  const server = await EmbeddedServer.start({ dataDir: folder });
   const client = new pg.Client(server.connection);
   await client.connect();
   await client.query(`create database ${TEMPLATE}`);

@@ -2,21 +2,21 @@
  * A private PostgreSQL below the data folder: a real one, of the version that npm brings along.
  *
  * It listens on a unix socket in a folder of ours, wants a random password (SCRAM), and belongs to one process: who
- * starts it owns the data folder (owner.ts). It must not outlive us, not even when we are killed: a shell holds the
- * reading end of a pipe of ours, and ends it when that closes. It refuses to run as root, so for root it is started in
- * a user namespace, where it finds itself to be nobody and still owns our files; no user is made, nothing is chowned.
+ * starts it owns the data folder (owner.ts) for as long as it lives. When the server ends and was not asked to, it is
+ * started again: at once, and when that does not help, ever more slowly, and for ever.
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { mkdir, mkdtemp, readFile, readlink, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import pg from 'pg';
+import type pg from 'pg';
 import { type Binaries, findBinaries } from './binaries.ts';
+import { endOrphans } from './orphans.ts';
 import { own } from './owner.ts';
+import { type Launch, Postmaster } from './postmaster.ts';
 
 /** The major version is part of the path: the files of one cannot be opened by another. */
 const MAJOR = '18';
@@ -24,8 +24,12 @@ const USER = 'isopod';
 const PORT = 5432;
 /** A unix socket's path may have so many bytes; PostgreSQL adds its own file name to the folder. */
 const SOCKET_DIR_BYTES = 107 - '/.s.PGSQL.5432'.length;
-const START_MS = 30_000;
-const STOP_MS = 10_000;
+const CREATE_MS = 30_000;
+/** A server that ended is started at once. If that one ends too, so much time is left, and twice that the next time. */
+const AGAIN_MS = 500;
+const AGAIN_MS_MOST = 60_000;
+/** One that has run for so long was well. */
+const WELL_MS = 60_000;
 
 const SETTINGS: Readonly<Record<string, string>> = {
   listen_addresses: '',
@@ -37,61 +41,116 @@ const SETTINGS: Readonly<Record<string, string>> = {
   log_timezone: 'UTC',
 };
 
-// Fixed text: all that varies are its arguments. The first is the program; standard input is our pipe.
-const WATCHED = `
-exec 3<&0 </dev/null
-"$@" 3<&- &
-server=$!
-trap 'kill -INT $server' INT TERM
-(while read -r _ <&3; do :; done; kill -INT $server) 2>/dev/null &
-watcher=$!
-wait $server; code=$?
-while kill -0 $server 2>/dev/null; do wait $server; code=$?; done
-kill $watcher 2>/dev/null
-exit $code
-`;
+export type EmbeddedServerOptions = {
+  dataDir: string;
+  /** Told what takes time. */
+  say?(what: string): void;
+  /** Told that it has ended, or could not be started again, and what it said last. */
+  complain?(what: string, words: string): void;
+};
 
 export class EmbeddedServer implements AsyncDisposable {
-  /** For `pg`. */
+  /** For `pg`. The same for as long as it lives, whatever happens to the server. */
   readonly connection: pg.ClientConfig;
-  readonly #child: ChildProcess;
+  readonly #again: () => Promise<Postmaster>;
+  readonly #complain: (what: string, words: string) => void;
+  readonly #closing: AbortController;
   readonly #scope: AsyncDisposableStack;
+  readonly #kept: Promise<void>;
+  #postmaster: Postmaster;
+  #isUp = true;
 
-  private constructor(connection: pg.ClientConfig, child: ChildProcess, scope: AsyncDisposableStack) {
+  private constructor({ connection, again, complain, closing, scope, postmaster }: Inside) {
     this.connection = connection;
-    this.#child = child;
+    this.#again = again;
+    this.#complain = complain;
+    this.#closing = closing;
     this.#scope = scope;
+    this.#postmaster = postmaster;
+    this.#kept = this.#keep();
   }
 
-  /** Resolves when it takes connections; makes the database on the first start. `say` is told what takes time. */
-  static async start(dataDir: string, say: (what: string) => void = () => {}): Promise<EmbeddedServer> {
+  /** Resolves when it takes connections; makes the database on the first start. */
+  static async start({ dataDir, say = () => {}, complain = () => {} }: EmbeddedServerOptions): Promise<EmbeddedServer> {
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
     await using scope = new AsyncDisposableStack();
     scope.use(await own(dataDir));
-    const dir = join(dataDir, 'postgres', MAJOR);
-    await mkdir(dir, { recursive: true, mode: 0o700 });
+    await mkdir(join(dataDir, 'postgres', MAJOR), { recursive: true, mode: 0o700 });
+    const dir = await realpath(join(dataDir, 'postgres', MAJOR));
+    const data = join(dir, 'data');
     const binaries = await findBinaries(join(dataDir, 'postgres'));
     const prefix = await notRoot();
     const password = await create(dir, binaries, prefix, say);
-    await endOrphan(join(dir, 'data'));
-
     const host = await socketDir(dir, scope);
-    const child = launch(binaries, prefix, join(dir, 'data'), host);
-    scope.defer(() => stop(child));
+    scope.defer(() => endOrphans(data, host).catch(() => {}));
+
+    const closing = new AbortController();
     const connection = { host, port: PORT, user: USER, password, database: 'postgres' };
-    await ready(child, connection);
-    return new EmbeddedServer(connection, child, scope.move());
+    const launch = { prefix, command: commandOf(binaries, data, host), env: environment(binaries) } satisfies Launch;
+    const again = async () => {
+      await endOrphans(data, host);
+      return await Postmaster.start(launch, connection, closing.signal);
+    };
+    const postmaster = await again();
+    return new EmbeddedServer({ connection, again, complain, closing, scope: scope.move(), postmaster });
+  }
+
+  /** Whether it runs and takes connections. */
+  get isUp(): boolean {
+    return this.#isUp;
   }
 
   /** The process that ends the server when it is signalled, for tests. */
   get pid(): number | undefined {
-    return this.#child.pid;
+    return this.#postmaster.pid;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort();
+    await this.#kept;
+    await this.#postmaster[Symbol.asyncDispose]();
     await this.#scope.disposeAsync();
   }
+
+  /** Sees to it that there is one until we close. */
+  async #keep(): Promise<void> {
+    const { signal } = this.#closing;
+    const closed = new Promise<undefined>((resolve) => signal.addEventListener('abort', () => resolve(undefined)));
+    let pauseMs = 0;
+    for (;;) {
+      const startedAt = performance.now();
+      const words = await Promise.race([this.#postmaster.ended, closed]);
+      if (words === undefined || signal.aborted) return;
+      this.#isUp = false;
+      this.#complain('The private PostgreSQL has ended and is started again', words);
+      if (performance.now() - startedAt > WELL_MS) pauseMs = 0;
+      for (;;) {
+        await sleep(pauseMs, undefined, { signal }).catch(() => {});
+        if (signal.aborted) return;
+        pauseMs = Math.min(Math.max(AGAIN_MS, pauseMs * 2), AGAIN_MS_MOST);
+        try {
+          this.#postmaster = await this.#again();
+          break;
+        } catch (error) {
+          if (signal.aborted) return;
+          const soon = `The private PostgreSQL cannot be started, which is tried again in ${pauseMs / 1000} s`;
+          this.#complain(soon, error instanceof Error ? error.message : String(error));
+        }
+      }
+      this.#isUp = true;
+    }
+  }
 }
+
+type Inside = {
+  connection: pg.ClientConfig;
+  /** Starts one more. */
+  again(): Promise<Postmaster>;
+  complain(what: string, words: string): void;
+  closing: AbortController;
+  scope: AsyncDisposableStack;
+  postmaster: Postmaster;
+};
 
 /** Makes the database files where there are none; an attempt that was broken off leaves nothing that counts. */
 async function create(dir: string, binaries: Binaries, prefix: readonly string[], say: (what: string) => void) {
@@ -109,7 +168,7 @@ async function create(dir: string, binaries: Binaries, prefix: readonly string[]
   const words = ['-D', fresh, '-U', USER, '-A', 'scram-sha-256', `--pwfile=${passwordFile}`];
   const [file = '', ...args] = [...prefix, binaries.initdb, ...words, '-E', 'UTF8', '--no-locale', '--no-instructions'];
   try {
-    await promisify(execFile)(file, args, { env: environment(binaries), timeout: START_MS });
+    await promisify(execFile)(file, args, { env: environment(binaries), timeout: CREATE_MS });
   } catch (error) {
     const { stderr } = error as { stderr?: string };
     throw new Error(`PostgreSQL could not make its files in ${fresh}: ${stderr || (error as Error).message}`);
@@ -133,22 +192,6 @@ async function notRoot(): Promise<string[]> {
   }
 }
 
-/** The folder is ours, so a server that still runs in it lost its owner a moment ago. */
-async function endOrphan(data: string): Promise<void> {
-  const pid = Number((await readFile(join(data, 'postmaster.pid'), 'utf8').catch(() => '')).split('\n')[0]);
-  if (!(pid > 1)) return;
-  const until = performance.now() + STOP_MS;
-  while ((await readlink(`/proc/${pid}/cwd`).catch(() => '')) === data) {
-    if (performance.now() > until) throw new Error(`PostgreSQL (process ${pid}) in ${data} does not end`);
-    try {
-      process.kill(pid, 'SIGINT');
-    } catch {
-      // It has just ended.
-    }
-    await sleep(20);
-  }
-}
-
 async function socketDir(dir: string, scope: AsyncDisposableStack): Promise<string> {
   const near = join(dir, 'socket');
   if (Buffer.byteLength(near) <= SOCKET_DIR_BYTES) {
@@ -164,47 +207,7 @@ function environment(binaries: Binaries): Record<string, string> {
   return { PATH: process.env.PATH ?? '/usr/bin:/bin', LC_ALL: 'C', ...binaries.env };
 }
 
-function launch(binaries: Binaries, prefix: readonly string[], data: string, host: string): ChildProcess {
+function commandOf(binaries: Binaries, data: string, host: string): string[] {
   const settings = Object.entries({ ...SETTINGS, unix_socket_directories: host, port: String(PORT) });
-  const words = [binaries.postgres, '-D', data, ...settings.flatMap(([name, value]) => ['-c', `${name}=${value}`])];
-  const command = [...prefix, '/bin/sh', '-c', WATCHED, 'postgres', ...words];
-  // A session of its own: a terminal's Ctrl-C is for us, and we end it last.
-  return spawn(command[0] ?? '', command.slice(1), {
-    stdio: ['pipe', 'ignore', 'pipe'],
-    env: environment(binaries),
-    cwd: '/',
-    detached: true,
-  });
-}
-
-async function ready(child: ChildProcess, connection: pg.ClientConfig): Promise<void> {
-  let told = '';
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    told = (told + text).slice(-4000);
-  });
-  child.stdin?.on('error', () => {});
-  const until = performance.now() + START_MS;
-  for (;;) {
-    const client = new pg.Client(connection);
-    client.on('error', () => {});
-    try {
-      await client.connect();
-      await client.end();
-      return;
-    } catch (error) {
-      if (child.exitCode !== null || child.signalCode !== null) throw new Error(`PostgreSQL did not start: ${told}`);
-      if (performance.now() > until) throw new Error(`PostgreSQL takes no connections: ${error}\n${told}`);
-      await sleep(10);
-    }
-  }
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, 'exit');
-  // Its shell ends it when the pipe closes, and that way alone it is ended when we die.
-  child.stdin?.destroy();
-  const patience = setTimeout(() => process.kill(-(child.pid ?? 0), 'SIGKILL'), STOP_MS);
-  await ended;
-  clearTimeout(patience);
+  return [binaries.postgres, '-D', data, ...settings.flatMap(([name, value]) => ['-c', `${name}=${value}`])];
 }

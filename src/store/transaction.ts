@@ -1,0 +1,18 @@
+import type { Db, Tx } from './database.ts';
+import { isCollision } from './unreachable.ts';
+
+const TRIES = 3;
+
+/**
+ * All of `work` or nothing of it. Where others were at the same rows at the same time it is done again, so it must do
+ * nothing but speak to the database.
+ */
+export async function inTransaction<R>(db: Db, work: (tx: Tx) => Promise<R>): Promise<R> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await db.transaction().execute(work);
+    } catch (error) {
+      if (attempt === TRIES || !isCollision(error)) throw error;
+    }
+  }
+}
