@@ -3,6 +3,9 @@ import pino, { type DestinationStream, type Logger } from 'pino';
 import { stripped } from './core/text.ts';
 import type { Settled } from './engine/invoker.ts';
 
+/** `words` are not ours: those of a server, say. */
+export type Notice = { level: 'warn' | 'info'; what: string; words?: string };
+
 /** Lines that are kept back at most, and for how long. */
 const LINES_MOST = 256;
 const PASS_AFTER_MS = 100;
@@ -62,6 +65,11 @@ export class Log {
   bug(error: unknown, invocation?: string): void {
     this.#pino.error({ invocation, cause: stripped(inspect(error), 8_000) }, 'bug');
     this.flush();
+  }
+
+  /** What happens to what we depend on. */
+  notice({ level, what, words }: Notice): void {
+    this.#pino[level](words === undefined ? {} : { cause: stripped(words, 4_000) }, what);
   }
 
   flush(): void {

@@ -42,8 +42,9 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
 }
 
 /** What is kept, on whichever engine the configuration names. `say` is told what takes time. */
-export function openStore({ databaseUrl: url, dataDir, jobs }: Config, say: (what: string) => void): Promise<Store> {
-  return Store.open({ url, dataDir, say, keepMs: jobs.keepMs });
+export function openStore(config: Config, say: (what: string) => void): Promise<Store> {
+  const { databaseUrl: url, databaseConnections: connections, dataDir, jobs } = config;
+  return Store.open({ url, connections, dataDir, say, keepMs: jobs.keepMs });
 }
 
 /** Starts the service and resolves once it listens. `say` is told what takes time. */

@@ -64,6 +64,7 @@ export class Service implements AsyncDisposable {
     let draining = false;
     let metrics: Metrics | undefined;
     scope.defer(() => log.flush());
+    scope.use(parts.store.onNotice((notice) => log.notice(notice)));
     const engine = await assemble({
       config,
       parts,

@@ -37,6 +37,7 @@ test('without a file and variables all has a default', () => {
     port: 4763,
     dataDir: join(cwd, 'data'),
     pluginsDir: join(cwd, 'plugins'),
+    databaseConnections: 10,
     tokens: [],
     limits: {
       wallMs: 30_000,

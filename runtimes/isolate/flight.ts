@@ -1,6 +1,7 @@
 import type { Failure } from '../../src/core/failure.ts';
-import type { Limits } from '../../src/core/limits.ts';
-import type { LogLevel, LogLine, Usage } from '../../src/core/outcome.ts';
+import type { Invocation } from '../../src/core/invocation.ts';
+import { type LogLevel, type LogLine, sheltered, type Usage, type Watch } from '../../src/core/outcome.ts';
+import { logPrefix } from '../../src/core/plugin.ts';
 import type { LogHead } from './wire.ts';
 
 const LEVELS: Readonly<Record<string, LogLevel>> = { t: 'trace', d: 'debug', i: 'info', w: 'warning', e: 'error' };
@@ -13,17 +14,30 @@ export class Telling {
   readonly #prefix: string;
   readonly #linesMost: number;
   readonly #bytesMost: number;
+  /** An operation is not something that progresses. */
+  readonly #progresses: boolean;
+  readonly #watch: Watch | undefined;
   #bytes = 0;
 
-  constructor(prefix: string, { logLines, logBytes }: Pick<Limits, 'logLines' | 'logBytes'>) {
-    this.#prefix = prefix;
-    this.#linesMost = logLines;
-    this.#bytesMost = logBytes;
+  constructor({ plugin, limits, entry, watch }: Pick<Invocation, 'plugin' | 'limits' | 'entry' | 'watch'>) {
+    this.#prefix = logPrefix(plugin);
+    this.#linesMost = limits.logLines;
+    this.#bytesMost = limits.logBytes;
+    this.#progresses = entry.kind !== 'operation';
+    this.#watch = watch === undefined ? undefined : sheltered(watch);
   }
 
   add(head: LogHead): void {
+    const before = this.logs.length;
+    this.#read(head);
+    if (this.#watch === undefined) return;
+    if (this.logs.length > before) this.#watch.logged(this.logs.slice(before));
+    if (typeof head.progress === 'number' && this.progress !== null) this.#watch.progressed(this.progress);
+  }
+
+  #read(head: LogHead): void {
     if (typeof head.dropped === 'number') this.dropped += head.dropped;
-    if (typeof head.progress === 'number') this.progress = Math.min(1, Math.max(0, head.progress));
+    if (typeof head.progress === 'number' && this.#progresses) this.progress = Math.min(1, Math.max(0, head.progress));
     if (!Array.isArray(head.lines)) return;
     for (let at = 0; at + 2 < head.lines.length; at += 3) {
       const letter = String(head.lines[at]);

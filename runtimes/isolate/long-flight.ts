@@ -1,6 +1,5 @@
 import { Failure, type FailureCode, type Rung } from '../../src/core/failure.ts';
 import type { Invocation } from '../../src/core/invocation.ts';
-import { logPrefix } from '../../src/core/plugin.ts';
 import type { Executor, Flight, Loss } from './executor.ts';
 import { type Executors, OVERWEIGHT, SILENT_MS, STUCK } from './executors.ts';
 import { type Landed, type Landing, Telling } from './flight.ts';
@@ -54,7 +53,7 @@ export class LongFlight implements Flight {
     this.#executor = executor;
     this.#land = land;
     this.residentMb = invocation.limits.residentMb;
-    this.#telling = new Telling(logPrefix(program.plugin), invocation.limits);
+    this.#telling = new Telling(invocation);
   }
 
   static fly(

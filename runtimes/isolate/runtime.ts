@@ -20,7 +20,7 @@ import { Piscina } from 'piscina';
 import { Failure } from '../../src/core/failure.ts';
 import type { Invocation } from '../../src/core/invocation.ts';
 import { noUsage, type Outcome } from '../../src/core/outcome.ts';
-import { logPrefix, type Plugin } from '../../src/core/plugin.ts';
+import type { Plugin } from '../../src/core/plugin.ts';
 import type { Explanation, Runtime } from '../../src/core/runtime.ts';
 import { onAbort } from '../../src/core/signal.ts';
 import { BriefFlight, type BriefSuccess } from './brief-flight.ts';
@@ -85,13 +85,15 @@ export class IsolateRuntime implements Runtime {
 
   /** Reading a file can take as long as a file system likes. The run is not held up by it for longer than it may last. */
   async #runWhenLoaded(loading: Promise<Program>, invocation: Invocation, signal: AbortSignal): Promise<Outcome> {
-    const { promise: stopped, resolve } = Promise.withResolvers<Outcome>();
-    using _stop = onAbort(signal, (failure) => resolve(failed(failure)));
-    const run = loading.then(
-      (program) => this.#runProgram(program, invocation, signal),
-      (error) => failed(Failure.from(error)),
-    );
-    return await Promise.race([run, stopped]);
+    const { promise: stopped, reject } = Promise.withResolvers<never>();
+    let program: Program;
+    try {
+      using _stop = onAbort(signal, reject);
+      program = await Promise.race([loading, stopped]);
+    } catch (error) {
+      return failed(Failure.from(error));
+    }
+    return await this.#runProgram(program, invocation, signal);
   }
 
   async explain(tenant: string, plugin: Plugin): Promise<Explanation> {
@@ -239,11 +241,11 @@ export class IsolateRuntime implements Runtime {
 
   #settleBrief(program: Program, invocation: Invocation, landing: BriefSuccess, startedAt: number): Outcome {
     program.ranBrief(landing.cpuMs);
-    const telling = tellingOf(program, invocation, landing.head);
+    const telling = tellingOf(invocation, landing.head);
     return {
       ok: true,
       output: landing.output,
-      progress: invocation.entry.kind === 'operation' ? null : (telling?.progress ?? null),
+      progress: telling?.progress ?? null,
       logs: telling?.logs ?? [],
       bootMs: 0,
       hostMs: 0,
@@ -278,7 +280,7 @@ export class IsolateRuntime implements Runtime {
         alone = landed.landing.suspect;
         continue;
       }
-      return this.#settle(program, invocation, landed, suspectKey);
+      return this.#settle(program, landed, suspectKey);
     }
   }
 
@@ -288,14 +290,14 @@ export class IsolateRuntime implements Runtime {
     return this.#suspects.has(key);
   }
 
-  #settle(program: Program, invocation: Invocation, landed: Landed, suspectKey: string): Outcome {
+  #settle(program: Program, landed: Landed, suspectKey: string): Outcome {
     const { landing, telling, usage, bootMs, hostMs } = landed;
     const report = {
       usage,
       bootMs,
       hostMs,
       logs: telling.logs,
-      progress: invocation.entry.kind === 'operation' ? null : telling.progress,
+      progress: telling.progress,
     };
     if (landing.kind === 'done') {
       program.ranLong({ ok: true, usage });
@@ -316,9 +318,9 @@ type Loaded = Program | Promise<Program>;
 /** Times that a run is tried when executors die under it. */
 const ATTEMPTS_MOST = 3;
 
-function tellingOf(program: Program, invocation: Invocation, head: unknown): Telling | undefined {
+function tellingOf(invocation: Invocation, head: unknown): Telling | undefined {
   if (head === undefined) return undefined;
-  const telling = new Telling(logPrefix(program.plugin), invocation.limits);
+  const telling = new Telling(invocation);
   telling.add(head as object);
   return telling;
 }

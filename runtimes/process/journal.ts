@@ -1,5 +1,5 @@
 import type { Limits } from '../../src/core/limits.ts';
-import type { LogLevel, LogLine } from '../../src/core/outcome.ts';
+import { type LogLevel, type LogLine, sheltered, type Watch } from '../../src/core/outcome.ts';
 import { logPrefix, type Plugin } from '../../src/core/plugin.ts';
 import { goFloat } from './go-float.ts';
 import { Lines } from './lines.ts';
@@ -21,22 +21,28 @@ export class Journal {
   readonly #unmarked: Level;
   readonly #limits: Pick<Limits, 'logLines' | 'logBytes'>;
   readonly #startedAt: number;
+  readonly #watch: Watch | undefined;
+  /** How much of it the watch knows. */
+  #told: { lines: number; progress: number | null } = { lines: 0, progress: null };
+  #telling: NodeJS.Timeout | undefined;
   #bytes = 0;
   #moves = 0;
   #chunk: Buffer | null = null;
   /** Where in `#chunk` the last message of progress lies that was not looked at yet. */
   #last: Readonly<{ from: number; to: number }> = NOTHING;
 
-  /** `startedAt` is what `atMs` counts from. */
+  /** `startedAt` is what `atMs` counts from. `watch` is told of all that is kept, as it comes. */
   constructor(
     plugin: Pick<Plugin, 'id' | 'name' | 'errLog'>,
     limits: Pick<Limits, 'logLines' | 'logBytes'>,
     startedAt: number,
+    watch?: Watch,
   ) {
     this.#prefix = logPrefix(plugin);
     this.#unmarked = UNMARKED.has(plugin.errLog ?? '') ? (plugin.errLog as Level) : 'error';
     this.#limits = limits;
     this.#startedAt = startedAt;
+    this.#watch = watch === undefined ? undefined : sheltered(watch);
     this.#lines = new Lines((bytes, from, to, truncated) => this.#read(bytes, from, to, truncated));
   }
 
@@ -48,6 +54,7 @@ export class Journal {
     if (to > 0) this.#move(trimmed(chunk.toString('utf8', from, to)), false);
     this.#last = NOTHING;
     this.#chunk = null;
+    if (this.#watch !== undefined) this.#telling ??= setTimeout(() => this.#tell(), TELL_AFTER_MS);
   }
 
   /** No more will come: the last line may lack its newline. */
@@ -55,8 +62,18 @@ export class Journal {
     this.#lines.end();
   }
 
-  /** Takes back all of it and hands it over: the program never ran, and what came was the words of the shell. */
+  /** The run is over, and nothing is taken back any more: whoever watches is told the rest. */
+  close(): void {
+    clearTimeout(this.#telling);
+    this.#tell();
+  }
+
+  /**
+   * Takes back all of it and hands it over: the program never ran, and what came was the words of the shell. Those come
+   * at once or not at all; where a machine is so slow that somebody was told of them, they stay.
+   */
   disown(): string {
+    if (this.#told.lines > 0) return this.#words(this.logs);
     this.dropped = 0;
     return this.#words(this.logs.splice(0));
   }
@@ -64,6 +81,14 @@ export class Journal {
   /** What it has logged last, for whoever wants to know why it ended; '' for nothing. */
   get lastWords(): string {
     return this.#words(this.logs.slice(-LAST_LINES));
+  }
+
+  #tell(): void {
+    this.#telling = undefined;
+    const { lines, progress } = this.#told;
+    this.#told = { lines: this.logs.length, progress: this.progress };
+    if (this.logs.length > lines) this.#watch?.logged(this.logs.slice(lines));
+    if (this.progress !== null && this.progress !== progress) this.#watch?.progressed(this.progress);
   }
 
   #words(lines: readonly LogLine[]): string {
@@ -110,6 +135,9 @@ export class Journal {
     return this.logs.length >= this.#limits.logLines || this.#bytes + bytes > this.#limits.logBytes;
   }
 }
+
+/** What comes so soon after each other is told together. */
+const TELL_AFTER_MS = 50;
 
 const NOTHING = { from: 0, to: 0 };
 

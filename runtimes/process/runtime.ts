@@ -104,7 +104,7 @@ export class ProcessRuntime implements Runtime {
     const startedAt = performance.now();
     const stop = new AbortController();
     const stopped = AbortSignal.any([signal, this.#closing.signal, stop.signal]);
-    const journal = new Journal(invocation.plugin, invocation.limits, startedAt);
+    const journal = new Journal(invocation.plugin, invocation.limits, startedAt, invocation.watch);
     let told: Told | null = null;
     let verdict: Verdict;
     try {
@@ -120,6 +120,7 @@ export class ProcessRuntime implements Runtime {
       const failure = stopped.aborted ? Failure.from(stopped.reason).with({ rung: 'killed' }) : Failure.from(error);
       verdict = { ok: false, failure };
     }
+    journal.close();
     return { ...verdict, ...reportOn(verdict, journal, told, startedAt) };
   }
 

@@ -70,6 +70,12 @@ export const Settings = Type.Object(
         variable: 'DATABASE_URL',
       }),
     ),
+    databaseConnections: whole(
+      10,
+      2,
+      1_000,
+      'Connections to PostgreSQL for queries; a node has a few more, and those of all nodes must fit its max_connections',
+    ),
     tokens: Type.Array(
       Type.String({
         pattern: '^[A-Za-z0-9._~+/=-]+$',

@@ -39,11 +39,30 @@ export type LogLevel = 'trace' | 'debug' | 'info' | 'warning' | 'error';
 /** One line a plugin logged. `atMs` counts from the start of the run. The message is data and may hold anything. */
 export type LogLine = { level: LogLevel; message: string; atMs: number };
 
-/** Whoever wants to know of a run while it is going on. What is told here is in the report of the run, too. */
+/**
+ * Whoever wants to know of a run while it is going on. All lines that are told are those of its report, in its order,
+ * and the last progress is the one there. But the report is the truth: a run whose executor was lost through no fault
+ * of its own is repeated, and then what the lost attempt had told so far is told, and is not in the report.
+ */
 export interface Watch {
   logged(lines: readonly LogLine[]): void;
   /** 0 to 1. */
   progressed(progress: number): void;
+}
+
+/** A watch that cannot harm the run: an error of its own stays its own. */
+export function sheltered(watch: Watch): Watch {
+  const shelter = (tell: () => void) => {
+    try {
+      tell();
+    } catch {
+      // The report says all of it once more.
+    }
+  };
+  return {
+    logged: (lines) => shelter(() => watch.logged(lines)),
+    progressed: (progress) => shelter(() => watch.progressed(progress)),
+  };
 }
 
 export const noUsage: Usage = Object.freeze({

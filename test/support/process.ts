@@ -11,7 +11,7 @@ import { ProcessRuntime, type ProcessRuntimeOptions } from '../../runtimes/proce
 import { Failure } from '../../src/core/failure.ts';
 import { type Invocation, serverConnection } from '../../src/core/invocation.ts';
 import type { Limits } from '../../src/core/limits.ts';
-import type { Outcome } from '../../src/core/outcome.ts';
+import type { Outcome, Watch } from '../../src/core/outcome.ts';
 import type { Entry, Plugin } from '../../src/core/plugin.ts';
 
 export const FIXTURES = resolve(import.meta.dirname, '../fixtures/process');
@@ -44,6 +44,7 @@ export type TrialRun = {
   /** Aborts the run with `plugin_timeout` after so long. */
   deadlineMs?: number;
   signal?: AbortSignal;
+  watch?: Watch;
 };
 
 /** A runtime whose processes carry a mark of the test's own, and whose temporary files lie in a folder of its own. */
@@ -94,7 +95,7 @@ export class Trial implements AsyncDisposable {
 
   invocation(
     exec: string[],
-    { args = {}, limits = {}, plugin = {}, entry = { kind: 'operation' } }: TrialRun,
+    { args = {}, limits = {}, plugin = {}, entry = { kind: 'operation' }, watch }: TrialRun,
   ): Invocation {
     const whole = Trial.plugin({ program: { runtime: 'process', exec, speaks: 'raw' }, ...plugin });
     const endpoint = { scheme: 'http', host: '0.0.0.0', port: 9999, dir: '/stash' } as const;
@@ -111,7 +112,7 @@ export class Trial implements AsyncDisposable {
       connection: serverConnection(endpoint, 'cookie', whole.dir),
       application: { graphql: async () => ({ status: 500, body: '' }) },
       deadlineAt: performance.now() + LIMITS.wallMs,
-      watch: undefined,
+      watch,
     };
   }
 

@@ -7,7 +7,7 @@ import { IsolateRuntime } from '../../../runtimes/isolate/runtime.ts';
 import type { Application } from '../../../src/core/application.ts';
 import { serverConnection } from '../../../src/core/invocation.ts';
 import type { Limits } from '../../../src/core/limits.ts';
-import type { Outcome } from '../../../src/core/outcome.ts';
+import type { Outcome, Watch } from '../../../src/core/outcome.ts';
 import type { Entry, Plugin } from '../../../src/core/plugin.ts';
 
 const LIMITS: Limits = {
@@ -34,6 +34,7 @@ export type ScriptRun = {
   application?: Application;
   entry?: Entry;
   signal?: AbortSignal;
+  watch?: Watch;
 };
 
 export class Scripts implements AsyncDisposable {
@@ -80,7 +81,10 @@ export class Scripts implements AsyncDisposable {
     };
   }
 
-  run(plugin: Plugin, { args = {}, application = NOBODY, entry = TASK, signal }: ScriptRun = {}): Promise<Outcome> {
+  run(
+    plugin: Plugin,
+    { args = {}, application = NOBODY, entry = TASK, signal, watch }: ScriptRun = {},
+  ): Promise<Outcome> {
     const endpoint = { scheme: 'http', host: 'localhost', port: 9999, dir: '/stash' } as const;
     const invocation = {
       id: 'one',
@@ -95,7 +99,7 @@ export class Scripts implements AsyncDisposable {
       connection: serverConnection(endpoint, 'secret', this.#dir),
       application,
       deadlineAt: performance.now() + LIMITS.wallMs,
-      watch: undefined,
+      watch,
     };
     return this.runtime.run(invocation, signal ?? new AbortController().signal);
   }
