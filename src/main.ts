@@ -41,10 +41,22 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
   };
 }
 
-/** What is kept, on whichever engine the configuration names. `say` is told what takes time. */
-export function openStore(config: Config, say: (what: string) => void): Promise<Store> {
+/** What is kept cannot be got at. The message is a sentence for the operator. */
+export class StoreUnusable extends Error {
+  override readonly name = 'StoreUnusable';
+}
+
+/**
+ * What is kept, on whichever engine the configuration names. `say` is told what takes time. Rejects with a
+ * StoreUnusable.
+ */
+export async function openStore(config: Config, say: (what: string) => void): Promise<Store> {
   const { databaseUrl: url, databaseConnections: connections, dataDir, jobs } = config;
-  return Store.open({ url, connections, dataDir, say, keepMs: jobs.keepMs });
+  try {
+    return await Store.open({ url, connections, dataDir, say, keepMs: jobs.keepMs });
+  } catch (cause) {
+    throw new StoreUnusable(cause instanceof Error ? cause.message : String(cause), { cause });
+  }
 }
 
 /** Starts the service and resolves once it listens. `say` is told what takes time. */

@@ -282,6 +282,11 @@ test('a port that is taken is said in a sentence', async () => {
   expect(code).toBe(2);
 });
 
+test('a database that is down at the start is said in a sentence', async () => {
+  const { code, stderr } = await isopod(['serve'], { DATABASE_URL: 'postgresql://me:secret@127.0.0.1:1/none' });
+  expect([code, stderr]).toEqual([3, 'isopod: The database cannot be used: connect ECONNREFUSED 127.0.0.1:1\n']);
+});
+
 test('serve takes its settings from a file and refuses a wrong one by line', async () => {
   await writeFile(join(cwd, 'wrong.yaml'), 'host: 127.0.0.1\nlimits:\n  walMs: 5\n');
   const { code, stderr } = await isopod(['serve', '--config', 'wrong.yaml'], { ISOPOD_DRAINMS: '1' });

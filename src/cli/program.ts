@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../config.ts';
 import { writtenOut } from '../core/text.ts';
+import { StoreUnusable } from '../main.ts';
 import { VERSION } from '../service.ts';
 import { backup, restore } from './backup.ts';
 import { closeInherited } from './descriptors.ts';
@@ -77,6 +78,10 @@ export async function main(words: readonly string[]): Promise<number> {
     if (error instanceof ConfigError) {
       for (const sentence of error.sentences) complain(sentence);
       return EXIT.usage;
+    }
+    if (error instanceof StoreUnusable) {
+      complain(error.message);
+      return EXIT.host;
     }
     complain(error instanceof Error ? (error.stack ?? error.message) : String(error));
     return EXIT.host;

@@ -1,7 +1,10 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Db, Tx } from './database.ts';
 import { isCollision } from './unreachable.ts';
 
 const TRIES = 3;
+/** The other one shall get past meanwhile, and the two not meet again. */
+const PAUSE_MS = 30;
 
 /**
  * All of `work` or nothing of it. Where others were at the same rows at the same time it is done again, so it must do
@@ -13,6 +16,7 @@ export async function inTransaction<R>(db: Db, work: (tx: Tx) => Promise<R>): Pr
       return await db.transaction().execute(work);
     } catch (error) {
       if (attempt === TRIES || !isCollision(error)) throw error;
+      await sleep(attempt * PAUSE_MS * (0.5 + Math.random()));
     }
   }
 }

@@ -2,8 +2,9 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Trial } from '../../support/process.ts';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { Journal } from '../../../runtimes/process/journal.ts';
+import { LIMITS, Trial } from '../../support/process.ts';
 import { Notes } from '../../support/watch.ts';
 
 let trial: Trial;
@@ -61,6 +62,16 @@ test('the words of the shell about a program that cannot be started are nothing 
   const outcome = await trial.run([join(folder, 'nobody')], { watch: notes });
   expect(outcome.ok).toBe(false);
   notes.expectReport(outcome);
+});
+
+test('words of the shell that somebody was told of stay in the report', async () => {
+  const notes = new Notes();
+  const journal = new Journal({ id: 'trial', name: 'Trial', errLog: null }, LIMITS, performance.now(), notes);
+  journal.push(Buffer.from('not found\n'));
+  await vi.waitFor(() => expect(notes.logs).toHaveLength(1));
+  expect(journal.disown()).toBe('not found');
+  journal.close();
+  expect(notes.logs).toEqual(journal.logs);
 });
 
 test('a watch that throws harms nobody', async () => {
