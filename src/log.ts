@@ -69,7 +69,7 @@ export class Log {
 
   /** What happens to what we depend on. */
   notice({ level, what, words }: Notice): void {
-    this.#pino[level](words === undefined ? {} : { cause: stripped(words, 4_000) }, what);
+    this.#pino[level](words === undefined ? {} : { cause: stripped(words, 5_000) }, what);
   }
 
   flush(): void {
