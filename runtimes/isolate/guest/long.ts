@@ -319,6 +319,9 @@ class LongRun {
   }
 
   #host(what: string, text: string): Promise<string> | undefined {
+    // A run that is ended while it waits for us may catch that, and go on until it is back in its own code. Nobody
+    // listens any more; were it to wait once more, it could not be ended but with the whole executor.
+    if (this.#sentence !== undefined) return what === 'logs' ? undefined : Promise.resolve('0 the run is being ended');
     switch (what) {
       case 'logs':
         this.#out.writer.add(Kind.logs, this.#id, 0, 0, text, '');

@@ -221,6 +221,25 @@ test('util.Sleep can be ended, and neither catch nor finally sees it', async () 
   assert.deepEqual(outcome.logs, []);
 });
 
+test('a run that was ended while it waited tells nothing and calls nobody any more, however it clings', async () => {
+  const source = `for (;;) try { gql.Do('now'); } catch { log.Info('caught'); } finally { util.Sleep(1); log.Info('finally'); }`;
+  for (let round = 0; round < 10; round += 1) {
+    const stop = new AbortController();
+    let calls = 0;
+    const application: Application = {
+      async graphql() {
+        calls += 1;
+        stop.abort(new Failure('cancelled', 'that is enough'));
+        return new Promise(() => {});
+      },
+    };
+    const outcome = await run(source, { application, signal: stop.signal });
+    assert(!outcome.ok);
+    assert.equal(outcome.failure.code, 'cancelled');
+    assert.deepEqual([outcome.logs, calls], [[], 1]);
+  }
+});
+
 test('util.Sleep takes what can be a number, and answers nothing', async () => {
   assert.equal(
     await outputOf(`({ Output: [1, '1', 1.9, 0, -5, {}, undefined].every((x) => util.Sleep(x) === undefined) })`),
