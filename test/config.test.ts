@@ -38,6 +38,7 @@ test('without a file and variables all has a default', () => {
     dataDir: join(cwd, 'data'),
     pluginsDir: join(cwd, 'plugins'),
     databaseConnections: 10,
+    jobs: { atOnce: 16, keepMs: 604_800_000 },
     tokens: [],
     limits: {
       wallMs: 30_000,

@@ -90,7 +90,7 @@ test('a backup from before the newest tables is brought up to date', async () =>
   const server = await fresh();
   const said: string[] = [];
   await server.restore(path, (what) => said.push(what));
-  expect(said).toEqual(['bringing the database up to date (1 step)']);
+  expect(said).toEqual(['bringing the database up to date (2 steps)']);
   await server.of('acme').packages.install(archive, [{ plugin: 'p', dialect: 'stash', root: '' }]);
   expect(await server.tenants.bearer(secret)).toMatchObject({ tenant: 'acme' });
 });

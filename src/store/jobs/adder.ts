@@ -10,6 +10,7 @@ import { Batcher } from '../batcher.ts';
 import type { Db, Tx } from '../database.ts';
 import type { JobRow } from '../tables.ts';
 import { noTenant } from '../tenants.ts';
+import { inTransaction } from '../transaction.ts';
 import { isForeignKeyViolation } from '../violations.ts';
 import { newJobId } from './job-id.ts';
 import { jobOf, requestText } from './job-row.ts';
@@ -71,7 +72,7 @@ export class Adder {
 
   async #addPlain(asks: AddAsk[]): Promise<(Added | Failure)[]> {
     try {
-      return await this.#db.transaction().execute(async (tx) => {
+      return await inTransaction(this.#db, async (tx) => {
         const refusals = await this.#refusals(tx, asks);
         const jobs = await this.#insert(
           tx,
@@ -95,7 +96,7 @@ export class Adder {
     const { tenant, wish } = ask;
     const { singleton, debounce, idempotency } = wish;
     try {
-      return await this.#db.transaction().execute(async (tx) => {
+      return await inTransaction(this.#db, async (tx) => {
         const known = idempotency === null ? null : await this.#known(tx, tenant, idempotency);
         if (known !== null) return { job: known, isNew: false };
         for (const key of [singleton, debounce]) if (key !== null) await lock(tx, `job key ${tenant} ${key}`);

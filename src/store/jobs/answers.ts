@@ -2,6 +2,7 @@ import { Failure } from '../../core/failure.ts';
 import type { KeptAnswer, TenantAnswers } from '../../core/tenant-store.ts';
 import type { Db } from '../database.ts';
 import { noTenant } from '../tenants.ts';
+import { inTransaction } from '../transaction.ts';
 import { isForeignKeyViolation } from '../violations.ts';
 import { lock, reused } from './adder.ts';
 
@@ -19,7 +20,7 @@ export class Answers implements TenantAnswers {
 
   async begin(key: string, hash: Buffer, leaseMs: number): Promise<KeptAnswer | null> {
     try {
-      return await this.#db.transaction().execute(async (tx) => {
+      return await inTransaction(this.#db, async (tx) => {
         await lock(tx, `idempotency key ${this.#tenant} ${key}`);
         const row = await tx
           .selectFrom('idempotency_keys')

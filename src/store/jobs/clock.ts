@@ -1,5 +1,6 @@
 import type { JobWish } from '../../core/job.ts';
 import type { Db } from '../database.ts';
+import { inTransaction } from '../transaction.ts';
 import type { Adder } from './adder.ts';
 import { scheduleOf } from './schedules.ts';
 import { dueTimes } from './times.ts';
@@ -12,7 +13,7 @@ const TICK_MOST = 50;
  * passed over by the others, and its next time is written down together with the jobs. Gives how many there were.
  */
 export async function tick(db: Db, adder: Adder, now: Date): Promise<number> {
-  return await db.transaction().execute(async (tx) => {
+  return await inTransaction(db, async (tx) => {
     const rows = await tx
       .selectFrom('schedules')
       .selectAll()

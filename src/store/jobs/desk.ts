@@ -17,6 +17,7 @@ import {
 } from '../../core/job.ts';
 import { Batcher } from '../batcher.ts';
 import type { Db, Tx } from '../database.ts';
+import { inTransaction } from '../transaction.ts';
 import type { Adder } from './adder.ts';
 import { claimedOf, type JobRecord, requestOf } from './job-row.ts';
 import { tellOfJobs } from './news.ts';
@@ -57,7 +58,7 @@ export class Desk {
 
   /** Up to `most` jobs, which are this node's from now on. `more`: there may be others. */
   async claim(most: number): Promise<{ claimed: Claimed[]; more: boolean }> {
-    return await this.#db.transaction().execute(async (tx) => {
+    return await inTransaction(this.#db, async (tx) => {
       const claims = await this.#queue.claim(tx, most);
       if (claims.length === 0) return { claimed: [], more: false };
       const rows = await sql<JobRecord>`
@@ -89,7 +90,7 @@ export class Desk {
 
   /** What a running plugin has said. Gives how many events the job has now; null where it is not this node's any more. */
   async tell(claimed: Claimed, events: readonly JobEvent[], progress: number | null): Promise<number | null> {
-    return await this.#db.transaction().execute(async (tx) => {
+    return await inTransaction(this.#db, async (tx) => {
       const row = await tx
         .updateTable('jobs')
         .set({ told: sql<number>`told + ${events.length}`, ...(progress === null ? {} : { progress }) })
@@ -158,7 +159,7 @@ export class Desk {
    * its row is there. Gives how many there were.
    */
   async mend(): Promise<number> {
-    return await this.#db.transaction().execute(async (tx) => {
+    return await inTransaction(this.#db, async (tx) => {
       const ids = await this.#queue.strays(tx, STRAY_MS, SWEEP_MOST);
       if (ids.length === 0) return 0;
       // One that has ended in the meantime is left alone.
@@ -183,7 +184,7 @@ export class Desk {
 
   async #settle(settlements: Settlement[]): Promise<(boolean | Failure)[]> {
     try {
-      const settled = await this.#db.transaction().execute((tx) => this.#settleIn(tx, settlements));
+      const settled = await inTransaction(this.#db, (tx) => this.#settleIn(tx, settlements));
       return settlements.map(({ claimed }) => settled.has(claimed.id));
     } catch (error) {
       if (error instanceof Failure && error.code === 'overloaded') throw error;

@@ -3,6 +3,7 @@ import { Failure } from '../../core/failure.ts';
 import { failureText, type Job, type JobEvent, type JobWish, type ToldEvent } from '../../core/job.ts';
 import type { JobFilter, TenantJobs } from '../../core/tenant-store.ts';
 import type { Db, Tx } from '../database.ts';
+import { inTransaction } from '../transaction.ts';
 import { isUniqueViolation } from '../violations.ts';
 import type { Added, Adder } from './adder.ts';
 import { madeAt } from './job-id.ts';
@@ -71,7 +72,7 @@ export class Jobs implements TenantJobs {
    */
   async cancel(id: string): Promise<Job> {
     this.#checked(id);
-    return await this.#db.transaction().execute(async (tx) => {
+    return await inTransaction(this.#db, async (tx) => {
       const waited = await this.#cancelWaiting(tx, id);
       if (waited !== undefined) return jobOf(waited);
       const row = await this.#rows(tx).where('id', '=', id).forUpdate().executeTakeFirst();
@@ -115,7 +116,7 @@ export class Jobs implements TenantJobs {
   /** A failed or dead one is tried again, from the start. Throws `conflict` for any other. */
   async redrive(id: string): Promise<Job> {
     try {
-      return await this.#db.transaction().execute((tx) => this.#redriveIn(tx, id));
+      return await inTransaction(this.#db, (tx) => this.#redriveIn(tx, id));
     } catch (error) {
       if (isUniqueViolation(error)) throw new Failure('conflict', 'There is another job of its key already');
       throw error;

@@ -5,6 +5,7 @@ import type { Orders } from '../../core/tenant-store.ts';
 import type { Db } from '../database.ts';
 import type { ScheduleRow } from '../tables.ts';
 import { changedMeanwhile, noTenant } from '../tenants.ts';
+import { inTransaction } from '../transaction.ts';
 import { isForeignKeyViolation } from '../violations.ts';
 import { requestOf, requestText } from './job-row.ts';
 import { nextTimes } from './times.ts';
@@ -41,7 +42,7 @@ export class Schedules implements Orders<ScheduleWish, Schedule> {
       next_at,
     };
     try {
-      return await this.#db.transaction().execute(async (tx) => {
+      return await inTransaction(this.#db, async (tx) => {
         const before = await tx
           .selectFrom('schedules')
           .select('revision')

@@ -5,6 +5,7 @@ import type { Orders } from '../../core/tenant-store.ts';
 import type { Db } from '../database.ts';
 import type { TriggerRow } from '../tables.ts';
 import { changedMeanwhile, noTenant } from '../tenants.ts';
+import { inTransaction } from '../transaction.ts';
 import { isForeignKeyViolation } from '../violations.ts';
 import { requestOf, requestText } from './job-row.ts';
 import { refuseTooMany } from './schedules.ts';
@@ -33,7 +34,7 @@ export class Triggers implements Orders<TriggerWish, Trigger> {
       retries: JSON.stringify(wish.retries),
     };
     try {
-      return await this.#db.transaction().execute(async (tx) => {
+      return await inTransaction(this.#db, async (tx) => {
         const before = await tx
           .selectFrom('triggers')
           .select('revision')
