@@ -41,6 +41,7 @@ export async function assemble({ config, parts, ownUrl, onSettled }: AssemblyOpt
   const applications = new Applications(config, ownUrl);
   await applications.open();
   const limiter = new Limiter(config.concurrency);
+  const everybody = limiter.share(null);
   const quarantine = new Quarantine(config.quarantine);
   const lower = Object.entries(config.plugins).map(([id, own]) => [id, lowered(config.limits, own.limits)] as const);
   const byPlugin = new Map(lower);
@@ -51,6 +52,7 @@ export async function assemble({ config, parts, ownUrl, onSettled }: AssemblyOpt
     refusal: (_tenant, plugin) => refusalOf(parts.catalogue, plugin),
     runtimes: parts.runtimes,
     limiter,
+    share: () => everybody,
     quarantine,
     limits,
     onSettled,

@@ -13,7 +13,7 @@ import { noUsage, type Outcome, type Watch } from '../core/outcome.ts';
 import { Places } from '../core/places.ts';
 import type { Entry, Plugin } from '../core/plugin.ts';
 import type { Runtime } from '../core/runtime.ts';
-import type { Limiter } from './limiter.ts';
+import type { Limiter, Share } from './limiter.ts';
 import type { Quarantine } from './quarantine.ts';
 
 /** One invocation after its end: for the answer, the log line and the metrics. */
@@ -40,6 +40,8 @@ export type InvokerOptions = {
   refusal?(tenant: string, plugin: string): string | undefined;
   runtimes: readonly Runtime[];
   limiter: Limiter;
+  /** What a tenant has of the limiter's places. */
+  share(tenant: string): Share;
   quarantine: Quarantine;
   /** The most that an invocation of this plugin may use. */
   limits(tenant: string, plugin: string): Limits;
@@ -99,9 +101,10 @@ export class Invoker {
       const entry = entryOf(plugin, request.task);
       const runtime = this.#runtimeOf(plugin);
       this.#options.quarantine.check(quarantineKey(request.tenant, plugin.id), Date.now());
-      if (!limiter.tryEnter()) {
+      const share = this.#options.share(request.tenant);
+      if (!limiter.tryEnter(share)) {
         try {
-          await limiter.wait(controller.signal);
+          await limiter.wait(share, controller.signal, request.job === undefined ? 'limited' : 'endless');
         } finally {
           queueMs = performance.now() - askedAt;
         }
@@ -117,7 +120,7 @@ export class Invoker {
       } finally {
         clearTimeout(deadline);
         this.#running.delete(place);
-        limiter.leave();
+        limiter.leave(share);
       }
     } catch (error) {
       outcome = refused(Failure.from(error));

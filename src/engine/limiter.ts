@@ -1,4 +1,5 @@
-import { Failure } from '../core/failure.ts';
+import { Failure, type LimitHit } from '../core/failure.ts';
+import { first, Lines, mayTake } from '../core/fairness.ts';
 
 export type LimiterOptions = {
   /** How many run at once. */
@@ -9,16 +10,21 @@ export type LimiterOptions = {
   waitMs: number;
 };
 
-type Waiter = { admit(): void; refuse(failure: Failure): void };
+/** `endless` waits for as long as it takes, and takes nobody's place in the waiting room: who has it is counted elsewhere. */
+export type Patience = 'limited' | 'endless';
 
 /**
- * Who may run now, who waits, and who is turned away: first come, first served. Every refusal says which bound it
- * was. A place that was given must be given back with `leave`.
+ * Who may run now, who waits, and who is turned away. Everybody runs on a share; shares take turns, so that the backlog
+ * of one delays no other, and while there are several no share has more than twice of what is left to the others. Every
+ * refusal says which bound it was. A place that was given must be given back with `leave`.
  */
 export class Limiter {
   readonly #options: LimiterOptions;
-  readonly #waiters = new Set<Waiter>();
+  readonly #lines = new Lines<Share, Waiter>();
+  #shares = 0;
   #running = 0;
+  /** Those of limited patience. */
+  #inRoom = 0;
   #closed: Failure | undefined;
 
   constructor(options: LimiterOptions) {
@@ -30,36 +36,51 @@ export class Limiter {
   }
 
   get waiting(): number {
-    return this.#waiters.size;
+    return this.#lines.size;
   }
 
-  /** Takes a place if one is free: the usual case, and no promise is made for it. */
-  tryEnter(): boolean {
+  /** A share for a tenant. `most` may run on it at once; null sets no bound of its own. */
+  share(most: number | null): Share {
+    this.#shares += 1;
+    return new Share(most, () => this.#admit());
+  }
+
+  /** Takes a place if one is free: the usual case, and nothing is made for it. */
+  tryEnter(share: Share): boolean {
     if (this.#closed !== undefined) throw this.#closed;
-    if (this.#running >= this.#options.running) return false;
+    if (!this.#hasRoom(share)) return false;
     this.#running += 1;
+    share.running += 1;
     return true;
   }
 
   /** Waits for a place. Rejects with a Failure: queue full, waited too long, closed, or the signal's reason. */
-  wait(signal: AbortSignal): Promise<void> {
-    const { running, waiting, waitMs } = this.#options;
-    if (this.#waiters.size >= waiting) {
-      const limit = { name: 'waiting', allowed: waiting, observed: this.#waiters.size + 1, unit: 'count' } as const;
-      const message = `${running} invocations are running and ${waiting} are waiting, which is all this service takes`;
-      return Promise.reject(new Failure('queue_full', message, { limit, retryable: true, retryAfterMs: 1000 }));
+  wait(share: Share, signal: AbortSignal, patience: Patience): Promise<void> {
+    if (this.#closed !== undefined) return Promise.reject(this.#closed);
+    if (patience === 'limited') {
+      const wanted = share.running + share.inRoom + 1;
+      if (share.most === 0) return Promise.reject(overQuota(share, wanted, 'so nothing of it is run'));
+      if (this.#inRoom >= this.#options.waiting && !this.#makeRoom(share)) {
+        const position = `this one would have been number ${share.inRoom + 1} of its tenant's`;
+        return Promise.reject(this.#noRoom(share, wanted, position));
+      }
     }
     return new Promise<void>((resolve, reject) => {
-      const started = performance.now();
       const settle = () => {
-        this.#waiters.delete(waiter);
+        this.#lines.delete(share, waiter);
+        if (patience === 'limited') {
+          this.#inRoom -= 1;
+          share.inRoom -= 1;
+        }
         clearTimeout(timer);
         signal.removeEventListener('abort', abort);
       };
       const waiter: Waiter = {
+        patience,
         admit: () => {
           settle();
           this.#running += 1;
+          share.running += 1;
           resolve();
         },
         refuse: (failure) => {
@@ -68,28 +89,118 @@ export class Limiter {
         },
       };
       const abort = () => waiter.refuse(Failure.from(signal.reason));
-      const timer = setTimeout(() => {
-        const observed = Math.round(performance.now() - started);
-        const limit = { name: 'waitMs', allowed: waitMs, observed, unit: 'ms' } as const;
-        const message = `No place was free for ${waitMs} ms; ${running} invocations are running`;
-        waiter.refuse(new Failure('queue_timeout', message, { limit, retryable: true, retryAfterMs: 1000 }));
-      }, waitMs);
+      const late = () => waiter.refuse(this.#tooLate(share, waiter));
+      const timer = patience === 'limited' ? setTimeout(late, this.#options.waitMs) : undefined;
       signal.addEventListener('abort', abort, { once: true });
-      this.#waiters.add(waiter);
+      this.#lines.add(share, waiter);
+      if (patience === 'limited') {
+        this.#inRoom += 1;
+        share.inRoom += 1;
+      }
       if (signal.aborted) abort();
     });
   }
 
-  /** Gives a place back, to whoever has waited longest. */
-  leave(): void {
+  /** Gives a place back, to whose turn it is. */
+  leave(share: Share): void {
     this.#running -= 1;
-    const [next] = this.#waiters;
-    next?.admit();
+    share.running -= 1;
+    if (this.#lines.size > 0) this.#admit();
   }
 
   /** From now on everybody is refused, those who wait included. */
   close(failure: Failure): void {
     this.#closed = failure;
-    for (const waiter of [...this.#waiters]) waiter.refuse(failure);
+    for (const [, line] of [...this.#lines]) for (const waiter of [...line]) waiter.refuse(failure);
+  }
+
+  #hasRoom(share: Share): boolean {
+    const free = this.#options.running - this.#running;
+    if (share.most !== null && share.running >= share.most) return false;
+    return this.#shares > 1 ? mayTake(share.running, free) : free > 0;
+  }
+
+  #admit(): void {
+    for (;;) {
+      const next = this.#lines.next((line, share) => (this.#hasRoom(share) ? first(line) : undefined));
+      if (next === undefined) return;
+      next.admit();
+    }
+  }
+
+  /** The newest of the share with the most waiters gives way to one that has fewer. */
+  #makeRoom(newcomer: Share): boolean {
+    let fullest: Share | undefined;
+    for (const [share] of this.#lines) {
+      if (fullest === undefined || share.inRoom > fullest.inRoom) fullest = share;
+    }
+    if (fullest === undefined || newcomer.inRoom >= fullest.inRoom) return false;
+    let newest: Waiter | undefined;
+    for (const [share, line] of this.#lines) {
+      if (share === fullest) for (const one of line) if (one.patience === 'limited') newest = one;
+    }
+    if (newest === undefined) return false;
+    const wanted = fullest.running + fullest.inRoom;
+    const position = `this one was number ${this.#lines.position(fullest, newest)} and gave way to another tenant's`;
+    newest.refuse(this.#noRoom(fullest, wanted, position));
+    return true;
+  }
+
+  #noRoom(share: Share, wanted: number, position: string): Failure {
+    if (share.isFull) return overQuota(share, wanted, position);
+    const { running, waiting } = this.#options;
+    const limit = { name: 'waiting', allowed: waiting, observed: this.#inRoom + 1, unit: 'count' } as const;
+    const message = `${this.#running} invocations are running, of ${running} at most, and ${waiting} are waiting, which is all this service takes; ${position}`;
+    return new Failure('queue_full', message, { limit, ...LATER });
+  }
+
+  #tooLate(share: Share, waiter: Waiter): Failure {
+    const { running, waitMs } = this.#options;
+    const position = `this one was number ${this.#lines.position(share, waiter)} of those that wait`;
+    if (share.isFull) {
+      return overQuota(share, share.running + share.inRoom, `no place was free for ${waitMs} ms, and ${position}`);
+    }
+    const limit: LimitHit = { name: 'waitMs', allowed: waitMs, observed: waitMs, unit: 'ms' };
+    const message = `No place was free for ${waitMs} ms; ${this.#running} invocations are running, of ${running} at most, and ${position}`;
+    return new Failure('queue_timeout', message, { limit, ...LATER });
   }
 }
+
+/** What a tenant has of the places. */
+export class Share {
+  /** Read only outside of this file, as is `inRoom`: those of limited patience that wait. */
+  running = 0;
+  inRoom = 0;
+  #most: number | null;
+  readonly #onMore: () => void;
+
+  constructor(most: number | null, onMore: () => void) {
+    this.#most = most;
+    this.#onMore = onMore;
+  }
+
+  get most(): number | null {
+    return this.#most;
+  }
+
+  set most(most: number | null) {
+    this.#most = most;
+    this.#onMore();
+  }
+
+  /** Its own bound is what keeps it from running one more. */
+  get isFull(): boolean {
+    return this.#most !== null && this.running >= this.#most;
+  }
+}
+
+function overQuota(share: Share, observed: number, position: string): Failure {
+  const allowed = share.most ?? 0;
+  const limit: LimitHit = { name: 'quotas.running', allowed, observed, unit: 'count' };
+  const message = `The quota of this tenant is ${allowed} invocations at once; ${share.running} are running, ${position}`;
+  return new Failure('concurrency_limited', message, { limit, ...LATER });
+}
+
+type Waiter = { patience: Patience; admit(): void; refuse(failure: Failure): void };
+
+const LATER = { retryable: true, retryAfterMs: 1_000 } as const;
