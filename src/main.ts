@@ -1,5 +1,5 @@
 /** The only file that sees everything: which formats we read and what runs the plugins that are written in them. */
-
+import { totalmem } from 'node:os';
 import type { DestinationStream } from 'pino';
 import { IsolateRuntime } from '../runtimes/isolate/runtime.ts';
 import { ProcessRuntime } from '../runtimes/process/runtime.ts';
@@ -21,24 +21,34 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
   await using scope = new AsyncDisposableStack();
   const catalogue = scope.use(new Catalogues({ pluginsDir: config.pluginsDir, dialects }));
   await catalogue.reload();
-  const isolate = scope.use(new IsolateRuntime({ executors: { ...config.executors, compileCache: COMPILE_CACHE } }));
-  const process = scope.use(
+  const memoryMb = config.executors.memoryMb || halfOfMemoryMb();
+  const executors = { ...config.executors, memoryMb, compileCache: COMPILE_CACHE };
+  const isolate = scope.use(new IsolateRuntime({ executors }));
+  const programs = scope.use(
     new ProcessRuntime({
       ...config.processes,
+      memoryMb: config.processes.memoryMb || halfOfMemoryMb(),
       ...(config.pythonPath === undefined ? {} : { pythonPath: config.pythonPath }),
     }),
   );
   // Missing walls stop no start: whoever needs them is refused, and /readyz says why.
-  const walls = await process
+  const walls = await programs
     .describe()
     .catch((error: unknown) => `none, so nothing is run: ${Failure.from(error).message}`);
   const owned = scope.move();
   return {
     catalogue,
-    runtimes: [isolate, process],
+    runtimes: [isolate, programs],
     confinement: [`external programs: ${walls}`],
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** Of the machine's, or of what a container may use of it. */
+function halfOfMemoryMb(): number {
+  // Without a bound it tells a number that is none, or 0.
+  const constrained = process.constrainedMemory() || Number.POSITIVE_INFINITY;
+  return Math.floor(Math.min(totalmem(), constrained) / 2 ** 21);
 }
 
 /** What is kept cannot be got at. The message is a sentence for the operator. */

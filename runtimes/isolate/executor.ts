@@ -64,8 +64,8 @@ const STDERR_KEPT = 8192;
 
 /** The front end's end of one executor: a child process with isolates in it. It can be killed at any moment. */
 export class Executor {
-  /** The tenant whose plugins it runs; undefined for a spare. Never changes once it is set. */
-  tenant: string | undefined;
+  /** Whose plugins it runs: a tenant's, or a trust group's; undefined for a spare. Never changes once it is set. */
+  trust: string | undefined;
   lane: 'spare' | 'brief' | 'long' = 'spare';
   /** Runs one flight at a time, and is ended after it. */
   alone = false;
@@ -75,6 +75,8 @@ export class Executor {
   claimedAt = performance.now();
   usedAt = performance.now();
   runs = 0;
+  /** Runs that waited for it and were told that they have it; they are launched in this turn of the event loop. */
+  promised = 0;
   /** Sum of the expected processor time of what is in it, in ms. */
   load = 0;
   readonly #child: ChildProcess;
@@ -155,10 +157,16 @@ export class Executor {
     return this.#flights.size;
   }
 
+  /** Runs that are in it, or about to be. */
+  get taken(): number {
+    return this.#flights.size + this.promised;
+  }
+
   /** Gives it a run; the id names the run in further frames. */
   launch(flight: Flight, kind: Kind, program: number, y: number, head: string, body: string): number {
     const id = this.#flights.add(flight);
     this.runs += 1;
+    if (this.promised > 0) this.promised -= 1;
     this.send(kind, id, program, y, head, body);
     return id;
   }
@@ -167,7 +175,7 @@ export class Executor {
   land(id: number): void {
     this.#flights.delete(id);
     this.usedAt = performance.now();
-    if (this.#flights.size === 0 && this.retiring) this.end();
+    if (this.taken === 0 && this.retiring) this.end();
   }
 
   has(program: number): boolean {

@@ -1,13 +1,27 @@
 import { availableParallelism } from 'node:os';
-import { Failure } from '../../src/core/failure.ts';
+import { Failure, type LimitHit } from '../../src/core/failure.ts';
+import { Lines } from '../../src/core/fairness.ts';
+import { type Shortage, shortage } from '../../src/core/shortage.ts';
+import { onAbort } from '../../src/core/signal.ts';
+import {
+  type Bounds,
+  fillable,
+  givesWayToItsOwn,
+  givesWayToOthers,
+  Holding,
+  hasRoom,
+  idlest,
+  takesMore,
+  type Wish,
+} from './claims.ts';
 import { Executor } from './executor.ts';
 import { Kind } from './wire.ts';
 
-export type ExecutorsOptions = {
+export type ExecutorsOptions = Bounds & {
   /** Executors booted ahead, that belong to nobody yet. */
   spares: number;
-  /** Executors in all, spares included. */
-  most: number;
+  /** Resident memory of all together, beyond which none is started. */
+  memoryMb: number;
   /** An executor is replaced after so many runs, at such an age, or when it is larger than this. */
   recycleRuns: number;
   recycleMs: number;
@@ -20,8 +34,6 @@ export type ExecutorsOptions = {
   nodePath?: string;
 };
 
-/** Long runs that share an executor: what one can take with it when it has to be killed. */
-const LONG_EACH = 8;
 /** A further brief executor is taken when this much work, in ms, is in the ones there are. */
 const BRIEF_LOAD_MS = 1.5;
 /** An executor that is not up by then never will be. */
@@ -35,6 +47,15 @@ const SWOLLEN_AFTER_MS = 5_000;
 const WATCH_EVERY_MS = 50;
 /** A main thread that says nothing for so long is stuck in something that cannot be interrupted. */
 export const SILENT_MS = 200;
+/** What was used in this time counts as busy: it is likely to be used again. */
+const LATELY_MS = 100;
+/** For a spare's sake, which nobody waits for, an executor ends that was not used for so long; and one at a time. */
+const UNUSED_MS = 1_000;
+const UNUSED_EVERY_MS = 500;
+/** Where all are busy, one changes hands when somebody has waited for so long; and one at a time. */
+const PATIENCE_MS = 250;
+/** Resident memory of an executor that has just started, until one was seen. */
+const FIRST_MB = 64;
 /** However much its runs may use together, an executor that is larger than this beyond its idle size is ended. */
 const EXECUTOR_MB_MOST = 1536;
 
@@ -42,30 +63,35 @@ const EXECUTOR_MB_MOST = 1536;
 export type Weighed = { residentMb: number };
 
 /**
- * All executors. An executor belongs to one tenant from the moment it is taken until it ends, and to one of two
- * lanes: brief (runs of a few ms, on its main thread) or long (each run on a thread, a few at once). Spares are booted
- * ahead, so that a new tenant, or the replacement of one that was killed, is there at once.
+ * All executors. An executor belongs to one circle (a tenant, or those of a trust group) from the moment it is taken
+ * until it ends, and to one of two lanes: brief (runs of a few ms, on its main thread) or long (each run on a thread, a
+ * few at once). Spares are booted ahead, so that a new tenant, or the replacement of one that was killed, is there at
+ * once. Who gets one when they are short is decided in claims.ts; circles that wait take turns.
  */
 export class Executors implements AsyncDisposable {
   readonly #options: ExecutorsOptions;
-  readonly #onCompiled: (tenant: string, program: number, cachedData: Buffer) => void;
+  readonly #onCompiled: (trust: string, program: number, cachedData: Buffer) => void;
   readonly #all = new Set<Executor>();
   readonly #idleBytes = new WeakMap<Executor, number>();
   readonly #weights = new Map<Executor, Set<Weighed>>();
-  readonly #waiting: (() => void)[] = [];
+  readonly #lines = new Lines<string, Waiter>();
   readonly #watch: NodeJS.Timeout;
   #closed = false;
   #lost = 0;
   #bootsFailed = 0;
   #bootAgainAt = 0;
   #bootTrouble = '';
+  /** Resident memory of one that has just started, as last seen. */
+  #freshMb = FIRST_MB;
+  #sparedAt = Number.NEGATIVE_INFINITY;
+  #forcedAt = Number.NEGATIVE_INFINITY;
 
-  constructor(options: ExecutorsOptions, onCompiled: (tenant: string, program: number, cachedData: Buffer) => void) {
+  constructor(options: ExecutorsOptions, onCompiled: (trust: string, program: number, cachedData: Buffer) => void) {
     this.#options = options;
     this.#onCompiled = onCompiled;
     this.#watch = setInterval(() => this.#look(), WATCH_EVERY_MS);
     this.#watch.unref();
-    this.#fill();
+    this.#provide();
   }
 
   get counts() {
@@ -75,7 +101,14 @@ export class Executors implements AsyncDisposable {
       if (!one.isReady) booting += 1;
       else if (one.lane === 'spare') spares += 1;
     }
-    return { executors: this.#all.size, spares, booting, lost: this.#lost };
+    return {
+      executors: this.#all.size,
+      spares,
+      booting,
+      lost: this.#lost,
+      executorsMb: Math.round(this.#memoryMb()),
+      executorsWaiting: this.#lines.size,
+    };
   }
 
   /** Why there is none; null where there is, or where none was wanted yet. */
@@ -85,34 +118,30 @@ export class Executors implements AsyncDisposable {
     return this.#all.size === 0 ? null : 'the first executor is starting';
   }
 
-  /** One for brief runs; at once where the tenant has one. Whoever waits is told the signal's reason when it aborts. */
-  brief(tenant: string, signal: AbortSignal): Executor | Promise<Executor> {
+  /** One for brief runs; at once where the circle has one. Whoever waits is told why it was in vain. */
+  brief(trust: string, signal: AbortSignal): Executor | Promise<Executor> {
     let least: Executor | undefined;
     let count = 0;
     for (const one of this.#all) {
-      if (!takesMore(one, tenant, 'brief')) continue;
+      if (!takesMore(one, trust, 'brief')) continue;
       // One that is kept busy answers many runs with one write; two that are half busy wake each other's cores.
       if (one.load < BRIEF_LOAD_MS) return one;
       count += 1;
       if (least === undefined || one.load < least.load) least = one;
     }
-    if (least === undefined) return this.#take(tenant, 'brief', false, signal);
-    if (count < availableParallelism()) {
-      const spare = this.#spare();
-      if (spare !== undefined) return this.#claim(spare, tenant, 'brief', false);
-    }
-    return least;
+    if (least === undefined) return this.#take({ trust, lane: 'brief', alone: false }, signal);
+    if (count >= availableParallelism()) return least;
+    return this.#takeSpare({ trust, lane: 'brief', alone: false }) ?? least;
   }
 
   /** One for a long run. `alone`: with nothing else in it, now or later. */
-  long(tenant: string, alone: boolean, signal: AbortSignal): Executor | Promise<Executor> {
-    const shared = alone ? undefined : this.#anyOf(tenant, 'long');
-    return shared ?? this.#take(tenant, 'long', alone, signal);
+  long(trust: string, alone: boolean, signal: AbortSignal): Executor | Promise<Executor> {
+    return this.#take({ trust, lane: 'long', alone }, signal);
   }
 
-  /** Every executor that a tenant has. */
-  *of(tenant: string): Iterable<Executor> {
-    for (const one of this.#all) if (one.tenant === tenant) yield one;
+  /** None of them knows the program any more. */
+  unload(program: number): void {
+    for (const one of this.#all) one.unload(program);
   }
 
   weigh(executor: Executor, flight: Weighed): void {
@@ -124,75 +153,197 @@ export class Executors implements AsyncDisposable {
     weights.add(flight);
   }
 
+  /** The flight has landed: there may be room for another. */
   unweigh(executor: Executor, flight: Weighed): void {
     this.#weights.get(executor)?.delete(flight);
+    if (this.#lines.size > 0) this.#serve();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     clearInterval(this.#watch);
-    this.#wake();
+    for (const [, line] of [...this.#lines]) for (const one of [...line]) one.refuse(draining());
     await Promise.all([...this.#all].map((one) => one.end()));
   }
 
   // ── taking ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #take(tenant: string, lane: 'brief' | 'long', alone: boolean, signal: AbortSignal): Promise<Executor> {
-    let booted: Executor | undefined;
-    for (;;) {
-      if (signal.aborted) throw signal.reason;
-      if (this.#closed) throw new Failure('draining', 'The service is shutting down', { retryable: true });
-      if (booted?.isReady && !booted.isGone) return booted;
-      const spare = this.#spare();
-      if (spare !== undefined) return this.#claim(spare, tenant, lane, alone);
-      if (booted !== undefined && !booted.isGone) {
-        await this.#woken();
-        continue;
-      }
-      if (this.#all.size < this.#options.most) {
-        if (performance.now() < this.#bootAgainAt) throw this.#noExecutor();
-        booted = this.#claim(this.#boot(), tenant, lane, alone);
-        continue;
-      }
-      const shared = alone ? undefined : this.#anyOf(tenant, lane);
-      if (shared !== undefined) return shared;
-      // Whoever has had nothing to do for the longest gives way.
-      const idle = this.#idlest();
-      if (idle !== undefined) await idle.end();
-      else await this.#woken();
-    }
+  #take(wish: Wish, signal: AbortSignal): Executor | Promise<Executor> {
+    // Whoever waits could not use what is found here.
+    return this.#shared(wish) ?? this.#takeSpare(wish) ?? this.#wait(wish, signal);
   }
 
-  #anyOf(tenant: string, lane: 'brief' | 'long'): Executor | undefined {
+  #shared(wish: Wish): Executor | undefined {
+    for (const one of this.#all) if (hasRoom(one, wish)) return one;
+    return undefined;
+  }
+
+  #takeSpare(wish: Wish): Executor | undefined {
+    const spare = this.#spareFor(wish);
+    if (spare === undefined) return undefined;
+    claim(spare, wish);
+    this.#provide();
+    return spare;
+  }
+
+  #spareFor(wish: Wish): Executor | undefined {
     for (const one of this.#all) {
-      if (takesMore(one, tenant, lane) && (lane === 'brief' || one.flights < LONG_EACH)) return one;
+      if (one.lane !== 'spare' || !one.isReady || one.isGone) continue;
+      return new Holding(this.#all, wish.trust).mayHave(wish, this.#options) ? one : undefined;
     }
     return undefined;
   }
 
-  #idlest(): Executor | undefined {
-    let idlest: Executor | undefined;
-    for (const one of this.#all) {
-      if (one.flights > 0 || one.isGone || !one.isReady) continue;
-      if (idlest === undefined || one.usedAt < idlest.usedAt) idlest = one;
+  #wait(wish: Wish, signal: AbortSignal): Promise<Executor> {
+    if (this.#closed) return Promise.reject(draining());
+    if (signal.aborted) return Promise.reject(signal.reason);
+    return new Promise<Executor>((resolve, reject) => {
+      const settle = () => {
+        this.#lines.delete(wish.trust, waiter);
+        stop[Symbol.dispose]();
+      };
+      const waiter: Waiter = {
+        ...wish,
+        since: performance.now(),
+        give: (executor) => {
+          settle();
+          resolve(executor);
+        },
+        refuse: (failure) => {
+          settle();
+          reject(failure);
+        },
+      };
+      const stop = onAbort(signal, (reason) => waiter.refuse(shortage(reason, this.#short(wish))));
+      this.#lines.add(wish.trust, waiter);
+      this.#provide();
+    });
+  }
+
+  /** Gives what there is to those who wait, in turn; and sees to it that there will be more. */
+  #serve(): void {
+    let found: Executor | undefined;
+    const choose = (line: Iterable<Waiter>) => {
+      for (const waiter of line) {
+        found = this.#shared(waiter) ?? this.#spareFor(waiter);
+        if (found !== undefined) return waiter;
+      }
+      return undefined;
+    };
+    for (let next = this.#lines.next(choose); next !== undefined; next = this.#lines.next(choose)) {
+      if (found === undefined) break;
+      if (found.lane === 'spare') claim(found, next);
+      found.promised += 1;
+      next.give(found);
     }
-    return idlest;
+    this.#provide();
   }
 
-  #spare(): Executor | undefined {
-    for (const one of this.#all) if (one.lane === 'spare' && one.isReady && !one.isGone) return one;
-    return undefined;
+  // ── having enough ─────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Boots what is short: one for each that somebody waits for, and the spares. Where there is no room, makes some. */
+  #provide(): void {
+    if (this.#closed) return;
+    const now = performance.now();
+    let coming = 0;
+    let booting = 0;
+    let ending = 0;
+    let yielding = 0;
+    for (const one of this.#all) {
+      if (one.isGone) ending += 1;
+      else if (one.lane === 'spare') coming += 1;
+      else if (one.retiring && !one.alone) yielding += 1;
+      if (!one.isGone && !one.isReady) booting += 1;
+    }
+    const short = this.#shortOf();
+    if (now < this.#bootAgainAt) {
+      if (booting === 0) for (const one of short.waiters) one.refuse(this.#noExecutor());
+      return;
+    }
+    const wanted = short.count + this.#options.spares;
+    while (coming < wanted && this.#mayBoot()) {
+      this.#boot();
+      coming += 1;
+    }
+    for (let missing = short.count - coming - ending; missing > 0; missing -= 1) {
+      const idle = idlest(this.#all, now - LATELY_MS);
+      if (idle === undefined) return this.#force(short.firsts, yielding + ending, now);
+      void idle.end();
+      ending += 1;
+    }
+    if (coming + ending < wanted && now - this.#sparedAt >= UNUSED_EVERY_MS) {
+      this.#sparedAt = now;
+      void idlest(this.#all, now - UNUSED_MS)?.end();
+    }
   }
 
-  #claim(executor: Executor, tenant: string, lane: 'brief' | 'long', alone: boolean): Executor {
-    executor.tenant = tenant;
-    executor.lane = lane;
-    executor.alone = alone;
-    executor.claimedAt = performance.now();
-    executor.usedAt = executor.claimedAt;
-    if (alone) executor.retiring = true;
-    this.#fill();
-    return executor;
+  /** How many executors are missing for those who wait and are not at their own circle's bound; and who they are. */
+  #shortOf(): Short {
+    const short: Short = { count: 0, waiters: [], firsts: [] };
+    for (const [trust, line] of this.#lines) {
+      const mine = new Holding(this.#all, trust);
+      const able = [...line].filter((one) => mine.isWithin(one, this.#options));
+      const [first] = able;
+      if (first === undefined) {
+        this.#rearrange(line);
+        continue;
+      }
+      short.count += Math.min(fillable(able), this.#options.perTenant - mine.count);
+      short.waiters.push(...able);
+      short.firsts.push(first);
+    }
+    return short;
+  }
+
+  /** A circle at its own bound may have them for runs of another kind than those that wait. */
+  #rearrange(line: Iterable<Waiter>): void {
+    for (const waiter of line) {
+      for (const one of this.#all) if (one.trust === waiter.trust && one.retiring && !one.alone) return;
+      const own = givesWayToItsOwn(this.#all, waiter, this.#options);
+      if (own !== undefined) return retire(own);
+    }
+  }
+
+  /** All are busy. Whoever has more than those who wait gives up one, as soon as it can. */
+  #force(waiters: readonly Waiter[], underWay: number, now: number): void {
+    if (underWay >= waiters.length || now - this.#forcedAt < PATIENCE_MS) return;
+    for (const waiter of waiters) {
+      if (now - waiter.since < PATIENCE_MS) continue;
+      const one = givesWayToOthers(this.#all, waiter, now);
+      if (one === undefined) continue;
+      this.#forcedAt = now;
+      return retire(one);
+    }
+  }
+
+  #mayBoot(): boolean {
+    if (this.#all.size === 0) return true;
+    return this.#all.size < this.#options.most && this.#memoryMb() + this.#freshMb <= this.#options.memoryMb;
+  }
+
+  /** Of all of them. One that starts has what it will have. */
+  #memoryMb(): number {
+    let mb = 0;
+    for (const one of this.#all) mb += one.isReady ? one.residentBytes / 2 ** 20 : this.#freshMb;
+    return mb;
+  }
+
+  /** Why there was none for it. */
+  #short(wish: Wish): Shortage {
+    const { most, perTenant, memoryMb } = this.#options;
+    const mine = new Holding(this.#all, wish.trust);
+    const has = `all ${mine.count} executors that it has`;
+    if (!mine.isWithin(wish, this.#options)) {
+      const limit = count('executors.perTenant', perTenant, mine.count + 1);
+      return { message: `No executor was free in time: ${has} are busy, and it may have no more`, limit, own: true };
+    }
+    const bytes = this.#memoryMb() * 2 ** 20;
+    const isFull = this.#all.size < most && bytes + this.#freshMb * 2 ** 20 > memoryMb * 2 ** 20;
+    const limit: LimitHit = isFull
+      ? { name: 'executors.memoryMb', allowed: memoryMb * 2 ** 20, observed: Math.round(bytes), unit: 'bytes' }
+      : count('executors.most', most, this.#all.size + 1);
+    const message = `No executor was free in time: ${this.#all.size} are busy, starting or ending, and ${this.#lines.size} runs wait for one`;
+    return { message, limit: isFull || this.#all.size >= most ? limit : undefined, own: false };
   }
 
   #noExecutor(): Failure {
@@ -210,11 +361,12 @@ export class Executors implements AsyncDisposable {
         this.#bootsFailed = 0;
         executor.measure();
         this.#idleBytes.set(executor, executor.residentBytes);
-        this.#wake();
+        if (executor.residentBytes > 0) this.#freshMb = executor.residentBytes / 2 ** 20;
+        this.#serve();
       },
       onGone: () => this.#gone(executor),
       onCompiled: (program, cachedData) => {
-        if (executor.tenant !== undefined) this.#onCompiled(executor.tenant, program, cachedData);
+        if (executor.trust !== undefined) this.#onCompiled(executor.trust, program, cachedData);
       },
     });
     this.#all.add(executor);
@@ -231,19 +383,7 @@ export class Executors implements AsyncDisposable {
       this.#bootAgainAt = performance.now() + Math.min(BOOT_AGAIN_MS * 2 ** this.#bootsFailed, BOOT_AGAIN_MS_MOST);
       this.#bootsFailed += 1;
     }
-    this.#wake();
-    this.#fill();
-  }
-
-  /** Keeps as many spares as there should be. */
-  #fill(): void {
-    if (this.#closed || performance.now() < this.#bootAgainAt) return;
-    let spares = 0;
-    for (const one of this.#all) if (one.lane === 'spare' && !one.isGone) spares += 1;
-    while (spares < this.#options.spares && this.#all.size < this.#options.most) {
-      this.#boot();
-      spares += 1;
-    }
+    this.#serve();
   }
 
   // ── the watch ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -263,18 +403,21 @@ export class Executors implements AsyncDisposable {
         this.#recycle(one, now);
       }
     }
-    this.#fill();
-    // Something may have become free, and a deadline may have passed.
-    this.#wake();
+    // One at a time: what it has is given back when it is gone.
+    if (this.#memoryMb() > this.#options.memoryMb) void idlest(this.#all, now - LATELY_MS)?.end();
+    this.#endSurplus(now);
+    this.#serve();
   }
 
-  /** Resolves when something may have changed, after one turn of the watch at most. */
-  #woken(): Promise<void> {
-    return new Promise((resolve) => this.#waiting.push(resolve));
-  }
-
-  #wake(): void {
-    for (const resolve of this.#waiting.splice(0)) resolve();
+  /** Spares that were booted for somebody who waits no more. */
+  #endSurplus(now: number): void {
+    if (this.#lines.size > 0) return;
+    let spares = 0;
+    for (const one of this.#all) {
+      if (one.lane !== 'spare' || one.isGone) continue;
+      spares += 1;
+      if (spares > this.#options.spares && one.isReady && now - one.bornAt > UNUSED_MS) void one.end();
+    }
   }
 
   /** A main thread with work in it has to answer. */
@@ -322,9 +465,36 @@ export class Executors implements AsyncDisposable {
   }
 }
 
-/** Whether a run of the tenant may be given to it. One that is alone is retiring from the start. */
-function takesMore(executor: Executor, tenant: string, lane: 'brief' | 'long'): boolean {
-  return executor.tenant === tenant && executor.lane === lane && !executor.retiring && !executor.isGone;
+type Waiter = Wish & {
+  since: number;
+  give(executor: Executor): void;
+  refuse(failure: Failure): void;
+};
+
+function claim(executor: Executor, { trust, lane, alone }: Wish): void {
+  executor.trust = trust;
+  executor.lane = lane;
+  executor.alone = alone;
+  executor.claimedAt = performance.now();
+  executor.usedAt = executor.claimedAt;
+  if (alone) executor.retiring = true;
+}
+
+/** `firsts`: of each circle one, whose turn it is first. */
+type Short = { count: number; waiters: Waiter[]; firsts: Waiter[] };
+
+/** It finishes what it has. */
+function retire(executor: Executor): void {
+  executor.retiring = true;
+  if (executor.taken === 0) void executor.end();
+}
+
+function draining(): Failure {
+  return new Failure('draining', 'The service is shutting down', { retryable: true });
+}
+
+function count(name: string, allowed: number, observed: number): LimitHit {
+  return { name, allowed, observed, unit: 'count' };
 }
 
 /** Why an executor was killed whose main thread was busy with one thing for too long. */

@@ -125,7 +125,7 @@ export class LongFlight implements Flight {
     const suspect = loss.culprit === undefined;
     if (this.#hostCalls === 0) return this.#end({ kind: 'lost', suspect });
     const message =
-      'Another run of this tenant broke the executor; this one had called its application and cannot be repeated';
+      'Another run broke the executor that they shared; this one had called its application and cannot be repeated';
     this.#end({ kind: 'failed', failure: new Failure('executor_lost', message, { retryable: false, rung: 'killed' }) });
   }
 
@@ -238,8 +238,8 @@ export class LongFlight implements Flight {
     clearTimeout(this.#bootTimer);
     clearTimeout(this.#graceTimer);
     this.#signal.removeEventListener('abort', this.#onAbort);
-    this.#executors.unweigh(this.#executor, this);
     this.#executor.land(this.#id);
+    this.#executors.unweigh(this.#executor, this);
     const telling = this.#telling;
     this.#land({
       landing,

@@ -2,8 +2,8 @@
  * Embedded JavaScript, the front end's side.
  *
  * Theory of operation. The front end never loads isolated-vm: a plugin of one line can hang or abort the process that
- * does. Isolates live in executors (executor.ts), child processes of which each belongs to one tenant. A run takes one
- * of two lanes.
+ * does. Isolates live in executors (executor.ts), child processes of which each belongs to one tenant, or to those of one
+ * trust group. A run takes one of two lanes.
  *
  * The *long* lane is always right: a fresh context, a thread of its own, every limit watched, the application within
  * reach. The *brief* lane is quick: runs follow each other on the executor's main thread, in a frozen realm or in a
@@ -46,7 +46,6 @@ export class IsolateRuntime implements Runtime {
   readonly #executors: Executors;
   readonly #programs = new WeakMap<Plugin, Map<string, Loaded>>();
   readonly #byNumber = new Map<number, Program>();
-  readonly #cachedData = new Map<string, Uint8Array>();
   readonly #suspects = new Map<string, number>();
   readonly #readers: Piscina;
   readonly #reading = new WeakSet<Program>();
@@ -56,12 +55,11 @@ export class IsolateRuntime implements Runtime {
 
   constructor({ executors, only }: IsolateRuntimeOptions) {
     this.#only = only;
-    this.#executors = new Executors(executors, (tenant, number, cachedData) => {
+    this.#executors = new Executors(executors, (trust, number, cachedData) => {
       const program = this.#byNumber.get(number);
-      if (program === undefined || program.cachedData.length > 0) return;
+      if (program === undefined || program.compiledBy === trust) return;
       program.cachedData = cachedData;
-      // Code compiled in one tenant's executor is never handed to another's.
-      this.#cachedData.set(`${tenant}\n${program.hash}`, cachedData);
+      program.compiledBy = trust;
     });
     this.#readers = new Piscina<string, Suitability>({
       filename: new URL('./suitability.ts', import.meta.url).href,
@@ -109,9 +107,8 @@ export class IsolateRuntime implements Runtime {
     for (const [number, program] of this.#byNumber) {
       if (plugins.has(program.plugin) || this.#programs.get(program.plugin)?.get(tenant) !== program) continue;
       this.#byNumber.delete(number);
-      this.#cachedData.delete(`${tenant}\n${program.hash}`);
       this.#programs.get(program.plugin)?.delete(tenant);
-      for (const executor of this.#executors.of(tenant)) executor.unload(number);
+      this.#executors.unload(number);
     }
   }
 
@@ -154,11 +151,10 @@ export class IsolateRuntime implements Runtime {
     return loading;
   }
 
-  async #load({ plugin, tenant, usualLimits }: Invocation): Promise<Program> {
+  async #load({ plugin, usualLimits }: Invocation): Promise<Program> {
     const source = await readSource(plugin);
     this.#numbers += 1;
     const program = new Program(this.#numbers, plugin, source, usualLimits);
-    program.cachedData = this.#cachedData.get(`${tenant}\n${program.hash}`) ?? program.cachedData;
     this.#byNumber.set(program.number, program);
     return program;
   }
@@ -183,7 +179,9 @@ export class IsolateRuntime implements Runtime {
   #teach(executor: Executor, program: Program): void {
     if (executor.has(program.number)) return;
     const head = JSON.stringify(program.head());
-    executor.teach(program.number, head, Buffer.concat([program.source, program.cachedData]));
+    // What was compiled among others is never brought to where a tenant trusts nobody, or trusts somebody else.
+    const parts = program.compiledBy === executor.trust ? [program.source, program.cachedData] : [program.source];
+    executor.teach(program.number, head, Buffer.concat(parts));
   }
 
   // ── runs ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -203,7 +201,7 @@ export class IsolateRuntime implements Runtime {
   }
 
   #brief(program: Program, invocation: Invocation, input: string, signal: AbortSignal): Promise<Outcome> {
-    const found = this.#executors.brief(invocation.tenant, signal);
+    const found = this.#executors.brief(invocation.trust, signal);
     return found instanceof Promise
       ? found.then(
           (executor) => this.#briefIn(executor, program, invocation, input, signal),
@@ -268,7 +266,7 @@ export class IsolateRuntime implements Runtime {
       if (signal.aborted) return failed(Failure.from(signal.reason));
       let landed: Landed;
       try {
-        const found = this.#executors.long(invocation.tenant, alone, signal);
+        const found = this.#executors.long(invocation.trust, alone, signal);
         const executor = found instanceof Promise ? await found : found;
         this.#teach(executor, program);
         landed = await LongFlight.fly(program, invocation, input, signal, this.#executors, executor);

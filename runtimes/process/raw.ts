@@ -9,11 +9,14 @@ import { Memory } from './memory.ts';
 import type { Meter } from './meter.ts';
 import type { Sandbox } from './sandbox.ts';
 import type { Sample, Tree } from './tree.ts';
+import type { Place } from './turnstile.ts';
 
 export type Conversation = {
   limits: Limits;
   journal: Journal;
   meter: Meter;
+  /** Told what it uses now. */
+  place: Place;
   /** Aborted by us where the plugin goes over a limit. */
   stop: AbortController;
   /** Aborts on any cause, that one included. */
@@ -34,7 +37,7 @@ export type Told = {
  * output, whole and at its end; on standard error it logs. Rejects with a Failure if the sandbox does not come up.
  */
 export async function converse(sandbox: Sandbox, conversation: Conversation): Promise<Told> {
-  const { limits, journal, meter, stop, stopped } = conversation;
+  const { limits, journal, meter, place, stop, stopped } = conversation;
   const memory = new Memory(limits.residentMb * 1024 * 1024);
   const told: Told = { stdout: Buffer.alloc(0), ending: null, tree: null, memory, startedAt: performance.now() };
   const halt = Promise.withResolvers<null>();
@@ -84,7 +87,11 @@ export async function converse(sandbox: Sandbox, conversation: Conversation): Pr
       tree,
       memory,
       mostProcesses: MOST_PROCESSES,
-      onSample: (sample) => judge(overLimit(sample, limits)),
+      onSample: (sample) => {
+        // A sum that is larger than allowed may count much of it many times over.
+        place.residentBytes = Math.min(sample.residentBytes, memory.allowed);
+        judge(overLimit(sample, limits));
+      },
       onWeight: (bytes) => judge(tooLarge(memory.allowed, bytes)),
     });
     told.ending = await Promise.race([sandbox.ended, halted]);

@@ -18,9 +18,10 @@ import { Programs } from './programs.ts';
 import { converse, type Told } from './raw.ts';
 import { Sandbox } from './sandbox.ts';
 import { removed, Scratch } from './scratch.ts';
+import { type Place, Turnstile, type TurnstileBounds } from './turnstile.ts';
 import { type Verdict, verdictOn } from './verdict.ts';
 
-export type ProcessRuntimeOptions = {
+export type ProcessRuntimeOptions = TurnstileBounds & {
   /** The interpreter for plugins that ask for `python` or `python3`; without it the one on PATH. */
   pythonPath?: string;
   /** `auto` (the default) takes the best this machine has. */
@@ -41,14 +42,16 @@ export type ProcessRuntimeOptions = {
 export class ProcessRuntime implements Runtime {
   readonly #options: ProcessRuntimeOptions;
   readonly #programs: Programs;
+  readonly #turnstile: Turnstile;
   readonly #meter = new Meter();
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<Outcome>>();
   #ground: Promise<Ground> | null = null;
   #refused: string | null = null;
 
-  constructor(options: ProcessRuntimeOptions = {}) {
+  constructor(options: ProcessRuntimeOptions) {
     this.#options = options;
+    this.#turnstile = new Turnstile(options);
     this.#programs = new Programs({ path: process.env.PATH, pythonPath: options.pythonPath });
   }
 
@@ -84,7 +87,8 @@ export class ProcessRuntime implements Runtime {
   }
 
   gauges(): Record<string, number> {
-    return { processes: this.#running.size };
+    const { running, waiting, residentBytes } = this.#turnstile;
+    return { processes: running, processesMb: Math.round(residentBytes / 2 ** 20), processesWaiting: waiting };
   }
 
   /** One sentence for the log of a start: how sure it is here that nothing of a plugin stays behind. */
@@ -107,8 +111,12 @@ export class ProcessRuntime implements Runtime {
     const journal = new Journal(invocation.plugin, invocation.limits, startedAt, invocation.watch);
     let told: Told | null = null;
     let verdict: Verdict;
+    using scope = new DisposableStack();
+    let place: Place | undefined;
     try {
-      told = await this.#tell({ invocation, journal, stop, stopped });
+      if (speaksRpc(invocation.plugin)) throw new Failure('plugin_boot_failed', NO_RPC);
+      place = scope.use(await this.#turnstile.enter(invocation.tenant, stopped));
+      told = await this.#tell({ invocation, journal, place, stop, stopped });
       const { stdout, ending } = told;
       const { limits, plugin } = invocation;
       // An abort that comes when the program has ended comes too late, unless it is about what it left in its pipes.
@@ -117,17 +125,17 @@ export class ProcessRuntime implements Runtime {
       const { lastWords } = journal;
       verdict = verdictOn({ stdout, ending, refusal, lastWords, program: programOf(plugin), limits });
     } catch (error) {
-      const failure = stopped.aborted ? Failure.from(stopped.reason).with({ rung: 'killed' }) : Failure.from(error);
+      const isKilled = stopped.aborted && place !== undefined;
+      const failure = isKilled ? Failure.from(stopped.reason).with({ rung: 'killed' }) : Failure.from(error);
       verdict = { ok: false, failure };
     }
     journal.close();
     return { ...verdict, ...reportOn(verdict, journal, told, startedAt) };
   }
 
-  async #tell({ invocation, journal, stop, stopped }: Run): Promise<Told> {
+  async #tell({ invocation, journal, place, stop, stopped }: Run): Promise<Told> {
     const { plugin, entry, limits } = invocation;
     stopped.throwIfAborted();
-    if (speaksRpc(plugin)) throw new Failure('plugin_boot_failed', NO_RPC);
     const { walls, folder, pipes } = await this.#prepared();
     const command = await commandOf(plugin, entry, this.#programs);
     const mark = randomUUID();
@@ -142,7 +150,7 @@ export class ProcessRuntime implements Runtime {
     stopped.throwIfAborted();
     const program = { ...command, stdin: stdin.fd, cwd: scratch.path, environment, limits, mark };
     await using sandbox = await Sandbox.spawn(program, walls, pipes);
-    return await converse(sandbox, { limits, journal, meter: this.#meter, stop, stopped });
+    return await converse(sandbox, { limits, journal, meter: this.#meter, place, stop, stopped });
   }
 
   #prepared(): Promise<Ground> {
@@ -170,6 +178,7 @@ type Ground = { walls: Walls; folder: string; pipes: Pipes };
 type Run = {
   invocation: Invocation;
   journal: Journal;
+  place: Place;
   stop: AbortController;
   stopped: AbortSignal;
 };

@@ -109,6 +109,8 @@ export const Settings = Type.Object(
       {
         spares: whole(1, 0, 64, 'Executors booted ahead'),
         most: whole(12, 1, 1_000, 'Executors at once, spares included'),
+        perTenant: whole(4, 2, 1_000, 'Executors of one tenant or trust group; others wait for these'),
+        memoryMb: whole(0, 0, 1_048_576, 'Resident memory of all executors; 0 is half of what this machine may use'),
         recycleRuns: whole(10_000_000, 1, 1_000_000_000, 'An executor is replaced after so many runs'),
         recycleMs: whole(3_600_000, 1_000, 30 * DAY, 'An executor is replaced when it is so old'),
         recycleMb: whole(1_024, 64, 1_048_576, 'An executor is replaced above so much resident memory'),
@@ -134,6 +136,9 @@ export const Settings = Type.Object(
     }),
     processes: Type.Object(
       {
+        most: whole(32, 1, 10_000, 'External programs that run at once'),
+        perTenant: whole(8, 1, 10_000, 'External programs of one tenant that run at once'),
+        memoryMb: whole(0, 0, 1_048_576, 'Resident memory of all of them; 0 is half of what this machine may use'),
         isolation: Type.Enum(['auto', 'pid-namespace', 'process-group'], {
           default: 'auto',
           description: 'How external programs are fenced in; any but auto runs nothing where the machine lacks it',

@@ -16,6 +16,8 @@ import type { Entry, Plugin } from '../../src/core/plugin.ts';
 
 export const FIXTURES = resolve(import.meta.dirname, '../fixtures/process');
 
+export const BOUNDS = { most: 32, perTenant: 32, memoryMb: 8_192 };
+
 export const LIMITS: Limits = {
   wallMs: 20_000,
   cpuMs: 10_000,
@@ -31,7 +33,7 @@ export const LIMITS: Limits = {
 
 /** The ways to end a run that this machine has. */
 export const ISOLATIONS: Isolation[] = await (async () => {
-  await using runtime = new ProcessRuntime();
+  await using runtime = new ProcessRuntime(BOUNDS);
   const best = await runtime.describe();
   return best.startsWith('pid-namespace') ? ['pid-namespace', 'process-group'] : ['process-group'];
 })();
@@ -63,12 +65,16 @@ export class Trial implements AsyncDisposable {
     this.#descriptors = descriptors();
   }
 
-  static async start(options: ProcessRuntimeOptions = {}): Promise<Trial> {
+  static async start(options: Partial<ProcessRuntimeOptions> = {}): Promise<Trial> {
     const mark = randomUUID();
     const temporary = await mkdtemp(join(tmpdir(), 'isopod-trial-'));
     const before = process.env.TMPDIR;
     process.env.TMPDIR = temporary;
-    const runtime = new ProcessRuntime({ ...options, environment: { ...options.environment, TRIAL: mark } });
+    const runtime = new ProcessRuntime({
+      ...BOUNDS,
+      ...options,
+      environment: { ...options.environment, TRIAL: mark },
+    });
     await runtime.describe();
     return new Trial(mark, runtime, temporary, before);
   }

@@ -23,7 +23,7 @@ async function fakeNode(name: string, then: string): Promise<string> {
 
 test('a run is refused with the reason, and the runtime says that it is not ready', async () => {
   const node = await fakeNode('broken', 'echo "no space for code" >&2; exit 7');
-  await using scripts = await Scripts.open(undefined, node);
+  await using scripts = await Scripts.open(undefined, { nodePath: node });
   const outcome = await scripts.run(await scripts.add('({ Output: 1 });'));
   assert(!outcome.ok);
   assert.equal(outcome.failure.code, 'overloaded');
@@ -38,7 +38,7 @@ test('a run is refused with the reason, and the runtime says that it is not read
 
 test('a run that waits for an executor which never comes up ends when it is stopped', async () => {
   const node = await fakeNode('silent', 'exec sleep 60');
-  await using scripts = await Scripts.open(undefined, node);
+  await using scripts = await Scripts.open(undefined, { nodePath: node });
   const plugin = await scripts.add('({ Output: 1 });');
   const outcome = await scripts.run(plugin, { signal: AbortSignal.timeout(300) });
   assert(!outcome.ok);
@@ -48,7 +48,7 @@ test('a run that waits for an executor which never comes up ends when it is stop
 test('when executors start again, so do runs', async () => {
   const good = `[ $(wc -l < '${dir}/passing.calls') -gt 2 ] && exec '${process.execPath}' "$@"; exit 1`;
   const node = await fakeNode('passing', good);
-  await using scripts = await Scripts.open(undefined, node);
+  await using scripts = await Scripts.open(undefined, { nodePath: node });
   const plugin = await scripts.add('({ Output: 1 });');
   for (let tries = 0; ; tries += 1) {
     const outcome = await scripts.run(plugin);

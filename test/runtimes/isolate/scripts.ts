@@ -3,8 +3,10 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ExecutorsOptions } from '../../../runtimes/isolate/executors.ts';
 import { IsolateRuntime } from '../../../runtimes/isolate/runtime.ts';
 import type { Application } from '../../../src/core/application.ts';
+import { Failure } from '../../../src/core/failure.ts';
 import { serverConnection } from '../../../src/core/invocation.ts';
 import type { Limits } from '../../../src/core/limits.ts';
 import type { Outcome, Watch } from '../../../src/core/outcome.ts';
@@ -35,6 +37,11 @@ export type ScriptRun = {
   entry?: Entry;
   signal?: AbortSignal;
   watch?: Watch;
+  tenant?: string;
+  /** The trust group of the tenant; without it the tenant trusts nobody. */
+  trust?: string;
+  /** Aborts it with `plugin_timeout` after so long. */
+  deadlineMs?: number;
 };
 
 export class Scripts implements AsyncDisposable {
@@ -42,22 +49,24 @@ export class Scripts implements AsyncDisposable {
   readonly #dir: string;
   #count = 0;
 
-  private constructor(dir: string, only: 'fresh' | 'long' | undefined, nodePath: string | undefined) {
+  private constructor(dir: string, only: 'fresh' | 'long' | undefined, more: Partial<ExecutorsOptions>) {
     this.#dir = dir;
     const executors = {
       spares: 1,
       most: 8,
+      perTenant: 8,
+      memoryMb: 8_192,
       recycleRuns: 100_000,
       recycleMs: 3_600_000,
       recycleMb: 1024,
       idleMs: 60_000,
-      ...(nodePath === undefined ? {} : { nodePath }),
+      ...more,
     };
     this.runtime = new IsolateRuntime({ executors, ...(only === undefined ? {} : { only }) });
   }
 
-  static async open(only?: 'fresh' | 'long', nodePath?: string): Promise<Scripts> {
-    return new Scripts(await mkdtemp(join(tmpdir(), 'isopod-scripts-')), only, nodePath);
+  static async open(only?: 'fresh' | 'long', more: Partial<ExecutorsOptions> = {}): Promise<Scripts> {
+    return new Scripts(await mkdtemp(join(tmpdir(), 'isopod-scripts-')), only, more);
   }
 
   async add(source: string | Buffer): Promise<Plugin> {
@@ -81,15 +90,17 @@ export class Scripts implements AsyncDisposable {
     };
   }
 
-  run(
-    plugin: Plugin,
-    { args = {}, application = NOBODY, entry = TASK, signal, watch }: ScriptRun = {},
-  ): Promise<Outcome> {
+  async run(plugin: Plugin, run: ScriptRun = {}): Promise<Outcome> {
+    const { args = {}, application = NOBODY, entry = TASK, tenant = 'demo', trust = tenant, watch } = run;
+    const deadline = new AbortController();
+    const late = new Failure('plugin_timeout', 'Took longer than it may');
+    const timer = setTimeout(() => deadline.abort(late), run.deadlineMs ?? LIMITS.wallMs);
+    const signal = AbortSignal.any([deadline.signal, ...(run.signal === undefined ? [] : [run.signal])]);
     const endpoint = { scheme: 'http', host: 'localhost', port: 9999, dir: '/stash' } as const;
     const invocation = {
       id: 'one',
-      tenant: 'demo',
-      trust: 'demo',
+      tenant,
+      trust,
       plugin,
       entry,
       args,
@@ -101,7 +112,7 @@ export class Scripts implements AsyncDisposable {
       deadlineAt: performance.now() + LIMITS.wallMs,
       watch,
     };
-    return this.runtime.run(invocation, signal ?? new AbortController().signal);
+    return this.runtime.run(invocation, signal).finally(() => clearTimeout(timer));
   }
 
   /** Runs it until it is known in which way it is run from now on, and tells that. */

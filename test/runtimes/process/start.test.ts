@@ -10,7 +10,7 @@ import { Programs } from '../../../runtimes/process/programs.ts';
 import { ProcessRuntime } from '../../../runtimes/process/runtime.ts';
 import { Failure } from '../../../src/core/failure.ts';
 import type { Entry, Program } from '../../../src/core/plugin.ts';
-import { FIXTURES, Trial } from '../../support/process.ts';
+import { BOUNDS, FIXTURES, Trial } from '../../support/process.ts';
 
 let trial: Trial;
 let folder: string;
@@ -301,14 +301,14 @@ describe('the runtime', () => {
   test('counts what it has running', async () => {
     const cancel = new AbortController();
     const running = trial.run(['sleeper.sh'], { signal: cancel.signal });
-    assert.deepEqual(trial.runtime.gauges(), { processes: 1 });
+    assert.deepEqual(trial.runtime.gauges(), { processes: 1, processesMb: 0, processesWaiting: 0 });
     cancel.abort(new Failure('cancelled', 'Enough'));
     await running;
     assert.deepEqual(trial.runtime.gauges(), { processes: 0 });
   });
 
   test('explains how well it keeps a plugin in', async () => {
-    await using lesser = new ProcessRuntime({ isolation: 'process-group' });
+    await using lesser = new ProcessRuntime({ ...BOUNDS, isolation: 'process-group' });
     const explained = await lesser.explain('tenant', trialPlugin(['x']));
     assert.deepEqual([explained.runtime, explained.way], ['process', 'process-group']);
     assert.match(await lesser.describe(), /^process-group: .*can leave it behind$/);
@@ -317,7 +317,7 @@ describe('the runtime', () => {
   test('runs nothing where the machine does not have the isolation that is asked for', async () => {
     const path = process.env.PATH;
     process.env.PATH = join(folder, 'nowhere');
-    await using strict = new ProcessRuntime({ isolation: 'pid-namespace' });
+    await using strict = new ProcessRuntime({ ...BOUNDS, isolation: 'pid-namespace' });
     const outcome = await strict.run(trial.invocation(['/bin/true'], {}), AbortSignal.timeout(10_000));
     const { way } = await strict.explain('tenant', trialPlugin(['x']));
     process.env.PATH = path;
