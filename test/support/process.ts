@@ -45,6 +45,7 @@ export type TrialRun = {
   entry?: Entry;
   /** Aborts the run with `plugin_timeout` after so long. */
   deadlineMs?: number;
+  tenant?: string;
   signal?: AbortSignal;
   watch?: Watch;
 };
@@ -101,14 +102,14 @@ export class Trial implements AsyncDisposable {
 
   invocation(
     exec: string[],
-    { args = {}, limits = {}, plugin = {}, entry = { kind: 'operation' }, watch }: TrialRun,
+    { args = {}, limits = {}, plugin = {}, entry = { kind: 'operation' }, tenant = 'tenant', watch }: TrialRun,
   ): Invocation {
     const whole = Trial.plugin({ program: { runtime: 'process', exec, speaks: 'raw' }, ...plugin });
     const endpoint = { scheme: 'http', host: '0.0.0.0', port: 9999, dir: '/stash' } as const;
     return {
       id: randomUUID(),
-      tenant: 'tenant',
-      trust: 'tenant',
+      tenant,
+      trust: tenant,
       plugin: whole,
       entry,
       args,

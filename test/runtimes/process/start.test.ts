@@ -304,7 +304,7 @@ describe('the runtime', () => {
     assert.deepEqual(trial.runtime.gauges(), { processes: 1, processesMb: 0, processesWaiting: 0 });
     cancel.abort(new Failure('cancelled', 'Enough'));
     await running;
-    assert.deepEqual(trial.runtime.gauges(), { processes: 0 });
+    assert.deepEqual(trial.runtime.gauges(), { processes: 0, processesMb: 0, processesWaiting: 0 });
   });
 
   test('explains how well it keeps a plugin in', async () => {
