@@ -1,0 +1,142 @@
+// Conformance case 118 in small: one tenant does the worst it can, all at once, and those beside it notice nothing.
+import { strict as assert } from 'node:assert';
+import { chmod, cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { IsolateRuntime } from '../../runtimes/isolate/runtime.ts';
+import { ProcessRuntime } from '../../runtimes/process/runtime.ts';
+import { completed } from '../../src/config.ts';
+import type { Application } from '../../src/core/application.ts';
+import type { Limits } from '../../src/core/limits.ts';
+import type { Outcome } from '../../src/core/outcome.ts';
+import type { Plugin } from '../../src/core/plugin.ts';
+import type { Runtime } from '../../src/core/runtime.ts';
+import { Invoker } from '../../src/engine/invoker.ts';
+import { Limiter } from '../../src/engine/limiter.ts';
+import { Quarantine } from '../../src/engine/quarantine.ts';
+import { FIXTURES, Trial } from '../support/process.ts';
+
+/** A run that hangs hangs for longer than anybody has the patience to wait for a place. */
+const LIMITS: Partial<Limits> = { wallMs: 6_000, cpuMs: 2_000, bootMs: 6_000, heapMb: 32, residentMb: 192 };
+const CONCURRENCY = { running: 48, waiting: 40, waitMs: 4_000 };
+/** The machine is busy, and may be slow; what must not be is that somebody is refused. */
+const PATIENT: Partial<Limits> = { wallMs: 30_000, bootMs: 30_000 };
+
+const SCRIPTS: Record<string, string> = {
+  loop: 'for (;;);',
+  bomb: 'const kept = []; for (;;) kept.push(new Array(1000).fill(1.5));',
+  hang: 'util.Sleep(60000);',
+  shout: `for (;;) log.Info('x'.repeat(10000));`,
+  throw: `throw new Error('no');`,
+  killer: 'const a = new Array(4e8); a.fill(1); a.sort();',
+};
+const PROGRAMS = ['fork-bomb.py', 'hoarder.py', 'sleeper.sh', 'busy.sh', 'flood.sh'];
+/** Several of each, so that a quarantine of one does not end the storm. */
+const COPIES = 4;
+/** So much of the storm is under way at any time. */
+const AT_ONCE = 120;
+const STORM_MS = 8_000;
+
+const GOOD: Record<string, string> = {
+  'good-brief': '({ Output: input.Args.n + 1 });',
+  'good-long': `gql.Do('query'); ({ Output: input.Args.n + 1 });`,
+};
+const TENANTS = ['b', 'c', 'd'];
+
+const APPLICATION: Application = { graphql: async () => ({ status: 200, body: '{"data":{}}' }) };
+
+test('118: a storm of one tenant fails nobody else', { timeout: 90_000 }, async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'isopod-storm-'));
+  await using scope = new AsyncDisposableStack();
+  scope.defer(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }));
+  await cp(FIXTURES, folder, { recursive: true });
+  const good = join(folder, 'good.sh');
+  await writeFile(good, `#!/bin/sh\necho '{"output": 1}'\n`);
+  await chmod(good, 0o755);
+
+  const bad = new Map<string, Plugin>();
+  for (let copy = 0; copy < COPIES; copy += 1) {
+    for (const [name, code] of Object.entries(SCRIPTS)) await script(bad, folder, `${name}-${copy}`, code);
+    for (const name of PROGRAMS) program(bad, folder, `${name}-${copy}`, name);
+  }
+  const fine = new Map<string, Plugin>();
+  for (const [name, code] of Object.entries(GOOD)) await script(fine, folder, name, code);
+  program(fine, folder, 'good-program', 'good.sh');
+
+  const config = completed({}, folder);
+  const [hard, patient] = [LIMITS, PATIENT].map((some) => ({ ...config.limits, ...some })) as [Limits, Limits];
+  const runtimes: Runtime[] = [
+    scope.use(new IsolateRuntime({ executors: { ...config.executors, memoryMb: 2_048 } })),
+    scope.use(new ProcessRuntime({ ...config.processes, memoryMb: 2_048 })),
+  ];
+  const limiter = new Limiter(CONCURRENCY);
+  const shares = new Map(['a', ...TENANTS].map((tenant) => [tenant, limiter.share(null)]));
+  const invoker = new Invoker({
+    plugins: (tenant) => (tenant === 'a' ? bad : fine),
+    application: () => ({
+      application: APPLICATION,
+      endpoint: { scheme: 'http', host: '127.0.0.1', port: 9, dir: folder },
+    }),
+    runtimes,
+    limiter,
+    share: (tenant) => shares.get(tenant) ?? assert.fail(tenant),
+    quarantine: new Quarantine(config.quarantine),
+    limits: (tenant) => (tenant === 'a' ? hard : patient),
+    onSettled: () => {},
+  });
+  const call = async (tenant: string, plugin: string, n: number): Promise<Outcome> => {
+    const { outcome } = await invoker.invoke({ tenant, plugin, args: { n } }).settled;
+    return outcome;
+  };
+
+  let over = false;
+  const codes = new Map<string, number>();
+  const ids = [...bad.keys()];
+  const storm = async (from: number) => {
+    for (let n = from; !over; n += AT_ONCE) {
+      const outcome = await call('a', ids[n % ids.length] ?? '', n);
+      const code = outcome.ok ? 'ok' : outcome.failure.code;
+      codes.set(code, (codes.get(code) ?? 0) + 1);
+      // Who is refused at once and asks again at once asks more than we could count.
+      await sleep(20);
+    }
+  };
+  const trouble: string[] = [];
+  const counts: number[] = [];
+  const life = async (tenant: string, plugin: string) => {
+    let count = 0;
+    for (let n = 0; !over; n += 1) {
+      const outcome = await call(tenant, plugin, n);
+      if (!outcome.ok) trouble.push(`${tenant} ${plugin}: ${outcome.failure.code}: ${outcome.failure.message}`);
+      count += 1;
+      await sleep(50);
+    }
+    counts.push(count);
+  };
+  const all = [
+    ...Array.from({ length: AT_ONCE }, (_, n) => storm(n)),
+    ...TENANTS.flatMap((tenant) => [...fine.keys()].map((plugin) => life(tenant, plugin))),
+  ];
+  await sleep(STORM_MS);
+  over = true;
+  await Promise.all(all);
+
+  expect(trouble).toEqual([]);
+  for (const count of counts) assert(count > 1, `somebody had only ${count} runs`);
+  for (const code of codes.keys()) assert(!['internal', 'ok', 'not_found'].includes(code), [...codes].join(' '));
+  // It was a storm, and it met its own bounds.
+  assert((codes.get('queue_full') ?? 0) + (codes.get('queue_timeout') ?? 0) > 0, [...codes].join(' '));
+  expect([limiter.running, limiter.waiting]).toEqual([0, 0]);
+});
+
+async function script(plugins: Map<string, Plugin>, dir: string, id: string, code: string): Promise<void> {
+  const file = `${id}.js`;
+  await writeFile(join(dir, file), code);
+  plugins.set(id, Trial.plugin({ id, dir, program: { runtime: 'isolate', file } }));
+}
+
+function program(plugins: Map<string, Plugin>, dir: string, id: string, file: string): void {
+  plugins.set(id, Trial.plugin({ id, dir, program: { runtime: 'process', exec: [file], speaks: 'raw' } }));
+}
