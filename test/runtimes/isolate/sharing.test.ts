@@ -113,14 +113,17 @@ test('one who keeps all executors busy has to give one up, without losing a run'
   await using scripts = await Scripts.open('long', { spares: 0, most: 2, perTenant: 3 });
   const plugin = await scripts.add(SLOW);
   let over = false;
-  // 16 places, and always a run for each of them.
-  const stream = async () => {
+  // 16 places, and always a run for each of them; they never end all at once.
+  const stream = async (n: number) => {
     const outcomes: Outcome[] = [];
-    while (!over) outcomes.push(await scripts.run(plugin, { tenant: 'a', args: { ms: 50 } }));
+    while (!over) outcomes.push(await scripts.run(plugin, { tenant: 'a', args: { ms: 300 + 50 * n } }));
     return outcomes;
   };
-  const streams = Array.from({ length: 16 }, stream);
-  await until(() => scripts.runtime.gauges().executors === 2);
+  const streams = Array.from({ length: 16 }, (_, n) => stream(n));
+  await until(() => {
+    const { executors, booting, executorsWaiting } = scripts.runtime.gauges();
+    return executors === 2 && booting === 0 && executorsWaiting === 0;
+  });
   assertOk([await scripts.run(plugin, { tenant: 'b', args: { ms: 1 }, deadlineMs: 15_000 })]);
   over = true;
   assertOk((await Promise.all(streams)).flat());
@@ -131,7 +134,7 @@ test('both lanes come to their turn where there is but one executor', async () =
   const quick = await scripts.add(QUICK);
   const slow = await scripts.add(SLOW);
   let over = false;
-  const done = [0, 0, 0];
+  const done = new Array<number>(8).fill(0);
   const stream = async (n: number, plugin: Parameters<Scripts['run']>[0], args: Record<string, unknown>) => {
     const outcomes: Outcome[] = [];
     while (!over) {
@@ -143,7 +146,7 @@ test('both lanes come to their turn where there is but one executor', async () =
   // The one is soon run briefly, and would keep the executor for itself.
   await scripts.settled(quick, { args: { n: 1 } });
   expect((await scripts.runtime.explain('demo', quick)).way).toBe('a frozen realm');
-  const streams = [stream(0, quick, { n: 1 }), stream(1, quick, { n: 1 }), stream(2, slow, { ms: 20 })];
+  const streams = done.map((_, n) => (n < 4 ? stream(n, quick, { n }) : stream(n, slow, { ms: 100 + 50 * n })));
   await until(() => done.every((count) => count > 1));
   over = true;
   assertOk((await Promise.all(streams)).flat());
