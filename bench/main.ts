@@ -17,12 +17,13 @@ import { memory } from './questions/memory.ts';
 import { piscina } from './questions/piscina.ts';
 import { python } from './questions/python.ts';
 import { raw } from './questions/raw.ts';
+import { tenants } from './questions/tenants.ts';
 import { workerd } from './questions/workerd.ts';
 import type { Question } from './support/question.ts';
 import { answers } from './support/run.ts';
 import { table } from './support/table.ts';
 
-const QUESTIONS: Question[] = [echo, frozen, workerd, fresh, raw, piscina, firstCall, python, memory, flat];
+const QUESTIONS: Question[] = [echo, frozen, workerd, fresh, raw, piscina, firstCall, python, memory, tenants, flat];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

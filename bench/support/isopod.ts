@@ -24,23 +24,20 @@ export type Answer = { status: number; text: string; ms: number };
 export class Isopod implements AsyncDisposable {
   readonly port: number;
   readonly child: Child;
+  readonly #dataDir: string;
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 });
 
-  private constructor(port: number, child: Child) {
+  private constructor(port: number, child: Child, dataDir: string) {
     this.port = port;
     this.child = child;
+    this.#dataDir = dataDir;
   }
 
   /** `plugins`: their files, by id. */
   static async start(options: Options, plugins: Record<string, Files>): Promise<Isopod> {
     const folder = await mkdtemp(join(options.folder, 'isopod-'));
-    for (const [id, files] of Object.entries(plugins)) {
-      const dir = join(folder, 'plugins', 'stash', id);
-      await mkdir(dir, { recursive: true });
-      for (const [name, text] of Object.entries(files)) {
-        await writeFile(join(dir, name === 'plugin.yml' ? `${id}.yml` : name), text);
-      }
-    }
+    for (const [id, files] of Object.entries(plugins)) await write(join(folder, 'plugins'), id, files);
+    const dataDir = join(folder, 'data');
     const port = await freePort();
     const profile = options.cpuProf === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${options.cpuProf}`];
     const cli = new URL('../../src/cli.ts', import.meta.url).pathname;
@@ -49,7 +46,7 @@ export class Isopod implements AsyncDisposable {
       env: {
         ...withoutIsopod(process.env),
         ISOPOD_PORT: String(port),
-        ISOPOD_DATA_DIR: join(folder, 'data'),
+        ISOPOD_DATA_DIR: dataDir,
         ISOPOD_PLUGINS_DIR: join(folder, 'plugins'),
       },
       // It logs as always, but we do not read it: that would cost what is to be measured.
@@ -61,11 +58,22 @@ export class Isopod implements AsyncDisposable {
       await child[Symbol.asyncDispose]();
       throw error;
     }
-    return new Isopod(port, child);
+    return new Isopod(port, child, dataDir);
+  }
+
+  /** A tenant with one plugin, which is then called `tenant/plugin`. */
+  async add(tenant: string, plugin: string, files: Files): Promise<void> {
+    const { ok, status } = await fetch(`http://127.0.0.1:${this.port}/v1/tenants`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ id: tenant }),
+    });
+    if (!ok) throw new Error(`the tenant ${tenant} is not made: ${status}`);
+    await write(join(this.#dataDir, 'tenants', tenant, 'plugins'), plugin, files);
   }
 
   path(id: string): string {
-    return `/v1/plugins/${id}/invocations`;
+    return `${this.#plugin(id)}/invocations`;
   }
 
   /** One call, on a connection that is kept. */
@@ -98,16 +106,29 @@ export class Isopod implements AsyncDisposable {
       for (let count = 0; count < 20; count++) await this.call(id);
       const { bad, example } = await load({ port: this.port, paths: [this.path(id)], seconds: 0.5 });
       if (bad > 0) throw new Error(`${id} does not answer as it should: ${example}`);
-      const response = await fetch(`http://127.0.0.1:${this.port}/v1/plugins/${id}`);
+      const response = await fetch(`http://127.0.0.1:${this.port}${this.#plugin(id)}`);
       ({ explain } = (await response.json()) as { explain: typeof explain });
       if (explain.way === way) return;
     }
     throw new Error(`${id} is not run in ${way}, but ${explain.way}: ${explain.because}`);
   }
 
+  #plugin(id: string): string {
+    const [plugin, tenant] = id.split('/').reverse();
+    return `${tenant === undefined ? '' : `/t/${tenant}`}/v1/plugins/${plugin}`;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#agent.destroy();
     await this.child[Symbol.asyncDispose]();
+  }
+}
+
+async function write(pluginsDir: string, id: string, files: Files): Promise<void> {
+  const dir = join(pluginsDir, 'stash', id);
+  await mkdir(dir, { recursive: true });
+  for (const [name, text] of Object.entries(files)) {
+    await writeFile(join(dir, name === 'plugin.yml' ? `${id}.yml` : name), text);
   }
 }
 

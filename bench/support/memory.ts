@@ -1,7 +1,8 @@
-/** Resident memory of a process and all that descend from it. Linux only: /proc. */
 import { readdirSync, readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 
-export function treeMb(root: number): number {
+/** Resident memory of a process and all that descend from it; or of those alone that run `program`. Linux only: /proc. */
+export function treeMb(root: number, program?: string): number {
   const parents = new Map<number, number>();
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue;
@@ -11,7 +12,9 @@ export function treeMb(root: number): number {
   }
   let kb = 0;
   for (const pid of parents.keys()) {
-    if (descends(pid, root, parents)) kb += Number(/^VmRSS:\s+(\d+)/m.exec(read(`/proc/${pid}/status`))?.[1] ?? 0);
+    if (!descends(pid, root, parents)) continue;
+    if (program !== undefined && basename(read(`/proc/${pid}/cmdline`).split(/[\0 :]/)[0] ?? '') !== program) continue;
+    kb += Number(/^VmRSS:\s+(\d+)/m.exec(read(`/proc/${pid}/status`))?.[1] ?? 0);
   }
   return kb / 1024;
 }
