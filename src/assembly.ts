@@ -2,21 +2,22 @@
  * The engine put together from its parts: what `isopod serve` and `isopod run` have in common. Whatever runs plugins
  * or reads their manifests is handed in; main.ts is who knows their names.
  */
-import { mkdir } from 'node:fs/promises';
-import { join, parse } from 'node:path';
 import type { Config } from './config.ts';
 import type { Application } from './core/application.ts';
 import type { Endpoint } from './core/invocation.ts';
-import { type Limits, lowered } from './core/limits.ts';
 import type { Runtime } from './core/runtime.ts';
-import { Invoker, type Settled } from './engine/invoker.ts';
+import { DEFAULT_TENANT, NO_QUOTAS, type Tenant } from './core/tenant.ts';
+import { Invoker, type Settled, tenantGone } from './engine/invoker.ts';
 import { Limiter } from './engine/limiter.ts';
 import { Quarantine } from './engine/quarantine.ts';
+import { Tenancies } from './engine/tenancies.ts';
+import type { LiveCatalogue, Records } from './engine/tenancy.ts';
+import { TenantFolders } from './engine/tenant-folder.ts';
 import { endpointOf, HttpApplication, noApplication } from './gateway/application.ts';
-import type { Catalogue } from './http/plugins.ts';
 
 export type Parts = {
-  catalogue: Catalogue;
+  /** Made anew at each call; what it gives belongs to the caller. */
+  catalogueOf(tenant: string): LiveCatalogue;
   runtimes: readonly Runtime[];
   /** What holds plugins back on this machine, a sentence for each runtime. */
   confinement: readonly string[];
@@ -26,78 +27,80 @@ export type Engine = {
   invoker: Invoker;
   limiter: Limiter;
   quarantine: Quarantine;
-  limits(tenant: string, plugin: string): Limits;
+  tenancies: Tenancies;
 } & AsyncDisposable;
 
 export type AssemblyOptions = {
   config: Config;
   parts: Parts;
+  /** What is kept of tenants; without it there is the default tenant only. */
+  records?: Records;
   /** Where plugins are told to find the application when none is configured: at ourselves. */
   ownUrl(): string;
   onSettled(settled: Settled): void;
 };
 
-export async function assemble({ config, parts, ownUrl, onSettled }: AssemblyOptions): Promise<Engine> {
-  const applications = new Applications(config, ownUrl);
-  await applications.open();
+export async function assemble({ config, parts, records = none, ownUrl, onSettled }: AssemblyOptions): Promise<Engine> {
+  await using scope = new AsyncDisposableStack();
+  const { runtimes, catalogueOf } = parts;
+  const applications = scope.use(new Applications(config, ownUrl));
   const limiter = new Limiter(config.concurrency);
-  const everybody = limiter.share(null);
   const quarantine = new Quarantine(config.quarantine);
-  const lower = Object.entries(config.plugins).map(([id, own]) => [id, lowered(config.limits, own.limits)] as const);
-  const byPlugin = new Map(lower);
-  const limits = (_tenant: string, plugin: string) => byPlugin.get(plugin) ?? config.limits;
-  const invoker = new Invoker({
-    plugins: () => parts.catalogue.current.plugins,
-    application: () => applications.current,
-    refusal: (_tenant, plugin) => refusalOf(parts.catalogue, plugin),
-    runtimes: parts.runtimes,
-    limiter,
-    share: () => everybody,
-    quarantine,
-    limits,
-    onSettled,
-  });
-  return {
-    invoker,
-    limiter,
-    quarantine,
-    limits,
-    [Symbol.asyncDispose]: () => applications[Symbol.asyncDispose](),
-  };
+  const tenancies = scope.use(
+    await Tenancies.open({
+      records,
+      limiter,
+      runtimes,
+      quarantine,
+      catalogueOf,
+      folders: new TenantFolders(config.dataDir),
+      limits: config.limits,
+      plugins: config.plugins,
+      outside: (tenant, dir) => applications.of(tenant, dir),
+      onGone: (tenant) => invoker.stopAll(tenant, tenantGone()),
+      most: config.tenants.loaded,
+      idleMs: config.tenants.idleMs,
+    }),
+  );
+  const tenancy = (id: string) => tenancies.find(id);
+  const invoker = new Invoker({ tenancy, runtimes, limiter, quarantine, onSettled });
+  const owned = scope.move();
+  return { invoker, limiter, quarantine, tenancies, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
-/** A manifest is named like its plugin: then that is what the caller is looking for. */
-function refusalOf({ current }: Catalogue, plugin: string): string | undefined {
-  const one = current.refused.find(({ file }) => parse(file).name === plugin);
-  if (one === undefined) return undefined;
-  const where = [one.file, one.line, one.column].filter((part) => part !== null).join(':');
-  return `its manifest was refused (${where}): ${one.reason}`;
-}
+/** Where nothing is kept. */
+const none: Records = {
+  tenant: async (id) => (id === DEFAULT_TENANT ? ALONE : undefined),
+  states: async () => new Map(),
+};
 
-/** The application of the one tenant there is. */
+const ALONE: Tenant = Object.freeze({
+  id: DEFAULT_TENANT,
+  name: DEFAULT_TENANT,
+  createdAt: new Date(0),
+  limits: {},
+  quotas: NO_QUOTAS,
+  trustGroup: null,
+  revision: 1,
+});
+
+/** The application that is configured is the default tenant's; others have none so far. */
 class Applications implements AsyncDisposable {
-  readonly #dir: string;
   readonly #http: HttpApplication | undefined;
-  readonly #url: () => string;
-  #current: { application: Application; endpoint: Endpoint } | undefined;
+  readonly #applicationUrl: string | undefined;
+  readonly #ownUrl: () => string;
 
-  constructor({ applicationUrl, dataDir }: Config, ownUrl: () => string) {
-    this.#dir = join(dataDir, 'tenants', 'default');
+  constructor({ applicationUrl }: Config, ownUrl: () => string) {
     this.#http = applicationUrl === undefined ? undefined : new HttpApplication({ url: applicationUrl });
-    this.#url = applicationUrl === undefined ? ownUrl : () => applicationUrl;
+    this.#applicationUrl = applicationUrl;
+    this.#ownUrl = ownUrl;
   }
 
-  async open(): Promise<void> {
-    await mkdir(this.#dir, { recursive: true, mode: 0o700 });
-  }
-
-  /** Made at the first call, as our own address is known only once we listen. */
-  get current(): { application: Application; endpoint: Endpoint } {
-    this.#current ??= {
-      application: this.#http ?? noApplication,
-      endpoint: endpointOf(this.#url(), this.#dir),
-    };
-    return this.#current;
+  /** Asked for at a tenant's first call, as our own address is known only once we listen. */
+  of(tenant: string, dir: string): { application: Application; endpoint: Endpoint } {
+    if (tenant !== DEFAULT_TENANT) return { application: noApplication, endpoint: endpointOf(this.#ownUrl(), dir) };
+    const url = this.#applicationUrl ?? this.#ownUrl();
+    return { application: this.#http ?? noApplication, endpoint: endpointOf(url, dir) };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,5 +1,6 @@
 /** The only file that sees everything: which formats we read and what runs the plugins that are written in them. */
 import { totalmem } from 'node:os';
+import { join } from 'node:path';
 import type { DestinationStream } from 'pino';
 import { IsolateRuntime } from '../runtimes/isolate/runtime.ts';
 import { ProcessRuntime } from '../runtimes/process/runtime.ts';
@@ -7,20 +8,23 @@ import type { Parts } from './assembly.ts';
 import { COMPILE_CACHE } from './compile-cache.ts';
 import type { Config } from './config.ts';
 import { Failure } from './core/failure.ts';
+import { DEFAULT_TENANT } from './core/tenant.ts';
 import { Catalogues } from './engine/catalogue.ts';
 import { backgroundDestination } from './log.ts';
 import type { ManifestDialect } from './manifests/dialect.ts';
+import { ManifestReader } from './manifests/reader.ts';
 import { stash } from './manifests/stash.ts';
 import { refuseOpenDoor, Service } from './service.ts';
 import { Store } from './store/store.ts';
 
 export const DIALECTS: readonly ManifestDialect[] = [stash];
 
-/** Catalogue and runtimes, ready to be used; the plugins folder has been read. */
+/** Runtimes, and what reads plugins, ready to be used. */
 export async function openParts(config: Config, dialects: readonly ManifestDialect[] = DIALECTS): Promise<Parts> {
   await using scope = new AsyncDisposableStack();
-  const catalogue = scope.use(new Catalogues({ pluginsDir: config.pluginsDir, dialects }));
-  await catalogue.reload();
+  const reader = scope.use(new ManifestReader());
+  const catalogueOf = (tenant: string) =>
+    new Catalogues({ pluginsDir: pluginsDirOf(tenant, config), dialects, reader });
   const memoryMb = config.executors.memoryMb || halfOfMemoryMb();
   const executors = { ...config.executors, memoryMb, compileCache: COMPILE_CACHE };
   const isolate = scope.use(new IsolateRuntime({ executors }));
@@ -37,7 +41,7 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
     .catch((error: unknown) => `none, so nothing is run: ${Failure.from(error).message}`);
   const owned = scope.move();
   return {
-    catalogue,
+    catalogueOf,
     runtimes: [isolate, programs],
     confinement: [`external programs: ${walls}`],
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
@@ -49,6 +53,11 @@ function halfOfMemoryMb(): number {
   // Without a bound it tells a number that is none, or 0.
   const constrained = process.constrainedMemory() || Number.POSITIVE_INFINITY;
   return Math.floor(Math.min(totalmem(), constrained) / 2 ** 21);
+}
+
+/** Plain plugin folders: the default tenant's are where the configuration says. */
+function pluginsDirOf(tenant: string, { pluginsDir, dataDir }: Config): string {
+  return tenant === DEFAULT_TENANT ? pluginsDir : join(dataDir, 'tenants', tenant, 'plugins');
 }
 
 /** What is kept cannot be got at. The message is a sentence for the operator. */

@@ -7,7 +7,7 @@ import type { Limiter } from './engine/limiter.ts';
 export type MetricsOptions = {
   limiter: Limiter;
   runtimes: readonly Runtime[];
-  plugins(): number;
+  tenancies: { readonly size: number; readonly plugins: number };
   /** How many jobs run on this node, and how many callers wait here for some. */
   jobs(): { running: number; waitedFor: number };
 };
@@ -25,7 +25,7 @@ export class Metrics {
   // Looking a label up by its values costs more than counting.
   readonly #times = new Map<string, Histogram.Internal<'runtime'>>();
 
-  constructor({ limiter, runtimes, plugins, jobs }: MetricsOptions) {
+  constructor({ limiter, runtimes, tenancies, jobs }: MetricsOptions) {
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry });
     const settled = this.#settled;
@@ -57,7 +57,8 @@ export class Metrics {
       });
     now('isopod_running', 'Invocations that run now', () => limiter.running);
     now('isopod_waiting', 'Invocations that wait for a place', () => limiter.waiting);
-    now('isopod_plugins', 'Plugins in the catalogue', plugins);
+    now('isopod_tenants', 'Tenants that are loaded', () => tenancies.size);
+    now('isopod_plugins', 'Plugins of the tenants that are loaded', () => tenancies.plugins);
     now('isopod_jobs_running', 'Jobs that run on this node now', () => jobs().running);
     now('isopod_jobs_waited_for', 'Callers that wait for jobs here', () => jobs().waitedFor);
     const jobsSettled = this.#jobsSettled;

@@ -2,11 +2,16 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { DestinationStream } from 'pino';
 import packageJson from '../package.json' with { type: 'json' };
-import { assemble, type Parts } from './assembly.ts';
+import { assemble, type Engine, type Parts } from './assembly.ts';
 import { type Config, ConfigError } from './config.ts';
 import { Failure } from './core/failure.ts';
+import { DEFAULT_TENANT } from './core/tenant.ts';
+import { Bearers } from './engine/bearers.ts';
+import type { Catalogue } from './engine/catalogue.ts';
+import { Configurator } from './engine/configurator.ts';
 import { JobNews } from './engine/job-news.ts';
-import type { Limiter } from './engine/limiter.ts';
+import { Registrar } from './engine/registrar.ts';
+import type { Records } from './engine/tenancy.ts';
 import { Worker } from './engine/worker.ts';
 import { createApp } from './http/app.ts';
 import { isLoopbackAddress } from './http/auth.ts';
@@ -26,7 +31,7 @@ export type ServiceParts = Parts & { store: Store };
 type Inside = {
   url: string;
   parts: ServiceParts;
-  limiter: Limiter;
+  engine: Engine;
   server: Server;
   drain(): Promise<void>;
   owned: AsyncDisposable;
@@ -38,16 +43,16 @@ export const VERSION = packageJson.version;
 export class Service implements AsyncDisposable {
   readonly url: string;
   readonly parts: ServiceParts;
-  readonly #limiter: Limiter;
+  readonly #engine: Engine;
   readonly #server: Server;
   readonly #drain: () => Promise<void>;
   readonly #owned: AsyncDisposable;
   #closed: Promise<void> | undefined;
 
-  private constructor({ url, parts, limiter, server, drain, owned }: Inside) {
+  private constructor({ url, parts, engine, server, drain, owned }: Inside) {
     this.url = url;
     this.parts = parts;
-    this.#limiter = limiter;
+    this.#engine = engine;
     this.#server = server;
     this.#drain = drain;
     this.#owned = owned;
@@ -59,6 +64,7 @@ export class Service implements AsyncDisposable {
     scope.use(parts);
     refuseOpenDoor(config);
 
+    const { store } = parts;
     const log = new Log(config.logLevel, destination);
     let url = '';
     let draining = false;
@@ -68,6 +74,7 @@ export class Service implements AsyncDisposable {
     const engine = await assemble({
       config,
       parts,
+      records: recordsOf(store),
       ownUrl: () => url,
       onSettled: (settled) => {
         log.settled(settled);
@@ -75,19 +82,32 @@ export class Service implements AsyncDisposable {
       },
     });
     scope.use(engine);
-    const { runtimes, catalogue, store } = parts;
     const news = scope.use(await JobNews.open(store));
     let worker: Worker | undefined;
+    const { tenancies } = engine;
+    const bearers = new Bearers({ look: (secret) => store.tenants.bearer(secret) });
+    scope.use(
+      await store.onChange((change) => {
+        tenancies.hear(change);
+        if (change === undefined) bearers.forget();
+        else if (change.table === 'tokens') bearers.forget(change.tenant);
+      }),
+    );
+    // What has changed since it was loaded was not heard yet.
+    await tenancies.refresh(DEFAULT_TENANT, 'tenants', 'plugin_states');
+    const { runtimes } = parts;
     metrics = new Metrics({
       limiter: engine.limiter,
       runtimes,
-      plugins: () => catalogue.current.plugins.size,
+      tenancies,
       jobs: () => ({ running: worker?.running ?? 0, waitedFor: news.waiting }),
     });
     const numbers = metrics;
     const app = await createApp({
       ...engine,
-      catalogue,
+      bearers,
+      registrar: new Registrar(store, tenancies, bearers),
+      configurator: new Configurator(store, tenancies),
       runtimes,
       tokens: config.tokens,
       requestBytes: config.requestBytes,
@@ -123,12 +143,17 @@ export class Service implements AsyncDisposable {
       await engine.invoker.drain(config.drainMs);
       await working.finish(LAST_SETTLING_MS);
     };
-    return new Service({ url, parts, limiter: engine.limiter, server: app.server, drain, owned: scope.move() });
+    return new Service({ url, parts, engine, server: app.server, drain, owned: scope.move() });
   }
 
   /** How many invocations run now. */
   get running(): number {
-    return this.#limiter.running;
+    return this.#engine.limiter.running;
+  }
+
+  /** The plugins of the default tenant. */
+  get catalogue(): Catalogue {
+    return this.#engine.tenancies.default.catalogue;
   }
 
   /** Refuses what comes, finishes what runs, and ends. */
@@ -156,6 +181,10 @@ export function refuseOpenDoor({ host, tokens }: Config): void {
     `host is ${host}, which others can reach, and there is no token: set ISOPOD_TOKEN (or tokens in isopod.yaml), ` +
       'or listen on 127.0.0.1',
   ]);
+}
+
+function recordsOf(store: Store): Records {
+  return { tenant: (id) => store.tenants.get(id), states: (id) => store.of(id).pluginStates.all() };
 }
 
 function unreadyPart({ runtimes, store }: ServiceParts): Failure | null {

@@ -64,6 +64,7 @@ test('without a file and variables all has a default', () => {
       recycleMb: 1_024,
       idleMs: 300_000,
     },
+    tenants: { loaded: 1_000, idleMs: 900_000 },
     quarantine: { offences: 3, windowMs: 600_000, firstMs: 60_000, longestMs: 1_800_000 },
     processes: { most: 32, perTenant: 8, memoryMb: 0, isolation: 'auto', environment: {} },
     requestBytes: 10_485_760,

@@ -31,7 +31,7 @@ const floors: Record<string, string[]> = {
   'src/main.ts': ['src/', 'runtimes/'],
   'src/cli': ['src/'],
   'src/service.ts': ['src/', 'package.json'],
-  'src/assembly.ts': ['src/config.ts', 'src/http/', 'src/engine/', 'src/gateway/', 'src/core/'],
+  'src/assembly.ts': ['src/config.ts', 'src/engine/', 'src/gateway/', 'src/core/'],
   'src/compile-cache.ts': [],
   'src/log.ts': ['src/engine/', 'src/core/'],
   'src/metrics.ts': ['src/engine/', 'src/core/'],

@@ -6,8 +6,9 @@ import { ConfigError, loadConfig } from '../config.ts';
 import { Failure } from '../core/failure.ts';
 import type { Request } from '../core/invocation.ts';
 import type { Plugin } from '../core/plugin.ts';
+import { DEFAULT_TENANT } from '../core/tenant.ts';
 import { writtenOut } from '../core/text.ts';
-import type { Catalogue } from '../http/plugins.ts';
+import type { Catalogue } from '../engine/catalogue.ts';
 import { DIALECTS, openParts } from '../main.ts';
 import { EXIT } from './exit.ts';
 import { report } from './report.ts';
@@ -40,11 +41,11 @@ export async function run(folder: string, options: RunOptions): Promise<number> 
   const small = { ...config, dataDir, pluginsDir: dirname(dir), executors: { ...config.executors, spares: 0 } };
   const dialects = DIALECTS.map((dialect) => ({ ...dialect, folder: basename(dir) }));
   const parts = scope.use(await openParts(small, dialects));
-  const plugin = pick(parts.catalogue.current, folder, options.plugin);
   const ownUrl = () => `http://127.0.0.1:${config.port}`;
   const engine = scope.use(await assemble({ config: small, parts, ownUrl, onSettled: () => {} }));
+  const plugin = pick(engine.tenancies.default.catalogue, folder, options.plugin);
 
-  const request: Request = { tenant: 'default', plugin: plugin.id, args };
+  const request: Request = { tenant: DEFAULT_TENANT, plugin: plugin.id, args };
   if (options.task !== undefined) request.task = options.task;
   const running = engine.invoker.invoke(request);
   const interrupt = () => running.stop(new Failure('cancelled', 'Interrupted'));
@@ -77,7 +78,7 @@ function argsOf(json: string | undefined): Record<string, unknown> {
   throw new ConfigError([`--args must be a JSON object such as '{"key": "value"}'`]);
 }
 
-function pick({ plugins, refused }: Catalogue['current'], folder: string, id: string | undefined): Plugin {
+function pick({ plugins, refused }: Catalogue, folder: string, id: string | undefined): Plugin {
   const why = refused.map(
     ({ file, line, column, reason }) => `${[file, line, column].filter((one) => one !== null).join(':')}: ${reason}`,
   );

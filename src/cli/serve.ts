@@ -63,8 +63,11 @@ function firstSignal(): Promise<NodeJS.Signals> {
   return promise;
 }
 
-async function greet({ url, parts }: Service, { pluginsDir, tokens, applicationUrl }: Config): Promise<void> {
-  const { plugins, refused } = parts.catalogue.current;
+async function greet(
+  { url, parts, catalogue }: Service,
+  { pluginsDir, tokens, applicationUrl }: Config,
+): Promise<void> {
+  const { plugins, refused } = catalogue;
   const where = relative('', pluginsDir) || '.';
   say(`Plugins: ${plugins.size} in ${where}${refused.length > 0 ? `, and ${refused.length} manifests refused:` : ''}`);
   for (const { file, line, column, reason } of refused.slice(0, 10)) {

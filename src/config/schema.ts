@@ -90,6 +90,13 @@ export const Settings = Type.Object(
       default: {},
       description: 'Settings of single plugins, by plugin id; only in the file',
     }),
+    tenants: Type.Object(
+      {
+        loaded: whole(1_000, 1, 1_000_000, 'Tenants that are kept loaded; one that something of runs counts, too'),
+        idleMs: whole(900_000, 100, 30 * DAY, 'One that nobody used for so long is loaded again when it is needed'),
+      },
+      closed,
+    ),
     concurrency: Type.Object(
       {
         running: whole(64, 1, 100_000, 'Invocations that run at once'),

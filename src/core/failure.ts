@@ -23,7 +23,7 @@ const KINDS = {
     blame: 'caller',
     health: false,
     again: 'never',
-    hint: 'Open access is for this machine only; use a token from elsewhere.',
+    hint: 'Use a token that allows it; access without a token is for this machine only.',
   },
   not_found: {
     blame: 'caller',

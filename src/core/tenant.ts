@@ -1,4 +1,4 @@
-import type { Limits } from './limits.ts';
+import type { LimitName, Limits } from './limits.ts';
 
 /** Whom plugins belong to. Nothing of one is ever seen by another. */
 export type Tenant = {
@@ -41,8 +41,30 @@ export const DEFAULT_TENANT = 'default';
 
 export const TENANT_ID = /^[a-z0-9][a-z0-9_-]{0,62}$/;
 
-/** What the bearer of a token may do: run plugins; install and configure them too; everything, for all tenants. */
+/** What `create` and `update` are given of a tenant. In `limits`, null takes one away; in `quotas`, it is no bound. */
+export type TenantChange = {
+  name?: string;
+  limits?: { [Name in LimitName]?: number | null };
+  quotas?: Partial<Quotas>;
+  trustGroup?: string | null;
+};
+
+/**
+ * What the bearer of a token may do with its tenant: run plugins and read what there is; install and configure them
+ * too; make and revoke its tokens too. Each includes those before it.
+ */
 export type Scope = 'invoke' | 'manage' | 'admin';
+
+/** From least to most. */
+export const SCOPES: readonly Scope[] = ['invoke', 'manage', 'admin'];
+
+/** Whether these scopes include the one that is needed. */
+export function includes(scopes: readonly Scope[], needed: Scope): boolean {
+  return scopes.some((one) => SCOPES.indexOf(one) >= SCOPES.indexOf(needed));
+}
+
+/** What a token opens. */
+export type Bearer = { token: string; tenant: string; scopes: readonly Scope[]; expiresAt: Date | null };
 
 /** A token as it is kept: what it opens, and never the token itself. */
 export type Token = {

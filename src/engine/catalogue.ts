@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Plugin, Refusal } from '../core/plugin.ts';
 import type { ManifestDialect, ManifestSource } from '../manifests/dialect.ts';
-import { ManifestReader, type ReaderLimits } from '../manifests/reader.ts';
+import { ManifestReader } from '../manifests/reader.ts';
 import { type DiscoveryLimits, discover } from '../packages/discovery.ts';
 
 /** All plugins there are, in the order in which they were found, and the manifests that are none. */
@@ -19,7 +19,8 @@ export type CataloguesOptions = {
   /** In order: where two have a plugin of the same id, the first dialect's counts. */
   dialects: readonly ManifestDialect[];
   discovery?: Partial<DiscoveryLimits>;
-  reader?: Partial<ReaderLimits>;
+  /** Reads the manifests, for several catalogues; without it, this one has a reader of its own. */
+  reader?: ManifestReader;
 };
 
 /** What was loaded from one manifest, and from what state of its files. */
@@ -43,7 +44,7 @@ export class Catalogues implements AsyncDisposable {
   constructor(options: CataloguesOptions) {
     this.#options = options;
     this.#pluginsDir = resolve(options.pluginsDir);
-    this.#reader = new ManifestReader(options.reader);
+    this.#reader = options.reader ?? new ManifestReader();
   }
 
   get current(): Catalogue {
@@ -65,9 +66,9 @@ export class Catalogues implements AsyncDisposable {
     return this.#next;
   }
 
-  /** A load that is under way rejects. */
+  /** A load that is under way rejects, if the reader is its own. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#reader[Symbol.asyncDispose]();
+    if (this.#options.reader === undefined) await this.#reader[Symbol.asyncDispose]();
     await this.#running?.catch(() => {});
   }
 

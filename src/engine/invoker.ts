@@ -13,8 +13,9 @@ import { noUsage, type Outcome, type Watch } from '../core/outcome.ts';
 import { Places } from '../core/places.ts';
 import type { Entry, Plugin } from '../core/plugin.ts';
 import type { Runtime } from '../core/runtime.ts';
-import type { Limiter, Share } from './limiter.ts';
-import type { Quarantine } from './quarantine.ts';
+import type { Limiter } from './limiter.ts';
+import { type Quarantine, quarantineKey } from './quarantine.ts';
+import type { Tenancy } from './tenancy.ts';
 
 /** One invocation after its end: for the answer, the log line and the metrics. */
 export type Settled = {
@@ -32,19 +33,11 @@ export type Settled = {
 export type Running = { id: string; settled: Promise<Settled>; stop(reason: Failure): void };
 
 export type InvokerOptions = {
-  /** The plugins a tenant has now. */
-  plugins(tenant: string): ReadonlyMap<string, Plugin>;
-  /** The application of a tenant, and where its plugins find it. */
-  application(tenant: string): { application: Application; endpoint: Endpoint };
-  /** Why there is no plugin of that name, where more is known than that. */
-  refusal?(tenant: string, plugin: string): string | undefined;
+  /** What is loaded of a tenant; a promise where it has to be loaded first, undefined where there is no such tenant. */
+  tenancy(id: string): Tenancy | undefined | Promise<Tenancy | undefined>;
   runtimes: readonly Runtime[];
   limiter: Limiter;
-  /** What a tenant has of the limiter's places. */
-  share(tenant: string): Share;
   quarantine: Quarantine;
-  /** The most that an invocation of this plugin may use. */
-  limits(tenant: string, plugin: string): Limits;
   onSettled(settled: Settled): void;
 };
 
@@ -55,7 +48,7 @@ export type InvokerOptions = {
  */
 export class Invoker {
   readonly #options: InvokerOptions;
-  readonly #running = new Places<AbortController>();
+  readonly #running = new Places<Call>();
   readonly #idle: (() => void)[] = [];
 
   constructor(options: InvokerOptions) {
@@ -70,7 +63,10 @@ export class Invoker {
 
   /** Rejects with what an invocation of it would be refused with at once: there is no such plugin, or no such task. */
   async check({ tenant, plugin, task }: Pick<Request, 'tenant' | 'plugin' | 'task'>): Promise<void> {
-    const found = this.#find({ tenant, plugin, args: {} });
+    const tenancy = await this.#options.tenancy(tenant);
+    if (tenancy === undefined) throw noTenant(tenant);
+    const found = tenancy.plugin(plugin);
+    assertEnabled(found, tenancy);
     entryOf(found, task);
     this.#runtimeOf(found);
   }
@@ -84,24 +80,36 @@ export class Invoker {
     if (this.#running.size === 0) return;
     const idle = new Promise<void>((resolve) => this.#idle.push(resolve));
     const timer = setTimeout(() => {
-      for (const controller of this.#running) controller.abort(failure);
+      for (const call of this.#running) call.stop(failure);
     }, graceMs);
     await idle;
     clearTimeout(timer);
+  }
+
+  /** Ends all that runs of a tenant. What waits for a place finds out when it gets one. */
+  stopAll(tenant: string, failure: Failure): void {
+    for (const call of this.#running) if (call.tenant === tenant) call.stop(failure);
   }
 
   async #settle(id: string, request: Request, controller: AbortController): Promise<Settled> {
     const { limiter, onSettled } = this.#options;
     const askedAt = performance.now();
     let queueMs = 0;
+    let tenancy: Tenancy | undefined;
     let plugin: Plugin | undefined;
     let outcome: Outcome;
     try {
-      plugin = this.#find(request);
+      const found = this.#options.tenancy(request.tenant);
+      const known = found instanceof Promise ? await found : found;
+      if (known === undefined) throw noTenant(request.tenant);
+      tenancy = known;
+      tenancy.begin(askedAt);
+      plugin = tenancy.plugin(request.plugin);
+      assertEnabled(plugin, tenancy);
       const entry = entryOf(plugin, request.task);
       const runtime = this.#runtimeOf(plugin);
       this.#options.quarantine.check(quarantineKey(request.tenant, plugin.id), Date.now());
-      const share = this.#options.share(request.tenant);
+      const { share } = tenancy;
       if (!limiter.tryEnter(share)) {
         try {
           await limiter.wait(share, controller.signal, request.job === undefined ? 'limited' : 'endless');
@@ -109,34 +117,30 @@ export class Invoker {
           queueMs = performance.now() - askedAt;
         }
       }
-      const place = this.#running.add(controller);
-      const usualLimits = this.#options.limits(request.tenant, plugin.id);
-      const limits = lowered(usualLimits, request.limits);
-      const deadline = setTimeout(() => controller.abort(tooSlow(limits)), limits.wallMs);
       try {
-        const { application, endpoint } = this.#options.application(request.tenant);
-        const call = new Call(id, request, plugin, entry, limits, usualLimits, application, endpoint);
-        outcome = await runtime.run(call, controller.signal);
+        if (tenancy.isGone) throw tenantGone();
+        const call = new Call(id, request, plugin, entry, tenancy, controller);
+        const place = this.#running.add(call);
+        const deadline = setTimeout(() => controller.abort(tooSlow(call.limits)), call.limits.wallMs);
+        try {
+          outcome = await runtime.run(call, controller.signal);
+        } finally {
+          clearTimeout(deadline);
+          this.#running.delete(place);
+        }
       } finally {
-        clearTimeout(deadline);
-        this.#running.delete(place);
         limiter.leave(share);
       }
     } catch (error) {
       outcome = refused(Failure.from(error));
+    } finally {
+      tenancy?.end();
     }
     const settled = { id, request, plugin, outcome, queueMs, totalMs: performance.now() - askedAt };
     if (!outcome.ok) this.#blame(request.tenant, plugin, outcome.failure);
     onSettled(settled);
     if (this.#running.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
     return settled;
-  }
-
-  #find({ tenant, plugin: id }: Request): Plugin {
-    const plugin = this.#options.plugins(tenant).get(id);
-    if (plugin !== undefined) return plugin;
-    const why = this.#options.refusal?.(tenant, id);
-    throw new Failure('not_found', `There is no plugin "${id}"${why === undefined ? '' : `: ${why}`}`);
   }
 
   #runtimeOf(plugin: Plugin): Runtime {
@@ -159,9 +163,13 @@ export class Invoker {
   }
 }
 
-/** The name of a plugin of a tenant in the quarantine. */
-export function quarantineKey(tenant: string, plugin: string): string {
-  return `${tenant}\n${plugin}`;
+export function noTenant(id: string): Failure {
+  return new Failure('not_found', `There is no tenant "${id}"`);
+}
+
+/** What ends the runs of a tenant that is removed. */
+export function tenantGone(): Failure {
+  return new Failure('cancelled', 'The tenant was removed');
 }
 
 class Call implements Invocation {
@@ -177,29 +185,33 @@ class Call implements Invocation {
   readonly deadlineAt: number;
   readonly watch: Watch | undefined;
   readonly #endpoint: Endpoint;
+  readonly #controller: AbortController;
 
   constructor(
     id: string,
     request: Request,
     plugin: Plugin,
     entry: Entry,
-    limits: Limits,
-    usualLimits: Limits,
-    application: Application,
-    endpoint: Endpoint,
+    tenancy: Tenancy,
+    controller: AbortController,
   ) {
     this.id = id;
     this.tenant = request.tenant;
-    this.trust = request.tenant;
+    this.trust = tenancy.trust;
     this.watch = request.watch;
     this.plugin = plugin;
     this.entry = entry;
     this.args = entry.kind === 'operation' ? request.args : { ...entry.defaultArgs, ...request.args };
-    this.limits = limits;
-    this.usualLimits = usualLimits;
-    this.application = application;
-    this.deadlineAt = performance.now() + limits.wallMs;
-    this.#endpoint = endpoint;
+    this.usualLimits = tenancy.limits(plugin.id);
+    this.limits = lowered(this.usualLimits, request.limits);
+    this.application = tenancy.application;
+    this.deadlineAt = performance.now() + this.limits.wallMs;
+    this.#endpoint = tenancy.endpoint;
+    this.#controller = controller;
+  }
+
+  stop(failure: Failure): void {
+    this.#controller.abort(failure);
   }
 
   // The gateway's sessions will put a signed value here; until then it opens nothing.
@@ -210,6 +222,10 @@ class Call implements Invocation {
   get connection(): ServerConnection {
     return serverConnection(this.#endpoint, this.session, this.plugin.dir);
   }
+}
+
+function assertEnabled({ id }: Plugin, tenancy: Tenancy): void {
+  if (!tenancy.isEnabled(id)) throw new Failure('plugin_disabled', `Plugin "${id}" is disabled`);
 }
 
 const OPERATION: Entry = { kind: 'operation' };

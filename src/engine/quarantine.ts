@@ -62,4 +62,14 @@ export class Quarantine {
   forget(key: string): void {
     this.#records.delete(key);
   }
+
+  /** As do all plugins of a tenant that is gone: another one may get its name. */
+  forgetAll(tenant: string): void {
+    for (const key of this.#records.keys()) if (key.startsWith(quarantineKey(tenant, ''))) this.#records.delete(key);
+  }
+}
+
+/** The name of a plugin of a tenant in the quarantine. */
+export function quarantineKey(tenant: string, plugin: string): string {
+  return `${tenant}\n${plugin}`;
 }

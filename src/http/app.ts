@@ -12,7 +12,8 @@ import fastify, {
   type RawServerDefault,
 } from 'fastify';
 import { Failure } from '../core/failure.ts';
-import { authenticate, TENANT } from './auth.ts';
+import type { Tenancy } from '../engine/tenancy.ts';
+import { type AuthOptions, authenticate, type Caller } from './auth.ts';
 import { budgetBodies } from './body-budget.ts';
 import { docs } from './docs.ts';
 import { errorHandler, problem, sendProblem } from './errors.ts';
@@ -22,7 +23,11 @@ import { type JobRoutes, jobs } from './jobs.ts';
 import { parseJson } from './json.ts';
 import { type OrderRoutes, orders } from './orders.ts';
 import { type PluginRoutes, plugins } from './plugins.ts';
+import { type SettingsRoutes, settings } from './settings.ts';
 import { type SystemRoutes, system } from './system.ts';
+import { withoutTenant } from './tenant-path.ts';
+import { type TenantRoutes, tenants } from './tenants.ts';
+import { tokens } from './tokens.ts';
 
 export type App = FastifyInstance<
   RawServerDefault,
@@ -33,7 +38,6 @@ export type App = FastifyInstance<
 >;
 
 export type AppOptions = {
-  tokens: readonly string[];
   requestBytes: number;
   /** The bodies of all requests under way, in bytes. */
   requestBytesAtOnce: number;
@@ -43,14 +47,17 @@ export type AppOptions = {
   headersMs?: number;
   /** Told of every error that is our own bug. */
   bug(error: unknown, invocation: string | undefined): void;
-} & PluginRoutes &
+} & AuthOptions &
+  PluginRoutes &
+  SettingsRoutes &
+  TenantRoutes &
   SystemRoutes &
   InvocationRoutes &
   JobRoutes &
   OrderRoutes;
 
 export async function createApp(options: AppOptions): Promise<App> {
-  const { tokens, requestBytes, requestBytesAtOnce, version, requestMs = 60_000, headersMs = 15_000, bug } = options;
+  const { requestBytes, requestBytesAtOnce, version, requestMs = 60_000, headersMs = 15_000, bug } = options;
   const app: App = fastify({
     bodyLimit: requestBytes,
     requestTimeout: requestMs,
@@ -60,6 +67,7 @@ export async function createApp(options: AppOptions): Promise<App> {
     http: { headersTimeout: headersMs, connectionsCheckingInterval: Math.min(5_000, headersMs) },
     forceCloseConnections: 'idle',
     return503OnClosing: false,
+    rewriteUrl: ({ url = '/' }) => withoutTenant(url),
     routerOptions: { maxParamLength: 512 },
     // What does not fit is refused, not bent until it does.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true, allErrors: false } },
@@ -70,23 +78,28 @@ export async function createApp(options: AppOptions): Promise<App> {
   }).withTypeProvider<TypeBoxTypeProvider>();
 
   parseJson(app);
-  app.decorateRequest('tenant', TENANT);
+  app.decorateRequest('tenant', '');
+  app.decorateRequest('tenancy', null as unknown as Tenancy);
+  app.decorateRequest('caller', null as unknown as Caller);
   app.decorateRequest('invocation', '');
-  app.addHook('onRequest', authenticate(tokens));
+  app.addHook('onRequest', authenticate(options));
   budgetBodies(app, { each: requestBytes, all: requestBytesAtOnce });
   app.setErrorHandler(errorHandler(requestBytes, bug));
   app.setNotFoundHandler((request, reply) => {
-    const path = request.url.split('?', 1)[0];
+    const path = request.originalUrl.split('?', 1)[0];
     sendProblem(reply, new Failure('not_found', `There is nothing at ${request.method} ${path}`));
   });
 
-  await docs(app, { version, tokens: tokens.length > 0 });
+  await docs(app, { version, tokens: options.tokens.length > 0 });
   const methods = methodsByUrl(app);
   invocations(app, options);
   jobs(app, options);
   await jobEvents(app, options);
   orders(app, options);
   plugins(app, options);
+  settings(app, options);
+  tenants(app, options);
+  tokens(app, options);
   system(app, options);
   app.get('/openapi.json', { config: { open: true }, schema: { hide: true } }, () => app.swagger());
   // By other methods, /v1/plugins/reload is a plugin of that name.
@@ -109,6 +122,7 @@ function refuseOtherMethods(app: App, url: string, known: readonly string[]): vo
   app.route({
     url,
     method: METHODS.filter((one) => !known.includes(one)),
+    config: { scope: 'invoke' },
     schema: { hide: true },
     // Before the body: nobody will read it.
     onRequest: (request, reply) => {

@@ -1,58 +1,153 @@
 /**
- * Who may talk to us. With tokens configured: whoever shows one. Without: whoever is on this machine and is not a web
- * page of somebody else. A page can make a browser send requests to loopback, and can point a host name of its own at
- * it (DNS rebinding); so `Host` must be a loopback name, and `Origin` must be ours.
+ * Who may talk to us, and about whose plugins. A token is an operator's, who may do everything for all tenants, or one
+ * that a tenant has, which opens that tenant alone. Without operators' tokens in the configuration, whoever is on this
+ * machine is an operator, but for web pages of somebody else. A page can make a browser send requests to loopback, and
+ * can point a host name of its own at it (DNS rebinding); so `Host` must be a loopback name, and `Origin` must be ours.
  */
 import { hash, timingSafeEqual } from 'node:crypto';
-import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify';
+import type { FastifyContextConfig, FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify';
 import { Failure } from '../core/failure.ts';
-import type { Scope } from '../core/tenant.ts';
+import { DEFAULT_TENANT, includes, type Scope } from '../core/tenant.ts';
+import type { Bearers } from '../engine/bearers.ts';
+import { noTenant } from '../engine/invoker.ts';
+import type { Tenancies } from '../engine/tenancies.ts';
+import type { Tenancy } from '../engine/tenancy.ts';
+import { rateLimit } from './rate-limit.ts';
+import { tenantIn } from './tenant-path.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
     /** Whose plugins this request is about. */
     tenant: string;
+    /** What is loaded of that tenant. Neither is there on open routes. */
+    tenancy: Tenancy;
+    caller: Caller;
   }
   interface FastifyContextConfig {
     /** Answers anybody: says nothing about anyone. */
     open?: boolean;
-    /** What the bearer of a token must be allowed. */
+    /** What a token must allow. A route that is not open and says nothing here is for operators alone. */
     scope?: Scope;
   }
 }
 
-/** The only tenant there is until tokens name theirs. */
-export const TENANT = 'default';
+/** Who asks. */
+export type Caller = {
+  /** Of the tenant whose token it is; an operator's, where no path says otherwise. */
+  tenant: string;
+  scopes: readonly Scope[];
+  isOperator: boolean;
+};
+
+export type AuthOptions = { tokens: readonly string[]; bearers: Bearers; tenancies: Tenancies };
 
 type Hook = (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction) => void;
 
-export function authenticate(tokens: readonly string[]): Hook {
-  const refusal = tokens.length === 0 ? stranger : noToken(tokens.map(digest));
-  return (request, _reply, done) => {
-    done(request.routeOptions.config.open === true ? undefined : refusal(request.headers));
+export function authenticate({ tokens, bearers, tenancies }: AuthOptions): Hook {
+  const digests = tokens.map(digest);
+  const callerOf = (headers: FastifyRequest['headers']) =>
+    tokens.length === 0 ? openCaller(headers, bearers) : tokenCaller(headers.authorization, digests, bearers);
+  return (request, reply, done) => {
+    // Made anew each time it is asked for.
+    const { config } = request.routeOptions;
+    if (config.open === true) return done();
+    const caller = callerOf(request.headers);
+    if (!(caller instanceof Promise)) return enter({ request, reply, config, done }, caller, tenancies);
+    caller.then((one) => enter({ request, reply, config, done }, one, tenancies), done);
   };
 }
 
-type Refusal = (headers: FastifyRequest['headers']) => Failure | undefined;
+// ── who asks ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-function noToken(digests: readonly Buffer[]): Refusal {
-  return ({ authorization }) => {
-    if (authorization === undefined) return new Failure('unauthenticated', 'This needs a token');
-    const shown = /^bearer +(\S+)$/i.exec(authorization)?.[1];
-    if (shown === undefined) return new Failure('unauthenticated', 'The Authorization header is not "Bearer <token>"');
-    const mine = digest(shown);
-    let known = false;
-    // Always all of them: how long it takes must not tell how close a guess was.
-    for (const one of digests) known = timingSafeEqual(one, mine) || known;
-    return known ? undefined : new Failure('unauthenticated', 'This token is not known');
-  };
+type Judged = Caller | Failure;
+
+const OPERATOR: Caller = Object.freeze({ tenant: DEFAULT_TENANT, scopes: ['admin'] as const, isOperator: true });
+
+function tokenCaller(
+  authorization: string | undefined,
+  digests: readonly Buffer[],
+  bearers: Bearers,
+): Judged | Promise<Judged> {
+  if (authorization === undefined) return new Failure('unauthenticated', 'This needs a token');
+  const shown = shownIn(authorization);
+  if (shown === undefined) return new Failure('unauthenticated', 'The Authorization header is not "Bearer <token>"');
+  const mine = digest(shown);
+  let known = false;
+  // Always all of them: how long it takes must not tell how close a guess was.
+  for (const one of digests) known = timingSafeEqual(one, mine) || known;
+  return known ? OPERATOR : bearer(shown, bearers);
+}
+
+/** A token that is shown counts as what it is; whoever holds a revoked one is nobody, wherever they are. */
+function openCaller(headers: FastifyRequest['headers'], bearers: Bearers): Judged | Promise<Judged> {
+  const shown = headers.authorization === undefined ? undefined : shownIn(headers.authorization);
+  if (shown !== undefined && bearers.isToken(shown)) return bearer(shown, bearers);
+  return stranger(headers) ?? OPERATOR;
+}
+
+function bearer(secret: string, bearers: Bearers): Judged | Promise<Judged> {
+  const found = bearers.find(secret);
+  return found instanceof Promise ? found.then(judged) : judged(found);
+}
+
+function judged(bearer: Pick<Caller, 'tenant' | 'scopes'> | undefined): Judged {
+  if (bearer === undefined) return new Failure('unauthenticated', 'This token is not known');
+  return { tenant: bearer.tenant, scopes: bearer.scopes, isOperator: false };
+}
+
+function shownIn(authorization: string): string | undefined {
+  return /^bearer +(\S+)$/i.exec(authorization)?.[1];
+}
+
+// ── what they may do, and with whose plugins ──────────────────────────────────────────────────────────────────────
+
+type Entering = {
+  request: FastifyRequest;
+  reply: FastifyReply;
+  config: FastifyContextConfig & { url?: string };
+  done: HookHandlerDoneFunction;
+};
+
+function enter(entering: Entering, caller: Judged, tenancies: Tenancies): void {
+  const { request, config, done } = entering;
+  if (caller instanceof Failure) return done(caller);
+  const id = tenantIn(request.originalUrl) ?? caller.tenant;
+  if (!caller.isOperator) {
+    if (id !== caller.tenant) return done(noTenant(id));
+    // What is not there has no address, and needs no scope.
+    const refusal = config.url === undefined ? undefined : missing(caller, config.scope);
+    if (refusal !== undefined) return done(refusal);
+  }
+  request.tenant = id;
+  request.caller = caller;
+  const tenancy = tenancies.find(id);
+  if (tenancy instanceof Promise) tenancy.then((one) => admit(entering, one), done);
+  else admit(entering, tenancy);
+}
+
+function admit({ request, reply, done }: Entering, tenancy: Tenancy | undefined): void {
+  if (tenancy === undefined) return done(noTenant(request.tenant));
+  tenancy.usedAt = performance.now();
+  request.tenancy = tenancy;
+  if (tenancy.rate === null) return done();
+  tenancy.rate.take().then((allowance) => {
+    reply.headers(rateLimit('requestsPerSecond', allowance));
+    done();
+  }, done);
+}
+
+function missing({ scopes }: Caller, needed: Scope | undefined): Failure | undefined {
+  if (needed === undefined) return new Failure('forbidden', 'Only an operator of this service may do this');
+  if (includes(scopes, needed)) return undefined;
+  const has = scopes.length === 0 ? 'none' : scopes.map((one) => `"${one}"`).join(', ');
+  return new Failure('forbidden', `This needs a token with the scope "${needed}"; this one has ${has}`);
 }
 
 function digest(token: string): Buffer {
   return hash('sha256', token, 'buffer');
 }
 
-const stranger: Refusal = (headers) => {
+function stranger(headers: FastifyRequest['headers']): Failure | undefined {
   const { host, origin } = headers;
   if (host === undefined || !isLoopbackHost(host)) {
     return new Failure('forbidden', 'Without a token this service answers only to a loopback name in the Host header');
@@ -65,7 +160,7 @@ const stranger: Refusal = (headers) => {
     return new Failure('forbidden', 'Without a token this service does not answer pages of another origin');
   }
   return undefined;
-};
+}
 
 /** Whether a `Host` header names this machine. */
 export function isLoopbackHost(host: string): boolean {

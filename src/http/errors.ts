@@ -7,6 +7,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { Failure, type FailureCode, type FailureDetails } from '../core/failure.ts';
 import { stripped } from '../core/text.ts';
 import type { AppOptions } from './app.ts';
+import { rateLimit } from './rate-limit.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -104,6 +105,10 @@ export function problem(failure: Failure, { status, invocation, plugin, more }: 
   if (details.retryAfterMs !== undefined || answer.status === 429 || BRIEFLY.has(code)) {
     headers['retry-after'] = String(Math.max(1, Math.ceil((details.retryAfterMs ?? 1_000) / 1_000)));
   }
+  if (answer.status === 429 && details.limit !== undefined) {
+    const { name, allowed } = details.limit;
+    Object.assign(headers, rateLimit(name, { allowed, left: 0, resetMs: details.retryAfterMs ?? 1_000 }));
+  }
   if (code === 'unauthenticated') headers['www-authenticate'] = 'Bearer realm="isopod"';
   return { status: answer.status, text, headers };
 }
@@ -136,11 +141,21 @@ export function sendProblem(reply: FastifyReply, failure: Failure, circumstances
   return reply.code(status).headers(headers).send(text);
 }
 
+/** A failure for which HTTP has a better word than our table. */
+export class HttpFailure extends Failure {
+  readonly status: number;
+
+  constructor(status: number, { code, message, details }: Failure) {
+    super(code, message, details);
+    this.status = status;
+  }
+}
+
 /** For what is thrown on the way: our own refusals, and Fastify's. */
 export function errorHandler(requestBytes: number, bug: AppOptions['bug']) {
   return (error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
     const failure = error instanceof Failure ? error : translated(error as FastifyError, requestBytes, request);
-    const status = error instanceof Failure ? undefined : (error as FastifyError).statusCode;
+    const status = error instanceof HttpFailure ? error.status : statusOf(error);
     const invocation = request.routeOptions.config.invokes === true ? request.invocation || randomUUID() : undefined;
     if (failure.code === 'internal') bug(failure, invocation);
     const circumstances: Circumstances = status !== undefined && status < 500 ? { status } : {};
@@ -150,6 +165,10 @@ export function errorHandler(requestBytes: number, bug: AppOptions['bug']) {
     }
     return sendProblem(reply, failure, circumstances);
   };
+}
+
+function statusOf(error: unknown): number | undefined {
+  return error instanceof Failure ? undefined : (error as FastifyError).statusCode;
 }
 
 /** Of an invocation that was refused before it was one. */

@@ -5,7 +5,7 @@ import type { LimitName, Limits } from '../core/limits.ts';
 
 const atLeast = (minimum: number) => Type.Integer({ minimum });
 
-const LowerLimits = {
+export const LowerLimits = {
   wallMs: atLeast(1),
   cpuMs: atLeast(1),
   bootMs: atLeast(1),

@@ -1,72 +1,66 @@
 import { type Static, Type } from 'typebox';
-import { Failure } from '../core/failure.ts';
-import type { Limits } from '../core/limits.ts';
-import type { Plugin, Refusal } from '../core/plugin.ts';
+import type { Plugin } from '../core/plugin.ts';
 import type { Runtime } from '../core/runtime.ts';
-import { quarantineKey } from '../engine/invoker.ts';
-import type { Quarantine } from '../engine/quarantine.ts';
+import type { Configurator } from '../engine/configurator.ts';
+import { type Quarantine, quarantineKey } from '../engine/quarantine.ts';
+import type { Tenancy } from '../engine/tenancy.ts';
 import type { App } from './app.ts';
-import { PluginEntry, PluginList, type PluginSummary, Problems, ReloadAnswer } from './schemas.ts';
-
-/** What there is now, and a way to read it again. */
-export type Catalogue = {
-  readonly current: {
-    plugins: ReadonlyMap<string, Plugin>;
-    refused: readonly Refusal[];
-    loadedAt: Date;
-    loadMs: number;
-  };
-  reload(): Promise<unknown>;
-};
+import { PluginEntry, PluginList, PluginSummary, Problems, ReloadAnswer } from './schemas.ts';
 
 export type PluginRoutes = {
-  catalogue: Catalogue;
   runtimes: readonly Runtime[];
   quarantine: Quarantine;
-  limits(tenant: string, plugin: string): Limits;
+  configurator: Configurator;
 };
 
 const tags = ['plugins'];
 
-export function plugins(app: App, { catalogue, runtimes, quarantine, limits }: PluginRoutes): void {
+export const PluginParams = Type.Object({ plugin: Type.String({ description: 'Id of the plugin' }) });
+
+export function plugins(app: App, { runtimes, quarantine, configurator }: PluginRoutes): void {
   app.get(
     '/v1/plugins',
     {
+      config: { scope: 'invoke' },
       schema: {
         operationId: 'listPlugins',
         summary: 'The plugins there are, and the manifests that were refused',
         tags,
-        response: { 200: PluginList, ...Problems(401, 403) },
+        response: { 200: PluginList, ...Problems(401, 403, 404, 429, 503) },
       },
     },
-    async () => {
-      const { plugins: all, refused, loadedAt } = catalogue.current;
-      return { plugins: [...all.values()].map(summary), refused: [...refused], loadedAt: loadedAt.toISOString() };
+    async ({ tenancy }) => {
+      const { plugins: all, refused, loadedAt } = tenancy.catalogue;
+      return {
+        plugins: [...all.values()].map((plugin) => summary(plugin, tenancy)),
+        refused: [...refused],
+        loadedAt: loadedAt.toISOString(),
+      };
     },
   );
 
   app.get(
     '/v1/plugins/:plugin',
     {
+      config: { scope: 'invoke' },
       schema: {
         operationId: 'getPlugin',
         summary: 'One plugin: what it offers, how it is run, what it may use',
         tags,
-        params: Type.Object({ plugin: Type.String({ description: 'Id of the plugin' }) }),
-        response: { 200: PluginEntry, ...Problems(401, 403, 404) },
+        params: PluginParams,
+        response: { 200: PluginEntry, ...Problems(401, 403, 404, 429, 503) },
       },
     },
-    async ({ params: { plugin: id }, tenant }) => {
-      const plugin = catalogue.current.plugins.get(id);
-      if (plugin === undefined) throw new Failure('not_found', `There is no plugin "${id}"`);
+    async ({ params: { plugin: id }, tenant, tenancy }) => {
+      const plugin = tenancy.plugin(id);
       const explain = await runtimes.find((one) => one.runs(plugin))?.explain(tenant, plugin);
       const sentence = quarantine.sentence(quarantineKey(tenant, id), Date.now());
       return {
-        ...summary(plugin),
+        ...summary(plugin, tenancy),
         interface: plugin.program,
         ui: plugin.ui,
         errLog: plugin.errLog,
-        limits: { ...limits(tenant, id) },
+        limits: { ...tenancy.limits(id) },
         explain: explain ?? null,
         quarantine: sentence && {
           until: sentence.until.toISOString(),
@@ -79,37 +73,47 @@ export function plugins(app: App, { catalogue, runtimes, quarantine, limits }: P
   app.post(
     '/v1/plugins/reload',
     {
+      config: { scope: 'manage' },
       schema: {
         operationId: 'reloadPlugins',
-        summary: 'Read the plugins folder again',
+        summary: "Read the tenant's plugins again",
         tags,
-        response: { 200: ReloadAnswer, ...Problems(401, 403, 500) },
+        response: { 200: ReloadAnswer, ...Problems(401, 403, 404, 429, 500, 503) },
       },
     },
-    async ({ tenant }) => {
-      const before = catalogue.current.plugins;
-      await catalogue.reload();
-      const { plugins: after, refused, loadMs } = catalogue.current;
-      const kept = new Set(after.values());
-      for (const runtime of runtimes) runtime.retain(tenant, kept);
-      // A plugin whose files have not changed is the same object as before.
-      const known = [...after.keys()].filter((id) => before.has(id));
-      const changed = known.filter((id) => before.get(id) !== after.get(id));
-      const removed = [...before.keys()].filter((id) => !after.has(id));
-      for (const id of [...changed, ...removed]) quarantine.forget(quarantineKey(tenant, id));
-      return {
-        plugins: after.size,
-        refused: refused.length,
-        added: [...after.keys()].filter((id) => !before.has(id)),
-        changed,
-        removed,
-        loadMs,
-      };
+    async ({ tenancy }) => {
+      const { catalogue, ...changes } = await tenancy.reload();
+      const { plugins: all, refused, loadMs } = catalogue;
+      return { plugins: all.size, refused: refused.length, ...changes, loadMs };
     },
   );
+
+  for (const [verb, enabled] of [
+    ['enable', true],
+    ['disable', false],
+  ] as const) {
+    app.post(
+      `/v1/plugins/:plugin/${verb}`,
+      {
+        config: { scope: 'manage' },
+        schema: {
+          operationId: `${verb}Plugin`,
+          summary: enabled ? 'Let a plugin be run again' : 'Refuse to run a plugin; what runs of it goes on',
+          tags,
+          params: PluginParams,
+          response: { 200: PluginSummary, ...Problems(401, 403, 404, 429, 503) },
+        },
+      },
+      async ({ params, tenancy }) => {
+        const plugin = tenancy.plugin(params.plugin);
+        await configurator.enable(tenancy, plugin.id, enabled);
+        return { ...summary(plugin, tenancy), enabled };
+      },
+    );
+  }
 }
 
-function summary(plugin: Plugin): Static<typeof PluginSummary> {
+function summary(plugin: Plugin, tenancy: Tenancy): Static<typeof PluginSummary> {
   const { id, dialect, name, description, url, version, program, entries, settings } = plugin;
   return {
     id,
@@ -118,7 +122,7 @@ function summary(plugin: Plugin): Static<typeof PluginSummary> {
     description,
     url,
     version,
-    enabled: true,
+    enabled: tenancy.isEnabled(id),
     program: program.runtime,
     tasks: entries.filter((one) => one.kind === 'task').map((one) => ({ ...one, kind: undefined })),
     hooks: entries.filter((one) => one.kind === 'hook').map((one) => ({ ...one, kind: undefined })),

@@ -4,7 +4,7 @@ import { FAILURE_CODES } from '../core/failure.ts';
 
 const count = (description: string) => Type.Integer({ minimum: 0, description });
 const time = (description: string) => Type.Number({ minimum: 0, description });
-const OrNull = <S extends TSchema>(schema: S, options = {}) => Type.Union([schema, Type.Null()], options);
+export const OrNull = <S extends TSchema>(schema: S, options = {}) => Type.Union([schema, Type.Null()], options);
 
 const Usage = Type.Object({
   cpuMs: time('Processor time'),
@@ -98,9 +98,10 @@ const Problem = Type.Object(
 const SENTENCES: Record<number, string> = {
   400: 'The request does not fit its schema',
   401: 'A token is needed',
-  403: 'Not from there',
+  403: 'The token does not allow it, or a token is needed from there',
   404: 'There is no such thing',
   409: 'It was stopped, or is in another state',
+  412: 'It is not what the caller has seen any more',
   413: 'The body is too large',
   429: 'Too many at once',
   500: 'A bug of ours',

@@ -2,30 +2,23 @@ import { hash, randomBytes } from 'node:crypto';
 import { Failure } from '../core/failure.ts';
 import type { Limits } from '../core/limits.ts';
 import {
+  type Bearer,
   DEFAULT_TENANT,
   NO_QUOTAS,
   type Quotas,
   type Scope,
   TENANT_ID,
   type Tenant,
+  type TenantChange,
   type Token,
 } from '../core/tenant.ts';
-import type { Db } from './database.ts';
+import type { Db, Tx } from './database.ts';
 import { inTransaction } from './transaction.ts';
 import { isUniqueViolation } from './violations.ts';
 
-export type TenantChange = {
-  name?: string;
-  limits?: Partial<Limits>;
-  quotas?: Partial<Quotas>;
-  trustGroup?: string | null;
-};
-
-/** What a token opens. */
-export type Bearer = { token: string; tenant: string; scopes: readonly Scope[]; expiresAt: Date | null };
-
 /** Pages are of this size at most. */
 const PAGE = 200;
+const TOKENS_MOST = 500;
 
 /** All tenants and their tokens: the operator's view. What belongs to one tenant is in its TenantStore. */
 export class Tenants {
@@ -48,7 +41,7 @@ export class Tenants {
         .values({
           id,
           name,
-          limits: JSON.stringify(limits),
+          limits: JSON.stringify(merged({}, limits)),
           quotas: JSON.stringify({ ...NO_QUOTAS, ...quotas }),
           trust_group: trustGroup,
         })
@@ -89,7 +82,7 @@ export class Tenants {
         .set({
           revision: row.revision + 1,
           ...(change.name === undefined ? {} : { name: change.name }),
-          ...(change.limits === undefined ? {} : { limits: JSON.stringify(change.limits) }),
+          ...(change.limits === undefined ? {} : { limits: JSON.stringify(merged(row.limits, change.limits)) }),
           ...(change.quotas === undefined ? {} : { quotas: JSON.stringify({ ...row.quotas, ...change.quotas }) }),
           ...(change.trustGroup === undefined ? {} : { trust_group: change.trustGroup }),
         })
@@ -114,14 +107,27 @@ export class Tenants {
     tenant: string,
     { name, scopes, expiresAt = null }: { name: string; scopes: readonly Scope[]; expiresAt?: Date | null },
   ): Promise<{ token: Token; secret: string }> {
-    if ((await this.get(tenant)) === undefined) throw noTenant(tenant);
     const id = randomBytes(9).toString('base64url');
     const secret = `isopod_${id}_${randomBytes(24).toString('base64url')}`;
-    const row = await this.#db
-      .insertInto('tokens')
-      .values({ id, tenant, name, hash: digest(secret), scopes: [...scopes], expires_at: expiresAt, revoked_at: null })
-      .returningAll()
-      .executeTakeFirstOrThrow();
+    const row = await inTransaction(this.#db, async (tx) => {
+      // Locked, so that nobody else counts meanwhile.
+      const owner = tx.selectFrom('tenants').select('id').where('id', '=', tenant).forUpdate();
+      if ((await owner.executeTakeFirst()) === undefined) throw noTenant(tenant);
+      await makeRoom(tx, tenant);
+      return await tx
+        .insertInto('tokens')
+        .values({
+          id,
+          tenant,
+          name,
+          hash: digest(secret),
+          scopes: [...scopes],
+          expires_at: expiresAt,
+          revoked_at: null,
+        })
+        .returningAll()
+        .executeTakeFirstOrThrow();
+    });
     return { token: tokenOf(row), secret };
   }
 
@@ -161,6 +167,11 @@ export class Tenants {
   }
 }
 
+/** Null takes a limit away. */
+function merged(limits: Partial<Limits>, change: NonNullable<TenantChange['limits']>): Partial<Limits> {
+  return Object.fromEntries(Object.entries({ ...limits, ...change }).filter(([, value]) => value !== null));
+}
+
 export function noTenant(id: string): Failure {
   return new Failure('not_found', `There is no tenant "${id}"`);
 }
@@ -168,6 +179,26 @@ export function noTenant(id: string): Failure {
 /** For If-Match: what the caller has seen is not what is there. */
 export function changedMeanwhile(revision: number): Failure {
   return new Failure('conflict', `It has been changed meanwhile: it is at revision ${revision} now`);
+}
+
+/** Tokens that open nothing any more are kept for as long as there is room. */
+async function makeRoom(tx: Tx, tenant: string): Promise<void> {
+  const rows = await tx
+    .selectFrom('tokens')
+    .select(['id', 'revoked_at', 'expires_at'])
+    .where('tenant', '=', tenant)
+    .orderBy('created_at')
+    .execute();
+  if (rows.length < TOKENS_MOST) return;
+  const now = new Date();
+  const dead = rows.find(
+    ({ revoked_at, expires_at }) => revoked_at !== null || (expires_at !== null && expires_at < now),
+  );
+  if (dead === undefined) {
+    const limit = { name: 'tokens', allowed: TOKENS_MOST, observed: rows.length + 1, unit: 'count' } as const;
+    throw new Failure('quota_exceeded', `A tenant has ${TOKENS_MOST} tokens at most: revoke one first`, { limit });
+  }
+  await tx.deleteFrom('tokens').where('id', '=', dead.id).execute();
 }
 
 /** The token itself is random enough: no salt, no slow hash, so that a look-up is one index search. */

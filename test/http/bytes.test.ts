@@ -70,6 +70,7 @@ test('whoever is too slow to send a request is told so and let go', async () => 
   const app = await createApp({
     ...({} as Parameters<typeof createApp>[0]),
     tokens: [],
+    tenancies: { find: () => ({ rate: null }) } as never,
     requestBytes: 1_024,
     version: '0',
     headersMs: 100,

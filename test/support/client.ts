@@ -5,6 +5,8 @@ import type { Service } from '../../src/service.ts';
 // biome-ignore lint/suspicious/noExplicitAny: tests look at whatever came back
 export type Answer = { status: number; headers: Headers; text: string; body: any };
 
+export type Asking = { token?: string | undefined; body?: unknown; headers?: Record<string, string> };
+
 /** A service under test and a client for it, over a real socket. */
 export class TestService implements AsyncDisposable {
   readonly url: string;
@@ -29,6 +31,19 @@ export class TestService implements AsyncDisposable {
       body: typeof body === 'string' ? body : JSON.stringify(body),
       ...init,
       headers: { 'content-type': 'application/json', ...(init.headers as Record<string, string>) },
+    });
+  }
+
+  /** Any request with a JSON body, e.g. `ask('PATCH', '/v1/tenants/acme', { body: { name: 'Acme' }, token })`. */
+  ask(method: string, path: string, { token, body, headers }: Asking = {}): Promise<Answer> {
+    return this.fetch(path, {
+      method,
+      headers: {
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        ...headers,
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
   }
 

@@ -7,6 +7,7 @@ import type { Invocation } from '../../src/core/invocation.ts';
 import { noUsage, type Outcome } from '../../src/core/outcome.ts';
 import type { Plugin, Refusal } from '../../src/core/plugin.ts';
 import type { Runtime } from '../../src/core/runtime.ts';
+import { DEFAULT_TENANT } from '../../src/core/tenant.ts';
 import { Service } from '../../src/service.ts';
 import { Store } from '../../src/store/store.ts';
 import { TestService } from './client.ts';
@@ -18,6 +19,8 @@ export type Act = (invocation: Invocation, signal: AbortSignal) => Promise<Outco
 export type FakeOptions = {
   plugins?: readonly Plugin[];
   refused?: readonly Refusal[];
+  /** The plugins of other tenants, by id. */
+  tenants?: Record<string, readonly Plugin[]>;
   /** What the plugin "demo" does when it is run; by default it answers its arguments. */
   act?: Act;
   config?: Overrides;
@@ -56,6 +59,7 @@ export class FakeRuntime implements Runtime {
 
 export class FakeCatalogue {
   current: { plugins: ReadonlyMap<string, Plugin>; refused: readonly Refusal[]; loadedAt: Date; loadMs: number };
+  #reloads = 0;
   /** What the next reload finds. */
   next: readonly Plugin[];
 
@@ -65,8 +69,11 @@ export class FakeCatalogue {
   }
 
   async reload() {
-    this.current = { plugins: byId(this.next), refused: [], loadedAt: new Date(), loadMs: 2 };
+    // The first time is when it is loaded, with what it was made with.
+    if (this.#reloads++ > 0) this.current = { plugins: byId(this.next), refused: [], loadedAt: new Date(), loadMs: 2 };
   }
+
+  async [Symbol.asyncDispose]() {}
 }
 
 function byId(plugins: readonly Plugin[]) {
@@ -76,7 +83,7 @@ function byId(plugins: readonly Plugin[]) {
 export type FakeService = TestService & { runtime: FakeRuntime; catalogue: FakeCatalogue };
 
 export async function startFakeService(options: FakeOptions = {}): Promise<FakeService> {
-  const { plugins = [plugin()], refused = [], act = echo, config: overrides = {} } = options;
+  const { plugins = [plugin()], refused = [], tenants = {}, act = echo, config: overrides = {} } = options;
   const folder = await mkdtemp(join(tmpdir(), 'isopod-fake-'));
   const config: Config = completed(merged({ port: 0, drainMs: 2_000 }, overrides), folder);
   const runtime = new FakeRuntime(act);
@@ -88,7 +95,8 @@ export async function startFakeService(options: FakeOptions = {}): Promise<FakeS
   const { url } = scope.use(await testDatabase());
   const store = await Store.open({ url, dataDir: folder });
   const parts = {
-    catalogue,
+    catalogueOf: (tenant: string) =>
+      tenant === DEFAULT_TENANT ? catalogue : new FakeCatalogue(tenants[tenant] ?? [], []),
     runtimes: [runtime],
     confinement: [],
     store,

@@ -1,0 +1,257 @@
+import { parse } from 'node:path';
+import type { Application } from '../core/application.ts';
+import { Failure } from '../core/failure.ts';
+import type { Endpoint } from '../core/invocation.ts';
+import { type Limits, lowered } from '../core/limits.ts';
+import type { Plugin } from '../core/plugin.ts';
+import type { Runtime } from '../core/runtime.ts';
+import type { PluginState } from '../core/store.ts';
+import { DEFAULT_TENANT, type Quotas, type Tenant } from '../core/tenant.ts';
+import { Again } from './again.ts';
+import type { Catalogue } from './catalogue.ts';
+import type { Limiter, Share } from './limiter.ts';
+import { type Quarantine, quarantineKey } from './quarantine.ts';
+import { Rate } from './rate.ts';
+
+/** What is kept of tenants. */
+export type Records = {
+  tenant(id: string): Promise<Tenant | undefined>;
+  states(id: string): Promise<ReadonlyMap<string, PluginState>>;
+};
+
+/** The plugins of a tenant as they are now, and a way to look at them again. */
+export type LiveCatalogue = { readonly current: Catalogue; reload(): Promise<unknown> } & AsyncDisposable;
+
+/** What of a tenant can change: the names of the tables. */
+export const CHANGING = ['tenants', 'plugin_states', 'packages'] as const;
+export type Changing = (typeof CHANGING)[number];
+
+/** What a reload has found. */
+export type Reloaded = { catalogue: Catalogue; added: string[]; changed: string[]; removed: string[] };
+
+export type TenancyOptions = {
+  tenant: Tenant;
+  states: ReadonlyMap<string, PluginState>;
+  /** A folder of the tenant's own. */
+  dir: string;
+  catalogue: LiveCatalogue;
+  records: Records;
+  limiter: Limiter;
+  runtimes: readonly Runtime[];
+  quarantine: Quarantine;
+  /** The limits of all tenants, and what they are lowered to for single plugins. */
+  limits: Limits;
+  plugins: Readonly<Record<string, { limits?: Partial<Limits> }>>;
+  /** The application of its plugins, and where they find it. */
+  outside(): { application: Application; endpoint: Endpoint };
+  /** Told when there is no such tenant any more. */
+  gone(): Promise<void>;
+};
+
+/** What is loaded of one tenant: all that a run of its plugins asks for, without asking the database. */
+export class Tenancy implements AsyncDisposable {
+  readonly id: string;
+  readonly dir: string;
+  /** Its part of the places there are. */
+  readonly share: Share;
+  /** `performance.now()` of its last use. */
+  usedAt = performance.now();
+  readonly #options: TenancyOptions;
+  readonly #again = new Again(() => this.#look());
+  readonly #stale = new Set<Changing>();
+  readonly #idle: (() => void)[] = [];
+  #runs = 0;
+  #tenant: Tenant;
+  #states: ReadonlyMap<string, PluginState>;
+  #terms: Terms;
+  #rate: Rate | null;
+  #outside: { application: Application; endpoint: Endpoint } | undefined;
+  #gone = false;
+
+  constructor(options: TenancyOptions) {
+    const { tenant, states, dir, limiter } = options;
+    this.#options = options;
+    this.id = tenant.id;
+    this.dir = dir;
+    this.share = limiter.share(tenant.quotas.running);
+    this.#tenant = tenant;
+    this.#states = states;
+    this.#terms = termsOf(options, tenant);
+    this.#rate = rateOf(tenant);
+  }
+
+  get tenant(): Tenant {
+    return this.#tenant;
+  }
+
+  get quotas(): Quotas {
+    return this.#tenant.quotas;
+  }
+
+  /** Who may share executors with it. */
+  get trust(): string {
+    return this.#terms.trust;
+  }
+
+  /** Null where its requests are not counted. */
+  get rate(): Rate | null {
+    return this.#rate;
+  }
+
+  get catalogue(): Catalogue {
+    return this.#options.catalogue.current;
+  }
+
+  get application(): Application {
+    this.#outside ??= this.#options.outside();
+    return this.#outside.application;
+  }
+
+  get endpoint(): Endpoint {
+    this.#outside ??= this.#options.outside();
+    return this.#outside.endpoint;
+  }
+
+  /** The plugin of that name. Throws `not_found`, with the reason where more is known. */
+  plugin(id: string): Plugin {
+    const plugin = this.catalogue.plugins.get(id);
+    if (plugin !== undefined) return plugin;
+    const why = this.#refusal(id);
+    throw new Failure('not_found', `There is no plugin "${id}"${why === undefined ? '' : `: ${why}`}`);
+  }
+
+  isEnabled(plugin: string): boolean {
+    return this.#states.get(plugin)?.enabled !== false;
+  }
+
+  /** The most that an invocation of its plugins may use, of no plugin in particular or of one. */
+  limits(plugin?: string): Limits {
+    const { limits, byPlugin } = this.#terms;
+    return plugin === undefined ? limits : (byPlugin.get(plugin) ?? limits);
+  }
+
+  // ── runs ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Whether something of it runs, or waits to. */
+  get inUse(): boolean {
+    return this.#runs > 0;
+  }
+
+  /** There is no such tenant any more. */
+  get isGone(): boolean {
+    return this.#gone;
+  }
+
+  begin(now: number): void {
+    this.#runs += 1;
+    this.usedAt = now;
+  }
+
+  end(): void {
+    this.#runs -= 1;
+    if (this.#runs === 0) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  /** Resolves when nothing of it runs. */
+  async whenIdle(): Promise<void> {
+    if (this.#runs > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  // ── changes ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Looks at what has changed. Resolves when it is known here. */
+  refresh(...what: readonly Changing[]): Promise<void> {
+    for (const one of what) this.#stale.add(one);
+    return this.#again.ask();
+  }
+
+  /** Reads the plugins again, and lets go of what is no longer there. */
+  async reload(): Promise<Reloaded> {
+    const { catalogue, runtimes, quarantine } = this.#options;
+    const before = catalogue.current.plugins;
+    await catalogue.reload();
+    const { plugins: after } = catalogue.current;
+    const kept = new Set(after.values());
+    for (const runtime of runtimes) runtime.retain(this.id, kept);
+    // A plugin whose files have not changed is the same object as before.
+    const known = [...after.keys()].filter((id) => before.has(id));
+    const changed = known.filter((id) => before.get(id) !== after.get(id));
+    const removed = [...before.keys()].filter((id) => !after.has(id));
+    for (const id of [...changed, ...removed]) quarantine.forget(quarantineKey(this.id, id));
+    const added = [...after.keys()].filter((id) => !before.has(id));
+    return { catalogue: catalogue.current, added, changed, removed };
+  }
+
+  /** Nothing is held for its plugins after this. What runs of them goes on. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#letGo();
+    await this.#options.catalogue[Symbol.asyncDispose]();
+  }
+
+  async #look(): Promise<void> {
+    if (this.#gone) return;
+    const { records, gone } = this.#options;
+    const stale = [...this.#stale];
+    this.#stale.clear();
+    try {
+      if (stale.includes('tenants')) {
+        const tenant = await records.tenant(this.id);
+        // Another may have got its name meanwhile.
+        const isSame = tenant?.createdAt.getTime() === this.#tenant.createdAt.getTime();
+        if (tenant !== undefined && (isSame || this.id === DEFAULT_TENANT)) this.#apply(tenant);
+        else if (this.id !== DEFAULT_TENANT) {
+          this.#gone = true;
+          return await gone();
+        }
+      }
+      if (stale.includes('plugin_states')) this.#states = await records.states(this.id);
+      if (stale.includes('packages')) await this.reload();
+    } catch (error) {
+      for (const one of stale) this.#stale.add(one);
+      throw error;
+    }
+  }
+
+  #apply(tenant: Tenant): void {
+    const before = this.#tenant;
+    this.#tenant = tenant;
+    this.share.most = tenant.quotas.running;
+    if (tenant.quotas.requestsPerSecond !== before.quotas.requestsPerSecond) this.#rate = rateOf(tenant);
+    const sameLimits = JSON.stringify(tenant.limits) === JSON.stringify(before.limits);
+    if (sameLimits && tenant.trustGroup === before.trustGroup) return;
+    this.#terms = termsOf(this.#options, tenant);
+    // Runtimes hold programs together with their limits, in executors that those may share who trusted each other.
+    this.#letGo();
+  }
+
+  #letGo(): void {
+    for (const runtime of this.#options.runtimes) runtime.retain(this.id, new Set());
+  }
+
+  /** A manifest is named like its plugin: then that is what the caller is looking for. */
+  #refusal(plugin: string): string | undefined {
+    const one = this.catalogue.refused.find(({ file }) => parse(file).name === plugin);
+    if (one === undefined) return undefined;
+    const where = [one.file, one.line, one.column].filter((part) => part !== null).join(':');
+    return `its manifest was refused (${where}): ${one.reason}`;
+  }
+}
+
+type Terms = { limits: Limits; byPlugin: ReadonlyMap<string, Limits>; trust: string };
+
+/** The same objects for as long as nothing changes: runtimes know by them that a call has the usual limits. */
+function termsOf({ limits, plugins }: TenancyOptions, tenant: Tenant): Terms {
+  const byPlugin = Object.entries(plugins).map(
+    ([id, own]) => [id, lowered(lowered(limits, own.limits), tenant.limits)] as const,
+  );
+  return {
+    limits: lowered(limits, tenant.limits),
+    byPlugin: new Map(byPlugin),
+    // No tenant's id has a space in it, so that no group is called like a tenant.
+    trust: tenant.trustGroup === null ? tenant.id : `group ${tenant.trustGroup}`,
+  };
+}
+
+function rateOf({ quotas: { requestsPerSecond } }: Tenant): Rate | null {
+  return requestsPerSecond === null ? null : new Rate(requestsPerSecond);
+}

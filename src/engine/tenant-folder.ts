@@ -1,0 +1,44 @@
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DEFAULT_TENANT, type Tenant } from '../core/tenant.ts';
+
+/** Which tenant a folder is of: one that was removed may have had the same name. */
+const MARK = '.tenant';
+
+/** The folders of tenants below the data folder. Ids have been checked before they get here. */
+export class TenantFolders {
+  readonly #dir: string;
+
+  constructor(dataDir: string) {
+    this.#dir = join(dataDir, 'tenants');
+  }
+
+  of(tenant: string): string {
+    return join(this.#dir, tenant);
+  }
+
+  /** Whether there is anything to remove. */
+  async has(tenant: string): Promise<boolean> {
+    return (await stat(this.of(tenant)).catch(() => null)) !== null;
+  }
+
+  /** The tenant's own folder, made if need be. What another tenant of that name has left behind is removed first. */
+  async open({ id, createdAt }: Tenant): Promise<string> {
+    const dir = this.of(id);
+    const mark = createdAt.toISOString();
+    // Nobody else was ever the default tenant, and its folder stays when the database is another one.
+    const left = id === DEFAULT_TENANT ? mark : await readFile(join(dir, MARK), 'utf8').catch(() => undefined);
+    if (left === mark) {
+      await mkdir(dir, { recursive: true, mode: 0o700 });
+      return dir;
+    }
+    if (left !== undefined) await this.remove(id);
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+    await writeFile(join(dir, MARK), mark, { mode: 0o600 });
+    return dir;
+  }
+
+  async remove(tenant: string): Promise<void> {
+    await rm(this.of(tenant), { recursive: true, force: true, maxRetries: 3 });
+  }
+}

@@ -1,0 +1,192 @@
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import type { PluginState } from '../../src/core/store.ts';
+import { NO_QUOTAS, type Tenant } from '../../src/core/tenant.ts';
+import { Limiter } from '../../src/engine/limiter.ts';
+import { Quarantine } from '../../src/engine/quarantine.ts';
+import { Tenancies, type TenanciesOptions } from '../../src/engine/tenancies.ts';
+import { TenantFolders } from '../../src/engine/tenant-folder.ts';
+import { FakeCatalogue, FakeRuntime, plugin } from '../support/fake.ts';
+
+let dataDir: string;
+beforeEach(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), 'isopod-tenancies-'));
+});
+afterEach(() => rm(dataDir, { recursive: true, force: true }));
+
+const tenant = (id: string, more: Partial<Tenant> = {}): Tenant => ({
+  id,
+  name: id,
+  createdAt: new Date(0),
+  limits: {},
+  quotas: NO_QUOTAS,
+  trustGroup: null,
+  revision: 1,
+  ...more,
+});
+
+/** Tenancies over records that the test holds in its hand. */
+async function open(ids: readonly string[], more: Partial<TenanciesOptions> = {}) {
+  const tenants = new Map(['default', ...ids].map((id) => [id, tenant(id)]));
+  const states = new Map<string, ReadonlyMap<string, PluginState>>();
+  const loads = vi.fn(async (id: string) => tenants.get(id));
+  const runtime = new FakeRuntime(() => Promise.reject(new Error('nothing is run here')));
+  const gone = vi.fn();
+  const folders = new TenantFolders(dataDir);
+  const tenancies = await Tenancies.open({
+    records: { tenant: loads, states: async (id) => states.get(id) ?? new Map() },
+    limiter: new Limiter({ running: 10, waiting: 10, waitMs: 100 }),
+    runtimes: [runtime],
+    quarantine: new Quarantine({ offences: 1, windowMs: 1, firstMs: 1, longestMs: 1 }),
+    limits: { wallMs: 1_000 } as TenanciesOptions['limits'],
+    plugins: { demo: { limits: { wallMs: 500 } } },
+    folders,
+    catalogueOf: () => new FakeCatalogue([plugin()], []),
+    outside: () => {
+      throw new Error('nobody asks');
+    },
+    onGone: gone,
+    most: 100,
+    idleMs: 60_000,
+    ...more,
+  });
+  return { tenancies, tenants, states, loads, runtime, gone, folders };
+}
+
+async function loaded(tenancies: Tenancies, id: string) {
+  const tenancy = await tenancies.find(id);
+  if (tenancy === undefined) throw new Error(`There is no ${id}`);
+  return tenancy;
+}
+
+test('a tenant is loaded once, however many ask, and is there at once after that', async () => {
+  const { tenancies, loads } = await open(['acme']);
+  await using _ = tenancies;
+  loads.mockClear();
+  const [one, other] = await Promise.all([tenancies.find('acme'), tenancies.find('acme')]);
+  expect(one).toBe(other);
+  expect(tenancies.find('acme')).toBe(one);
+  expect(loads).toHaveBeenCalledTimes(1);
+  expect(await tenancies.find('nobody')).toBeUndefined();
+  for (const id of ['', 'No', '../etc', 'a/b', 'a\n']) expect(tenancies.find(id)).toBeUndefined();
+});
+
+test('those used last stay, those in use stay, and the default stays', async () => {
+  const { tenancies, runtime } = await open(['a', 'b', 'c', 'd'], { most: 3 });
+  await using _ = tenancies;
+  const a = await loaded(tenancies, 'a');
+  a.begin(0);
+  const b = await loaded(tenancies, 'b');
+  runtime.retained.length = 0;
+  await loaded(tenancies, 'c');
+  expect(tenancies.size).toBe(3);
+  expect(tenancies.find('a')).toBe(a);
+  expect(tenancies.find('b')).toBeInstanceOf(Promise);
+  expect(runtime.retained.map(({ size }) => size)).toContain(0);
+  a.end();
+  await loaded(tenancies, 'b');
+  await loaded(tenancies, 'd');
+  expect(tenancies.find('a')).toBeInstanceOf(Promise);
+  expect(tenancies.find('default')).toBe(tenancies.default);
+  expect(await tenancies.find('b')).not.toBe(b);
+});
+
+test('who has been idle for too long is let go of', async () => {
+  const { tenancies } = await open(['acme', 'busy'], { idleMs: 50 });
+  await using _ = tenancies;
+  const [, busy] = await Promise.all([loaded(tenancies, 'acme'), loaded(tenancies, 'busy')]);
+  busy.begin(performance.now());
+  await vi.waitUntil(() => tenancies.size === 2, { timeout: 5_000 });
+  expect(tenancies.find('busy')).toBe(busy);
+  busy.end();
+});
+
+test('limits are the general ones, lowered for the plugin and by the tenant, and the same object while they stay', async () => {
+  const { tenancies, tenants } = await open(['acme']);
+  await using _ = tenancies;
+  const acme = await loaded(tenancies, 'acme');
+  const [general, demo] = [acme.limits(), acme.limits('demo')];
+  expect([general.wallMs, demo.wallMs, acme.limits('other')]).toEqual([1_000, 500, general]);
+  tenants.set('acme', tenant('acme', { name: 'Another' }));
+  await tenancies.refresh('acme', 'tenants');
+  expect(acme.tenant.name).toBe('Another');
+  expect(acme.limits('demo')).toBe(demo);
+  tenants.set('acme', tenant('acme', { limits: { wallMs: 700 } }));
+  await tenancies.refresh('acme', 'tenants');
+  expect([acme.limits().wallMs, acme.limits('demo').wallMs]).toEqual([700, 500]);
+});
+
+test('a change that comes while a tenant is being loaded is not missed', async () => {
+  const reading = Promise.withResolvers<void>();
+  let states: ReadonlyMap<string, PluginState> = new Map();
+  const { tenancies } = await open([], {
+    records: {
+      tenant: async (id) => tenant(id),
+      states: async (id) => {
+        const found = states;
+        if (id === 'acme') await reading.promise;
+        return found;
+      },
+    },
+  });
+  await using _ = tenancies;
+  const loading = tenancies.find('acme');
+  await vi.waitUntil(() => existsSync(join(dataDir, 'tenants', 'acme', '.tenant')));
+  states = new Map([['demo', { enabled: false, settings: {}, revision: 2 }]]);
+  const heard = tenancies.refresh('acme', 'plugin_states');
+  reading.resolve();
+  await heard;
+  expect((await loading)?.isEnabled('demo')).toBe(false);
+});
+
+test('a database that does not answer leaves what is known, and is asked again', async () => {
+  const { tenancies, tenants, loads } = await open(['acme']);
+  await using _ = tenancies;
+  const acme = await loaded(tenancies, 'acme');
+  tenants.set('acme', tenant('acme', { name: 'Another' }));
+  loads.mockRejectedValueOnce(new Error('connection refused'));
+  tenancies.hear({ table: 'tenants', tenant: 'acme' });
+  await vi.waitUntil(() => acme.tenant.name === 'Another', { timeout: 5_000 });
+  expect(tenancies.find('acme')).toBe(acme);
+
+  loads.mockRejectedValue(new Error('connection refused'));
+  await expect(tenancies.find('other')).rejects.toMatchObject({ code: 'overloaded' });
+});
+
+test('when changes may have gone unheard everything that is loaded is looked at, and no folder is removed', async () => {
+  const { tenancies, tenants, states, gone, folders } = await open(['acme', 'beta']);
+  await using _ = tenancies;
+  const [acme, beta] = [await loaded(tenancies, 'acme'), await loaded(tenancies, 'beta')];
+  states.set('acme', new Map([['demo', { enabled: false, settings: {}, revision: 2 }]]));
+  tenants.delete('beta');
+  tenancies.hear(undefined);
+  await vi.waitUntil(() => !acme.isEnabled('demo') && beta.isGone);
+  await vi.waitUntil(() => gone.mock.calls.length === 1);
+  expect(gone).toHaveBeenCalledWith('beta');
+  expect(await folders.has('beta')).toBe(true);
+  expect(await tenancies.find('beta')).toBeUndefined();
+});
+
+test('a tenant that is told to be gone leaves nothing, once nothing of it runs', async () => {
+  const { tenancies, tenants, gone, folders } = await open(['acme', 'unloaded']);
+  await using _ = tenancies;
+  const acme = await loaded(tenancies, 'acme');
+  acme.begin(performance.now());
+  tenants.delete('acme');
+  const leaving = tenancies.refresh('acme', 'tenants');
+  await vi.waitUntil(() => gone.mock.calls.length === 1);
+  expect(await folders.has('acme')).toBe(true);
+  acme.end();
+  await leaving;
+  expect(await folders.has('acme')).toBe(false);
+
+  await folders.open(tenant('unloaded'));
+  await tenancies.refresh('unloaded', 'tenants');
+  expect(await folders.has('unloaded')).toBe(true);
+  tenants.delete('unloaded');
+  await tenancies.refresh('unloaded', 'tenants');
+  expect(await folders.has('unloaded')).toBe(false);
+});
