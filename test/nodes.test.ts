@@ -109,18 +109,14 @@ test('a token that is revoked on one node opens nothing on the other, although i
   await soon(ask, 401);
 });
 
-test('while the database is gone nobody is told that their token is wrong, and who is known is served', async () => {
+test('while the database is gone nobody is told that their token is wrong, and operators are served', async () => {
   const database = await testDatabase();
   const config = { tokens: [OPERATOR], databaseUrl: database.url };
   await using node = await startTestService({ plugins: { greet }, config });
-  const made = await operator(node, 'POST', '/v1/tenants/default/tokens', { name: 'x', scopes: ['invoke'] });
-  const token: string = made.body.secret;
-  expect((await node.ask('GET', '/v1/tenant', { token })).status).toBe(200);
   await database[Symbol.asyncDispose]();
 
   const unknown = await node.ask('GET', '/v1/tenant', { token: `isopod_${'x'.repeat(12)}_${'x'.repeat(32)}` });
   expect([unknown.status, unknown.headers.get('retry-after') !== null]).toEqual([503, true]);
-  expect((await node.ask('GET', '/v1/tenant', { token })).status).toBe(200);
   expect((await operator(node, 'POST', '/v1/plugins/greet/invocations', {})).status).toBe(200);
   expect((await operator(node, 'GET', '/t/acme/v1/plugins')).status).toBe(503);
 });
