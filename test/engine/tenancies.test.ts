@@ -105,7 +105,7 @@ test('who has been idle for too long is let go of', async () => {
 });
 
 test('limits are the general ones, lowered for the plugin and by the tenant, and the same object while they stay', async () => {
-  const { tenancies, tenants } = await open(['acme']);
+  const { tenancies, tenants, runtime } = await open(['acme']);
   await using _ = tenancies;
   const acme = await loaded(tenancies, 'acme');
   const [general, demo] = [acme.limits(), acme.limits('demo')];
@@ -117,6 +117,13 @@ test('limits are the general ones, lowered for the plugin and by the tenant, and
   tenants.set('acme', tenant('acme', { limits: { wallMs: 700 } }));
   await tenancies.refresh('acme', 'tenants');
   expect([acme.limits().wallMs, acme.limits('demo').wallMs]).toEqual([700, 500]);
+
+  runtime.retained.length = 0;
+  tenants.set('acme', tenant('acme', { limits: { wallMs: 700 }, trustGroup: 'beta' }));
+  await tenancies.refresh('acme', 'tenants');
+  // No tenant can be called like a group.
+  expect(acme.trust).toBe('group beta');
+  expect(runtime.retained.map(({ size }) => size)).toEqual([0]);
 });
 
 test('a change that comes while a tenant is being loaded is not missed', async () => {
