@@ -3,7 +3,7 @@ import { Failure } from '../core/failure.ts';
 import type { Bearer } from '../core/tenant.ts';
 
 export type BearersOptions = {
-  /** Looks a token up where they are kept. */
+  /** Looks a token up where they are kept. Rejects where it cannot be looked up now. */
   look(secret: string): Promise<Bearer | undefined>;
   /** So many are remembered at most, of those that open something and of those that do not. */
   most?: number;
@@ -80,14 +80,7 @@ export class Bearers {
 
   async #ask(key: string, secret: string): Promise<Bearer | undefined> {
     const changes = this.#changes;
-    let bearer: Bearer | undefined;
-    try {
-      bearer = await this.#look(secret);
-    } catch (error) {
-      if (error instanceof Failure) throw error;
-      const details = { cause: error, retryable: true, retryAfterMs: 1_000 };
-      throw new Failure('overloaded', 'Tokens cannot be looked up now', details);
-    }
+    const bearer = await this.#look(secret);
     // What was found may be what has just changed.
     if (changes === this.#changes) this.#remember(key, bearer);
     return bearer;

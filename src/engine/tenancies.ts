@@ -1,4 +1,3 @@
-import { Failure } from '../core/failure.ts';
 import { DEFAULT_TENANT, TENANT_ID } from '../core/tenant.ts';
 import { CHANGING, type Changing, type LiveCatalogue, Tenancy, type TenancyOptions } from './tenancy.ts';
 import type { TenantFolders } from './tenant-folder.ts';
@@ -108,11 +107,7 @@ export class Tenancies implements AsyncDisposable {
   // ── coming ────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #load(id: string): Promise<Tenancy | undefined> {
-    const loading = this.#open(id)
-      .catch((error) => {
-        throw unreadable(error);
-      })
-      .finally(() => this.#loading.delete(id));
+    const loading = this.#open(id).finally(() => this.#loading.delete(id));
     this.#loading.set(id, loading);
     return loading;
   }
@@ -218,14 +213,4 @@ export class Tenancies implements AsyncDisposable {
     this.#loaded.delete(tenancy.id);
     void tenancy[Symbol.asyncDispose]();
   }
-}
-
-/** Whoever asked can ask again: it is nothing of theirs. */
-function unreadable(error: unknown): Failure {
-  if (error instanceof Failure) return error;
-  return new Failure('overloaded', 'What is kept of the tenant cannot be read now', {
-    cause: error,
-    retryable: true,
-    retryAfterMs: 1_000,
-  });
 }
