@@ -4,29 +4,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { PluginState } from '../../src/core/store.ts';
-import { NO_QUOTAS, type Tenant } from '../../src/core/tenant.ts';
 import { Limiter } from '../../src/engine/limiter.ts';
 import { Quarantine } from '../../src/engine/quarantine.ts';
 import { Tenancies, type TenanciesOptions } from '../../src/engine/tenancies.ts';
 import { TenantFolders } from '../../src/engine/tenant-folder.ts';
-import { FakeCatalogue, FakeRuntime, plugin } from '../support/fake.ts';
+import { FakeCatalogue, FakeRuntime, plugin, tenant } from '../support/fake.ts';
 
 let dataDir: string;
 beforeEach(async () => {
   dataDir = await mkdtemp(join(tmpdir(), 'isopod-tenancies-'));
 });
 afterEach(() => rm(dataDir, { recursive: true, force: true }));
-
-const tenant = (id: string, more: Partial<Tenant> = {}): Tenant => ({
-  id,
-  name: id,
-  createdAt: new Date(0),
-  limits: {},
-  quotas: NO_QUOTAS,
-  trustGroup: null,
-  revision: 1,
-  ...more,
-});
 
 /** Tenancies over records that the test holds in its hand. */
 async function open(ids: readonly string[], more: Partial<TenanciesOptions> = {}) {

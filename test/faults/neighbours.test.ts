@@ -18,6 +18,8 @@ import type { Runtime } from '../../src/core/runtime.ts';
 import { Invoker } from '../../src/engine/invoker.ts';
 import { Limiter } from '../../src/engine/limiter.ts';
 import { Quarantine } from '../../src/engine/quarantine.ts';
+import { Tenancy } from '../../src/engine/tenancy.ts';
+import { FakeCatalogue, tenant } from '../support/fake.ts';
 import { FIXTURES, Trial } from '../support/process.ts';
 
 /** What hangs hangs for longer than the storm lasts, and than anybody has the patience to wait for a place. */
@@ -76,25 +78,33 @@ test('118: a storm of one tenant fails nobody else', { timeout: 90_000 }, async 
     scope.use(new ProcessRuntime({ ...config.processes, ...BOUNDS.processes, memoryMb: 2_048 })),
   ];
   const limiter = new Limiter(CONCURRENCY);
-  const shares = new Map(['a', ...TENANTS].map((tenant) => [tenant, limiter.share(null)]));
-  const invoker = new Invoker({
-    plugins: (tenant) => (tenant === 'a' ? bad : fine),
-    application: () => ({
-      application: APPLICATION,
-      endpoint: { scheme: 'http', host: '127.0.0.1', port: 9, dir: folder },
-    }),
-    runtimes,
-    limiter,
-    share: (tenant) => shares.get(tenant) ?? assert.fail(tenant),
-    quarantine: new Quarantine(config.quarantine),
-    limits: (tenant) => (tenant === 'a' ? hard : patient),
-    onSettled: () => {},
-  });
+  const quarantine = new Quarantine(config.quarantine);
+  const tenancyOf = (id: string) =>
+    new Tenancy({
+      tenant: tenant(id),
+      states: new Map(),
+      dir: folder,
+      catalogue: new FakeCatalogue([...(id === 'a' ? bad : fine).values()], []),
+      records: { tenant: async () => undefined, states: async () => new Map() },
+      limiter,
+      runtimes,
+      quarantine,
+      limits: id === 'a' ? hard : patient,
+      plugins: {},
+      outside: () => ({
+        application: APPLICATION,
+        endpoint: { scheme: 'http', host: '127.0.0.1', port: 9, dir: folder },
+      }),
+      gone: async () => {},
+    });
+  const tenancies = new Map(['a', ...TENANTS].map((id) => [id, tenancyOf(id)]));
+  const tenancy = (id: string) => tenancies.get(id);
+  const invoker = new Invoker({ tenancy, runtimes, limiter, quarantine, onSettled: () => {} });
   const stop = new AbortController();
   setMaxListeners(0, stop.signal);
-  const call = async (tenant: string, plugin: string, n: number): Promise<Outcome> => {
-    const running = invoker.invoke({ tenant, plugin, args: { n } });
-    if (tenant === 'a') stop.signal.addEventListener('abort', () => running.stop(stop.signal.reason), { once: true });
+  const call = async (id: string, plugin: string, n: number): Promise<Outcome> => {
+    const running = invoker.invoke({ tenant: id, plugin, args: { n } });
+    if (id === 'a') stop.signal.addEventListener('abort', () => running.stop(stop.signal.reason), { once: true });
     const { outcome } = await running.settled;
     return outcome;
   };
@@ -113,18 +123,18 @@ test('118: a storm of one tenant fails nobody else', { timeout: 90_000 }, async 
   };
   const trouble: string[] = [];
   const counts: number[] = [];
-  const life = async (tenant: string, plugin: string) => {
+  const life = async (id: string, plugin: string) => {
     let count = 0;
     for (let n = 0; !over; n += 1) {
-      const outcome = await call(tenant, plugin, n);
-      if (!outcome.ok) trouble.push(`${tenant} ${plugin}: ${outcome.failure.code}: ${outcome.failure.message}`);
+      const outcome = await call(id, plugin, n);
+      if (!outcome.ok) trouble.push(`${id} ${plugin}: ${outcome.failure.code}: ${outcome.failure.message}`);
       count += 1;
       await sleep(50);
     }
     counts.push(count);
   };
   const storms = Array.from({ length: AT_ONCE }, (_, n) => storm(n));
-  const lives = TENANTS.flatMap((tenant) => [...fine.keys()].map((plugin) => life(tenant, plugin)));
+  const lives = TENANTS.flatMap((id) => [...fine.keys()].map((plugin) => life(id, plugin)));
   await sleep(STORM_MS);
   over = true;
   await Promise.all(lives);

@@ -7,7 +7,7 @@ import type { Invocation } from '../../src/core/invocation.ts';
 import { noUsage, type Outcome } from '../../src/core/outcome.ts';
 import type { Plugin, Refusal } from '../../src/core/plugin.ts';
 import type { Runtime } from '../../src/core/runtime.ts';
-import { DEFAULT_TENANT } from '../../src/core/tenant.ts';
+import { DEFAULT_TENANT, NO_QUOTAS, type Tenant } from '../../src/core/tenant.ts';
 import { Service } from '../../src/service.ts';
 import { Store } from '../../src/store/store.ts';
 import { TestService } from './client.ts';
@@ -124,6 +124,11 @@ export function plugin(more: Partial<Plugin> = {}): Plugin {
     errLog: null,
     ...more,
   };
+}
+
+export function tenant(id: string, more: Partial<Tenant> = {}): Tenant {
+  const createdAt = new Date(0);
+  return { id, name: id, createdAt, limits: {}, quotas: NO_QUOTAS, trustGroup: null, revision: 1, ...more };
 }
 
 export const echo: Act = async ({ args }) => ok(args);
