@@ -15,6 +15,11 @@ export function writtenOut(text: string): string {
   return text.toWellFormed().replace(UNSEEN, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
+/** Two texts that differ in case only are one, in any script: upper case first, since ſ is an S. */
+export function folded(text: string): string {
+  return text.toUpperCase().toLowerCase();
+}
+
 // Control characters but for tab and line feed, and what turns the direction of writing around or has no width.
 const UNSEEN =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what this is about
