@@ -10,10 +10,23 @@ export type PluginState = {
 export type InstalledPackage = {
   plugin: string;
   dialect: string;
-  /** Folder of the manifest inside the archive; '' for its top. */
-  root: string;
+  /** Path of its manifest inside the archive. */
+  manifest: string;
   /** Of the archive, in hexadecimal: its name. */
   sha256: string;
   bytes: number;
+  /** Of what the archive is unpacked, in hexadecimal; null where that was not looked at when it was installed. */
+  treeHash: string | null;
   installedAt: Date;
+};
+
+/** An archive that is to be kept: its bytes, their SHA-256, and the hash of what is unpacked of it, in hexadecimal. */
+export type Archive = { bytes: Buffer; sha256: string; treeHash: string };
+
+/** What came of an installation. */
+export type Installation = {
+  /** False where all of it was there already. */
+  changed: boolean;
+  /** Plugins that came in another archive before. */
+  replaced: string[];
 };

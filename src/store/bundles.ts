@@ -1,6 +1,7 @@
-import { hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { sql } from 'kysely';
 import { Failure } from '../core/failure.ts';
+import type { Archive } from '../core/store.ts';
 import type { Db, Tx } from './database.ts';
 import { isForeignKeyViolation } from './violations.ts';
 
@@ -15,30 +16,39 @@ export class Bundles {
     this.#db = db;
   }
 
-  /** Keeps an archive, in the transaction of whoever refers to it. Gives its name: the SHA-256 of its bytes. */
-  async put(tx: Tx, archive: Buffer): Promise<Buffer> {
-    const sha256 = hash('sha256', archive, 'buffer');
-    const chunks = Math.ceil(archive.length / CHUNK_BYTES);
+  /**
+   * Keeps an archive, in the transaction of whoever refers to it. `fill` writes its bytes, where they are not there: by
+   * then others may have found out that it may not be kept after all.
+   */
+  async put(tx: Tx, { sha256: hex, bytes, treeHash }: Archive): Promise<{ fill(): Promise<void> }> {
+    const sha256 = Buffer.from(hex, 'hex');
+    const chunks = Math.ceil(bytes.length / CHUNK_BYTES);
+    const tree_hash = Buffer.from(treeHash, 'hex');
     const { isNew } = await tx
       .insertInto('bundles')
-      .values({ sha256, bytes: archive.length, chunks })
-      // Changes nothing, and holds on to one that is there, so that nobody removes it under our hands.
-      .onConflict((conflict) => conflict.column('sha256').doUpdateSet({ bytes: archive.length }))
+      .values({ sha256, bytes: bytes.length, chunks, tree_hash })
+      // Also holds on to one that is there, so that nobody removes it under our hands.
+      .onConflict((conflict) => conflict.column('sha256').doUpdateSet({ tree_hash }))
       .returning(sql<boolean>`xmax = 0`.as('isNew'))
       .executeTakeFirstOrThrow();
-    if (!isNew) return sha256;
-    for (let number = 0; number < chunks; number += 1) {
-      const bytes = archive.subarray(number * CHUNK_BYTES, (number + 1) * CHUNK_BYTES);
-      await tx.insertInto('bundle_chunks').values({ sha256, number, bytes }).execute();
-    }
-    return sha256;
+    return {
+      fill: async () => {
+        for (let number = 0; isNew && number < chunks; number += 1) {
+          const chunk = bytes.subarray(number * CHUNK_BYTES, (number + 1) * CHUNK_BYTES);
+          await tx.insertInto('bundle_chunks').values({ sha256, number, bytes: chunk }).execute();
+        }
+      },
+    };
   }
 
   /** The archive, checked against its name. Throws `not_found`, and `internal` where what is kept is not what was. */
   async get(sha256: Buffer): Promise<Buffer> {
     const bundle = await this.#db.selectFrom('bundles').selectAll().where('sha256', '=', sha256).executeTakeFirst();
     if (bundle === undefined) throw new Failure('not_found', `There is no package ${sha256.toString('hex')}`);
-    const archive = Buffer.allocUnsafe(bundle.bytes);
+    // Not of the pool: it is handed over to a thread.
+    const archive = Buffer.allocUnsafeSlow(bundle.bytes);
+    // Piece by piece, since all at once would hold everybody up.
+    const digest = createHash('sha256');
     let at = 0;
     for (let number = 0; number < bundle.chunks; number += 1) {
       const chunk = await this.#db
@@ -47,9 +57,11 @@ export class Bundles {
         .where('sha256', '=', sha256)
         .where('number', '=', number)
         .executeTakeFirst();
-      at += chunk?.bytes.copy(archive, at) ?? 0;
+      if (chunk === undefined) break;
+      digest.update(chunk.bytes);
+      at += chunk.bytes.copy(archive, at);
     }
-    if (at !== archive.length || !hash('sha256', archive, 'buffer').equals(sha256)) {
+    if (at !== archive.length || !digest.digest().equals(sha256)) {
       throw new Failure('internal', `The package ${sha256.toString('hex')} is damaged in the database`);
     }
     return archive;

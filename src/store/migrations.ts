@@ -2,12 +2,14 @@ import type { Kysely } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
 import * as tenants from './migrations/0001-tenants.ts';
 import * as packages from './migrations/0002-packages.ts';
+import * as trees from './migrations/0003-trees.ts';
 import * as jobs from './migrations/0004-jobs.ts';
 
 /** In order of their names. One that has been released is never changed: what it made is changed by the next. */
 const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-tenants': tenants,
   '0002-packages': packages,
+  '0003-trees': trees,
   '0004-jobs': jobs,
 };
 

@@ -1,9 +1,12 @@
-import type { InstalledPackage } from '../core/store.ts';
+import type { Archive, Installation, InstalledPackage } from '../core/store.ts';
 import type { Bundles } from './bundles.ts';
-import type { Db } from './database.ts';
+import type { Db, Tx } from './database.ts';
+import { noRoom, storedBytes } from './stored-bytes.ts';
 import { noTenant } from './tenants.ts';
 import { inTransaction } from './transaction.ts';
-import { isForeignKeyViolation } from './violations.ts';
+
+/** A plugin of an archive, and where its manifest is in there. */
+export type PackagedPlugin = { plugin: string; dialect: string; manifest: string };
 
 /** The packages that a tenant has installed. */
 export class Packages {
@@ -17,11 +20,21 @@ export class Packages {
     this.#tenant = tenant;
   }
 
-  /** Archive and plugins are there for all nodes at the same moment. What was installed under their ids before is gone. */
-  async install(archive: Buffer, plugins: readonly { plugin: string; dialect: string; root: string }[]): Promise<void> {
-    await inTransaction(this.#db, async (tx) => {
-      const sha256 = await this.#bundles.put(tx, archive);
-      for (const one of plugins) {
+  /**
+   * Archive and plugins are there for all nodes at the same moment. What was installed under their ids before is gone;
+   * what else came with it stays. Throws `not_found` and `quota_exceeded`.
+   */
+  async install(archive: Archive, plugins: readonly PackagedPlugin[]): Promise<Installation> {
+    return await inTransaction(this.#db, async (tx) => {
+      const most = await this.#quota(tx);
+      const { fill } = await this.#bundles.put(tx, archive);
+      const before = new Map((await this.#rows(tx)).map((row) => [row.plugin, row]));
+      const sha256 = Buffer.from(archive.sha256, 'hex');
+      const changed = plugins.filter(({ plugin, dialect, manifest }) => {
+        const row = before.get(plugin);
+        return row?.dialect !== dialect || row.manifest !== manifest || !row.sha256.equals(sha256);
+      });
+      for (const one of changed) {
         const row = { tenant: this.#tenant, sha256, ...one, installed_at: new Date() };
         await tx
           .insertInto('packages')
@@ -29,38 +42,68 @@ export class Packages {
           .onConflict((conflict) => conflict.columns(['tenant', 'plugin']).doUpdateSet(row))
           .execute();
       }
-    }).catch((error) => {
-      throw isForeignKeyViolation(error) ? noTenant(this.#tenant) : error;
+      if (changed.length > 0 && most !== null) await this.#assertWithin(most, tx);
+      await fill();
+      const replaced = changed.map(({ plugin }) => plugin).filter((plugin) => before.has(plugin));
+      return { changed: changed.length > 0, replaced };
     });
   }
 
   async list(): Promise<InstalledPackage[]> {
-    const rows = await this.#db
-      .selectFrom('packages')
-      .innerJoin('bundles', 'bundles.sha256', 'packages.sha256')
-      .select(['plugin', 'dialect', 'root', 'packages.sha256', 'bytes', 'installed_at'])
-      .where('tenant', '=', this.#tenant)
-      .orderBy('plugin')
-      .execute();
-    return rows.map(({ installed_at, sha256, ...row }) => ({
+    const rows = await this.#rows(this.#db);
+    return rows.map(({ installed_at, sha256, tree_hash, ...row }) => ({
       ...row,
       sha256: sha256.toString('hex'),
+      treeHash: tree_hash?.toString('hex') ?? null,
       installedAt: installed_at,
     }));
   }
 
-  /** Whether there was one. */
-  async remove(plugin: string): Promise<boolean> {
-    const { numDeletedRows } = await this.#db
-      .deleteFrom('packages')
-      .where('tenant', '=', this.#tenant)
-      .where('plugin', '=', plugin)
-      .executeTakeFirstOrThrow();
-    return numDeletedRows > 0n;
+  /** Whether there was one. What was set for it is kept, for when it comes back, or forgotten. */
+  async remove(plugin: string, settings: 'keep' | 'forget' = 'keep'): Promise<boolean> {
+    return await inTransaction(this.#db, async (tx) => {
+      const { numDeletedRows } = await tx
+        .deleteFrom('packages')
+        .where('tenant', '=', this.#tenant)
+        .where('plugin', '=', plugin)
+        .executeTakeFirstOrThrow();
+      if (numDeletedRows === 0n) return false;
+      if (settings === 'forget') {
+        await tx.deleteFrom('plugin_states').where('tenant', '=', this.#tenant).where('plugin', '=', plugin).execute();
+      }
+      return true;
+    });
   }
 
   /** The archive of a package in the list. */
-  archive({ sha256 }: InstalledPackage): Promise<Buffer> {
+  archive({ sha256 }: Pick<InstalledPackage, 'sha256'>): Promise<Buffer> {
     return this.#bundles.get(Buffer.from(sha256, 'hex'));
+  }
+
+  #rows(db: Db) {
+    return db
+      .selectFrom('packages')
+      .innerJoin('bundles', 'bundles.sha256', 'packages.sha256')
+      .select(['plugin', 'dialect', 'manifest', 'packages.sha256', 'bytes', 'tree_hash', 'installed_at'])
+      .where('tenant', '=', this.#tenant)
+      .orderBy('plugin')
+      .execute();
+  }
+
+  /** How much the tenant may keep. Its installations take turns from here on, so that each counts the one before. */
+  async #quota(tx: Tx): Promise<number | null> {
+    const row = await tx
+      .selectFrom('tenants')
+      .select('quotas')
+      .where('id', '=', this.#tenant)
+      .forNoKeyUpdate()
+      .executeTakeFirst();
+    if (row === undefined) throw noTenant(this.#tenant);
+    return row.quotas.storedBytes ?? null;
+  }
+
+  async #assertWithin(most: number, tx: Tx): Promise<void> {
+    const observed = await storedBytes(tx, this.#tenant);
+    if (observed > most) throw noRoom(this.#tenant, most, observed);
   }
 }

@@ -38,7 +38,14 @@ export type PluginStateRow = {
   updated_at: CreatedAt | ColumnType<Date, Date | undefined, Date>;
 };
 
-export type BundleRow = { sha256: Buffer; bytes: number; chunks: number; created_at: CreatedAt };
+export type BundleRow = {
+  sha256: Buffer;
+  bytes: number;
+  chunks: number;
+  created_at: CreatedAt;
+  /** Of what it is unpacked: see packages/tree.ts. */
+  tree_hash: Buffer | null;
+};
 export type BundleChunkRow = { sha256: Buffer; number: number; bytes: Buffer };
 
 export type PackageRow = {
@@ -46,8 +53,8 @@ export type PackageRow = {
   plugin: string;
   dialect: string;
   sha256: Buffer;
-  /** Folder of the manifest inside the archive. */
-  root: string;
+  /** Path of the manifest inside the archive. */
+  manifest: string;
   installed_at: CreatedAt | ColumnType<Date, Date | undefined, Date>;
 };
 

@@ -1,5 +1,6 @@
 // A backup holds all there is, goes from one engine to the other, and into the tables of its own time.
 import { strict as assert } from 'node:assert';
+import { hash } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,6 +15,8 @@ let embedded: Store;
 let file: string;
 let secret: string;
 const archive = Buffer.alloc(1_500_000, 'bytes of a package');
+const kept = { bytes: archive, sha256: hash('sha256', archive), treeHash: hash('sha256', 'tree') };
+const plugins = [{ plugin: 'p', dialect: 'stash', manifest: 'p.yml' }];
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'isopod-backup-'));
@@ -22,7 +25,7 @@ beforeAll(async () => {
   await embedded.tenants.create('acme', { name: 'Ac"me\n\u2028😀', limits: { wallMs: 5 }, quotas: { running: 3 } });
   ({ secret } = await embedded.tenants.createToken('acme', { name: 'ci', scopes: ['invoke'] }));
   await embedded.of('acme').pluginStates.replace('p', JSON.parse('{"__proto__":1,"deep":{"list":[null,1.5,"é"]}}'));
-  await embedded.of('acme').packages.install(archive, [{ plugin: 'p', dialect: 'stash', root: '' }]);
+  await embedded.of('acme').packages.install(kept, plugins);
   file = join(folder, 'backup.gz');
 });
 afterAll(() => scope.disposeAsync());
@@ -44,6 +47,7 @@ test('what went in on the private server comes out on one of the user', async ()
   );
   const [listed] = await server.of('acme').packages.list();
   assert(listed !== undefined);
+  expect(listed).toMatchObject({ manifest: 'p.yml', treeHash: kept.treeHash });
   expect((await server.of('acme').packages.archive(listed)).equals(archive)).toBe(true);
   expect((await server.tenants.list()).map(({ id }) => id)).toEqual(['acme', 'default']);
 });
@@ -90,7 +94,30 @@ test('a backup from before the newest tables is brought up to date', async () =>
   const server = await fresh();
   const said: string[] = [];
   await server.restore(path, (what) => said.push(what));
-  expect(said).toEqual(['bringing the database up to date (2 steps)']);
-  await server.of('acme').packages.install(archive, [{ plugin: 'p', dialect: 'stash', root: '' }]);
+  expect(said).toEqual(['bringing the database up to date (3 steps)']);
+  await server.of('acme').packages.install(kept, plugins);
   expect(await server.tenants.bearer(secret)).toMatchObject({ tenant: 'acme' });
+});
+
+test('packages of a backup from before their trees were known find their manifests', async () => {
+  await embedded.backup(file);
+  const lines = gunzipSync(await readFile(file))
+    .toString()
+    .split('\n');
+  const older = lines.map((line) => {
+    if (line === '') return line;
+    const { table, row, ...head } = JSON.parse(line);
+    if (table === undefined) return JSON.stringify({ ...head, schema: '0002-packages' });
+    const { tree_hash: _hash, manifest: _manifest, ...rest } = row;
+    return JSON.stringify({ table, row: table === 'packages' ? { ...rest, root: 'in/here' } : rest });
+  });
+  const path = join(folder, 'older.gz');
+  await writeFile(path, gzipSync(older.join('\n')));
+  const server = await fresh();
+  await server.restore(path);
+  const [listed] = await server.of('acme').packages.list();
+  expect(listed).toMatchObject({ plugin: 'p', manifest: 'in/here/p.yml', treeHash: null });
+  // Whoever installs the same archive again has it checked from then on.
+  await server.of('acme').packages.install(kept, plugins);
+  expect((await server.of('acme').packages.list())[0]).toMatchObject({ manifest: 'p.yml', treeHash: kept.treeHash });
 });

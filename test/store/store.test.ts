@@ -1,11 +1,20 @@
 // What the store promises, on both engines: the private server that we start, and one that DATABASE_URL names.
+import { strict as assert } from 'node:assert';
+import { hash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import type { Archive } from '../../src/core/store.ts';
 import { NO_QUOTAS } from '../../src/core/tenant.ts';
 import type { Store } from '../../src/store/store.ts';
 import { codeOf, ENGINES, openStoreOn } from '../support/engines.ts';
 
 const scope = new AsyncDisposableStack();
 afterAll(() => scope.disposeAsync());
+
+/** An archive, with a tree that it does not have. */
+function kept(bytes: Buffer): Archive {
+  const sha256 = hash('sha256', bytes);
+  return { bytes, sha256, treeHash: hash('sha256', sha256) };
+}
 
 describe.each(ENGINES)('on the %s engine', (engine) => {
   let store: Store;
@@ -105,22 +114,74 @@ describe.each(ENGINES)('on the %s engine', (engine) => {
     await store.tenants.create('one');
     await store.tenants.create('two');
     const archive = Buffer.alloc(2_500_000, 'isopod');
-    const plugins = [{ plugin: 'p', dialect: 'stash', root: 'p' }];
+    const whole = kept(archive);
+    const plugins = [{ plugin: 'p', dialect: 'stash', manifest: 'p/p.yml' }];
     const [one, two] = [store.of('one').packages, store.of('two').packages];
-    await Promise.all([one.install(archive, plugins), two.install(archive, plugins)]);
+    await Promise.all([one.install(whole, plugins), two.install(whole, plugins)]);
 
     const [listed] = await one.list();
-    expect(listed).toMatchObject({ plugin: 'p', dialect: 'stash', root: 'p', bytes: 2_500_000 });
+    expect(listed).toMatchObject({
+      plugin: 'p',
+      dialect: 'stash',
+      manifest: 'p/p.yml',
+      bytes: 2_500_000,
+      sha256: whole.sha256,
+      treeHash: whole.treeHash,
+    });
     expect(listed && (await two.archive(listed)).equals(archive)).toBe(true);
     expect(await store.bundles.removeUnused()).toBe(0);
 
-    await one.install(Buffer.from('another'), plugins);
+    await one.install(kept(Buffer.from('another')), plugins);
     expect(await one.remove('p')).toBe(true);
     expect(await one.remove('p')).toBe(false);
     expect(await two.list()).toHaveLength(1);
     expect(await store.bundles.removeUnused()).toBe(1);
     expect(listed && (await two.archive(listed)).equals(archive)).toBe(true);
-    expect(await codeOf(store.of('nobody').packages.install(archive, plugins))).toBe('not_found');
+    expect(await codeOf(store.of('nobody').packages.install(whole, plugins))).toBe('not_found');
+  });
+
+  test('an installation says what it changed, and the same one again changes nothing', async () => {
+    await store.tenants.create('again');
+    const { packages } = store.of('again');
+    const [first, second] = [kept(Buffer.from('first')), kept(Buffer.from('second'))];
+    const [a, b] = ['a', 'b'].map((plugin) => ({ plugin, dialect: 'stash', manifest: `${plugin}.yml` }));
+    assert(a !== undefined && b !== undefined);
+    expect(await packages.install(first, [a, b])).toEqual({ changed: true, replaced: [] });
+    const before = await packages.list();
+    expect(await packages.install(first, [a, b])).toEqual({ changed: false, replaced: [] });
+    expect(await packages.list()).toEqual(before);
+    expect(await packages.install(second, [a])).toEqual({ changed: true, replaced: ['a'] });
+    expect((await packages.list()).map(({ plugin, sha256 }) => [plugin, sha256])).toEqual([
+      ['a', second.sha256],
+      ['b', first.sha256],
+    ]);
+  });
+
+  test('a tenant keeps as many bytes as its quota allows, also when it installs twice at once', async () => {
+    await store.tenants.create('small', { quotas: { storedBytes: 1_000 } });
+    const { packages } = store.of('small');
+    const install = (plugin: string, bytes: number) =>
+      packages.install(kept(Buffer.alloc(bytes, plugin)), [{ plugin, dialect: 'stash', manifest: `${plugin}.yml` }]);
+    await install('a', 600);
+    expect(await codeOf(install('b', 401))).toBe('quota_exceeded');
+    await install('a', 700);
+    const both = await Promise.allSettled([install('c', 200), install('d', 200)]);
+    expect(both.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+    expect((await packages.list()).reduce((sum, { bytes }) => sum + bytes, 0)).toBe(900);
+  });
+
+  test('what was set for a plugin outlives its package, unless it is to be forgotten', async () => {
+    await store.tenants.create('fickle');
+    const { packages, pluginStates } = store.of('fickle');
+    const install = () =>
+      packages.install(kept(Buffer.from('p')), [{ plugin: 'p', dialect: 'stash', manifest: 'p.yml' }]);
+    await install();
+    await pluginStates.replace('p', { key: 1 });
+    await packages.remove('p');
+    expect((await pluginStates.get('p')).settings).toEqual({ key: 1 });
+    await install();
+    await packages.remove('p', 'forget');
+    expect((await pluginStates.get('p')).settings).toEqual({});
   });
 
   test('whoever listens hears of every change, and which tenant it is about', async () => {

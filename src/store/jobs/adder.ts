@@ -8,6 +8,7 @@ import { Failure } from '../../core/failure.ts';
 import { failureText, type Job, type JobWish } from '../../core/job.ts';
 import { Batcher } from '../batcher.ts';
 import type { Db, Tx } from '../database.ts';
+import { noRoom, storedBytes } from '../stored-bytes.ts';
 import type { JobRow } from '../tables.ts';
 import { noTenant } from '../tenants.ts';
 import { inTransaction } from '../transaction.ts';
@@ -235,17 +236,6 @@ export class Adder {
   }
 }
 
-/** What a tenant has here: its packages, and what is kept of its jobs. */
-export async function storedBytes(db: Db | Tx, tenant: string): Promise<number> {
-  const { rows } = await sql<{ bytes: number }>`
-    select coalesce((select sum(bytes) from jobs where tenant = ${tenant}), 0)::bigint
-      + coalesce((
-        select sum(bytes) from bundles where sha256 in (select sha256 from packages where tenant = ${tenant})
-      ), 0)::bigint as bytes
-  `.execute(db);
-  return rows[0]?.bytes ?? 0;
-}
-
 export function reused(): Failure {
   return new Failure('idempotency_key_reused', 'This Idempotency-Key was used for another request');
 }
@@ -277,12 +267,6 @@ function tooMany(tenant: string, allowed: number, before: number): Failure {
   const limit = { name: 'quotas.jobsWaiting', allowed, observed: before + 1, unit: 'count' } as const;
   const words = `${before} jobs of tenant "${tenant}" are waiting, which is as many as it may have; this one would be at position ${before + 1}`;
   return new Failure('queue_full', words, { limit, retryable: true, retryAfterMs: 1_000 });
-}
-
-function noRoom(tenant: string, allowed: number, observed: number): Failure {
-  const limit = { name: 'quotas.storedBytes', allowed, observed, unit: 'bytes' } as const;
-  const words = `What is kept of tenant "${tenant}" takes ${observed} bytes, and it may have ${allowed}: delete jobs or packages`;
-  return new Failure('quota_exceeded', words, { limit, retryable: false, retryAfterMs: 60_000 });
 }
 
 /** Held until the transaction ends. Always in the same order, so that nobody waits in a circle. */
