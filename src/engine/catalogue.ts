@@ -2,13 +2,18 @@ import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Plugin, Refusal } from '../core/plugin.ts';
+import type { InstalledPackage } from '../core/store.ts';
+import { folded } from '../core/text.ts';
 import type { ManifestDialect, ManifestSource } from '../manifests/dialect.ts';
 import { ManifestReader } from '../manifests/reader.ts';
 import { type DiscoveryLimits, discover } from '../packages/discovery.ts';
+import type { Installed } from './installed.ts';
 
 /** All plugins there are, in the order in which they were found, and the manifests that are none. */
 export type Catalogue = {
   plugins: ReadonlyMap<string, Plugin>;
+  /** By plugin, the packages of those that came in one. */
+  packages: ReadonlyMap<string, InstalledPackage>;
   refused: readonly Refusal[];
   loadedAt: Date;
   loadMs: number;
@@ -21,6 +26,8 @@ export type CataloguesOptions = {
   discovery?: Partial<DiscoveryLimits>;
   /** Reads the manifests, for several catalogues; without it, this one has a reader of its own. */
   reader?: ManifestReader;
+  /** Plugins that came in archives. Where there is a plain folder with a plugin of the same id, that one counts. */
+  installed?: Installed;
 };
 
 /** What was loaded from one manifest, and from what state of its files. */
@@ -35,7 +42,7 @@ export class Catalogues implements AsyncDisposable {
   readonly #pluginsDir: string;
   readonly #options: CataloguesOptions;
   readonly #reader: ManifestReader;
-  #current: Catalogue = { plugins: new Map(), refused: [], loadedAt: new Date(0), loadMs: 0 };
+  #current: Catalogue = { plugins: new Map(), packages: new Map(), refused: [], loadedAt: new Date(0), loadMs: 0 };
   /** By the path of the manifest. */
   #loaded = new Map<string, Loaded>();
   #running: Promise<Catalogue> | null = null;
@@ -70,6 +77,7 @@ export class Catalogues implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#options.reader === undefined) await this.#reader[Symbol.asyncDispose]();
     await this.#running?.catch(() => {});
+    this.#options.installed?.[Symbol.dispose]();
   }
 
   #begin(): Promise<Catalogue> {
@@ -83,9 +91,22 @@ export class Catalogues implements AsyncDisposable {
   async #load(): Promise<Catalogue> {
     const startedAt = performance.now();
     const plugins = new Map<string, Plugin>();
+    const packages = new Map<string, InstalledPackage>();
     const refused: Refusal[] = [];
     const loaded = new Map<string, Loaded>();
     const owners = new Map<string, string>();
+    /** Whether it is the first of its id. */
+    const enter = (plugin: Plugin, file: string): boolean => {
+      const owner = owners.get(folded(plugin.id));
+      if (owner === undefined) {
+        owners.set(folded(plugin.id), file);
+        plugins.set(plugin.id, plugin);
+      } else {
+        const reason = `there is a plugin of the id ${JSON.stringify(plugin.id)} already (case does not matter): ${owner}`;
+        refused.push({ file, line: null, column: null, reason });
+      }
+      return owner === undefined;
+    };
 
     for (const dialect of this.#options.dialects) {
       for (const result of await this.#loadDialect(dialect)) {
@@ -93,26 +114,18 @@ export class Catalogues implements AsyncDisposable {
           refused.push(result.refusal);
           continue;
         }
-        const { plugin } = result.loaded;
-        loaded.set(plugin.manifestFile, result.loaded);
-        const owner = owners.get(folded(plugin.id));
-        if (owner === undefined) {
-          owners.set(folded(plugin.id), result.file);
-          plugins.set(plugin.id, plugin);
-        } else {
-          refused.push({
-            file: result.file,
-            line: null,
-            column: null,
-            reason: `there is a plugin of the id ${JSON.stringify(plugin.id)} already (case does not matter): ${owner}`,
-          });
-        }
+        loaded.set(result.loaded.plugin.manifestFile, result.loaded);
+        enter(result.loaded.plugin, result.file);
       }
+    }
+    for (const result of (await this.#options.installed?.load(this.#options.dialects, this.#reader)) ?? []) {
+      if (!result.ok) refused.push(result.refusal);
+      else if (enter(result.plugin, result.file)) packages.set(result.plugin.id, result.from);
     }
 
     this.#loaded = loaded;
     const loadMs = performance.now() - startedAt;
-    this.#current = { plugins, refused, loadedAt: new Date(), loadMs };
+    this.#current = { plugins, packages, refused, loadedAt: new Date(), loadMs };
     return this.#current;
   }
 
@@ -178,9 +191,4 @@ async function stampOf({ program, dir }: Plugin): Promise<string> {
     // Not there, or not a path at all. Running it will say so.
     return 'absent';
   }
-}
-
-/** Two ids are the same if they differ in case only, in any script: upper case first, since ſ is an S. */
-function folded(id: string): string {
-  return id.toUpperCase().toLowerCase();
 }

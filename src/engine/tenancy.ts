@@ -9,6 +9,7 @@ import type { PluginState } from '../core/store.ts';
 import { DEFAULT_TENANT, type Quotas, type Tenant } from '../core/tenant.ts';
 import { Again } from './again.ts';
 import type { Catalogue } from './catalogue.ts';
+import type { PackageRecords } from './installed.ts';
 import type { Limiter, Share } from './limiter.ts';
 import { type Quarantine, quarantineKey } from './quarantine.ts';
 import { Rate } from './rate.ts';
@@ -17,6 +18,8 @@ import { Rate } from './rate.ts';
 export type Records = {
   tenant(id: string): Promise<Tenant | undefined>;
   states(id: string): Promise<ReadonlyMap<string, PluginState>>;
+  /** Where it is not there, nothing can be installed. */
+  packages?(id: string): PackageRecords;
 };
 
 /** The plugins of a tenant as they are now, and a way to look at them again. */

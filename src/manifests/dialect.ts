@@ -8,6 +8,8 @@ export interface ManifestDialect {
   readonly name: Dialect;
   /** The folder below the plugins folder that is walked for this dialect. */
   readonly folder: string;
+  /** What a package of it must hold, in words. */
+  readonly expected: string;
   /** Whether a file of this name is a manifest. */
   isManifest(fileName: string): boolean;
   /** `import.meta.url` of the module that exports `load`: a thread cannot be handed a function. */

@@ -14,6 +14,7 @@ import { YamlDocument } from './yaml.ts';
 export const stash: ManifestDialect = {
   name: 'stash',
   folder: 'stash',
+  expected: 'a Stash manifest, <id>.yml',
   isManifest: (fileName) => fileName.endsWith('.yml'),
   module: import.meta.url,
   load,

@@ -8,6 +8,10 @@ import { noUsage, type Outcome } from '../../src/core/outcome.ts';
 import type { Plugin, Refusal } from '../../src/core/plugin.ts';
 import type { Runtime } from '../../src/core/runtime.ts';
 import { DEFAULT_TENANT, NO_QUOTAS, type Tenant } from '../../src/core/tenant.ts';
+import type { Catalogue } from '../../src/engine/catalogue.ts';
+import { ManifestReader } from '../../src/manifests/reader.ts';
+import { UnpackCache } from '../../src/packages/unpack-cache.ts';
+import { Unpacker } from '../../src/packages/unpacker.ts';
 import { Service } from '../../src/service.ts';
 import { Store } from '../../src/store/store.ts';
 import { TestService } from './client.ts';
@@ -58,19 +62,20 @@ export class FakeRuntime implements Runtime {
 }
 
 export class FakeCatalogue {
-  current: { plugins: ReadonlyMap<string, Plugin>; refused: readonly Refusal[]; loadedAt: Date; loadMs: number };
+  current: Catalogue;
   #reloads = 0;
   /** What the next reload finds. */
   next: readonly Plugin[];
 
   constructor(plugins: readonly Plugin[], refused: readonly Refusal[]) {
     this.next = plugins;
-    this.current = { plugins: byId(plugins), refused, loadedAt: new Date(0), loadMs: 1 };
+    this.current = { plugins: byId(plugins), packages: new Map(), refused, loadedAt: new Date(0), loadMs: 1 };
   }
 
   async reload() {
     // The first time is when it is loaded, with what it was made with.
-    if (this.#reloads++ > 0) this.current = { plugins: byId(this.next), refused: [], loadedAt: new Date(), loadMs: 2 };
+    if (this.#reloads++ === 0) return;
+    this.current = { plugins: byId(this.next), packages: new Map(), refused: [], loadedAt: new Date(), loadMs: 2 };
   }
 
   async [Symbol.asyncDispose]() {}
@@ -94,9 +99,12 @@ export async function startFakeService(options: FakeOptions = {}): Promise<FakeS
   scope.defer(() => rm(folder, { recursive: true, force: true }));
   const { url } = scope.use(await testDatabase());
   const store = await Store.open({ url, dataDir: folder });
+  const reader = scope.use(new ManifestReader());
+  const cache = new UnpackCache({ dir: join(folder, 'cache'), unpacker: scope.use(new Unpacker()), bytes: 0 });
   const parts = {
     catalogueOf: (tenant: string) =>
       tenant === DEFAULT_TENANT ? catalogue : new FakeCatalogue(tenants[tenant] ?? [], []),
+    packages: { cache, reader, dialects: [] },
     runtimes: [runtime],
     confinement: [],
     store,
