@@ -7,6 +7,8 @@ import type { Application } from './core/application.ts';
 import type { Endpoint } from './core/invocation.ts';
 import type { Runtime } from './core/runtime.ts';
 import { DEFAULT_TENANT, NO_QUOTAS, type Tenant } from './core/tenant.ts';
+import type { PackageRecords } from './engine/installed.ts';
+import type { PackageParts } from './engine/installer.ts';
 import { Invoker, type Settled, tenantGone } from './engine/invoker.ts';
 import { Limiter } from './engine/limiter.ts';
 import { Quarantine } from './engine/quarantine.ts';
@@ -16,9 +18,11 @@ import { TenantFolders } from './engine/tenant-folder.ts';
 import { endpointOf, HttpApplication, noApplication } from './gateway/application.ts';
 
 export type Parts = {
-  /** Made anew at each call; what it gives belongs to the caller. */
-  catalogueOf(tenant: string): LiveCatalogue;
+  /** Made anew at each call; what it gives belongs to the caller. Without records there are plain folders only. */
+  catalogueOf(tenant: string, records?: PackageRecords): LiveCatalogue;
   runtimes: readonly Runtime[];
+  /** What archives of plugins are opened and read with. */
+  packages: PackageParts;
   /** What holds plugins back on this machine, a sentence for each runtime. */
   confinement: readonly string[];
 } & AsyncDisposable;
@@ -42,7 +46,7 @@ export type AssemblyOptions = {
 
 export async function assemble({ config, parts, records = none, ownUrl, onSettled }: AssemblyOptions): Promise<Engine> {
   await using scope = new AsyncDisposableStack();
-  const { runtimes, catalogueOf } = parts;
+  const { runtimes } = parts;
   const applications = scope.use(new Applications(config, ownUrl));
   const limiter = new Limiter(config.concurrency);
   const quarantine = new Quarantine(config.quarantine);
@@ -52,7 +56,7 @@ export async function assemble({ config, parts, records = none, ownUrl, onSettle
       limiter,
       runtimes,
       quarantine,
-      catalogueOf,
+      catalogueOf: (tenant) => parts.catalogueOf(tenant, records.packages?.(tenant)),
       folders: new TenantFolders(config.dataDir),
       limits: config.limits,
       plugins: config.plugins,

@@ -89,6 +89,12 @@ function disagreements(config: Config): string[] {
   if (requestBytes > requestBytesAtOnce) {
     sentences.push(`requestBytes (${requestBytes}) must not be more than requestBytesAtOnce (${requestBytesAtOnce})`);
   }
+  const { archiveBytes } = config.packages;
+  if (archiveBytes > requestBytesAtOnce) {
+    sentences.push(
+      `packages.archiveBytes (${archiveBytes}) must not be more than requestBytesAtOnce (${requestBytesAtOnce})`,
+    );
+  }
   if (quarantine.firstMs > quarantine.longestMs) {
     sentences.push(
       `quarantine.firstMs (${quarantine.firstMs}) must not be more than quarantine.longestMs (${quarantine.longestMs})`,

@@ -1,4 +1,5 @@
 /** The only file that sees everything: which formats we read and what runs the plugins that are written in them. */
+
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { DestinationStream } from 'pino';
@@ -10,10 +11,14 @@ import type { Config } from './config.ts';
 import { Failure } from './core/failure.ts';
 import { DEFAULT_TENANT } from './core/tenant.ts';
 import { Catalogues } from './engine/catalogue.ts';
+import { Installed, type PackageRecords } from './engine/installed.ts';
 import { backgroundDestination } from './log.ts';
 import type { ManifestDialect } from './manifests/dialect.ts';
 import { ManifestReader } from './manifests/reader.ts';
 import { stash } from './manifests/stash.ts';
+import { PrivateCopies } from './packages/private-copies.ts';
+import { UnpackCache } from './packages/unpack-cache.ts';
+import { Unpacker } from './packages/unpacker.ts';
 import { refuseOpenDoor, Service } from './service.ts';
 import { Store } from './store/store.ts';
 
@@ -23,8 +28,16 @@ export const DIALECTS: readonly ManifestDialect[] = [stash];
 export async function openParts(config: Config, dialects: readonly ManifestDialect[] = DIALECTS): Promise<Parts> {
   await using scope = new AsyncDisposableStack();
   const reader = scope.use(new ManifestReader());
-  const catalogueOf = (tenant: string) =>
-    new Catalogues({ pluginsDir: pluginsDirOf(tenant, config), dialects, reader });
+  const unpacker = scope.use(new Unpacker(config.packages));
+  const cache = new UnpackCache({ dir: join(config.dataDir, 'cache'), unpacker, bytes: config.packages.cacheBytes });
+  const copiesOf = (tenant: string) => new PrivateCopies(join(config.dataDir, 'tenants', tenant, 'packages'), unpacker);
+  const catalogueOf = (tenant: string, records?: PackageRecords) =>
+    new Catalogues({
+      pluginsDir: pluginsDirOf(tenant, config),
+      dialects,
+      reader,
+      ...(records && { installed: new Installed({ records, cache, copies: copiesOf(tenant) }) }),
+    });
   const memoryMb = config.executors.memoryMb || halfOfMemoryMb();
   const executors = { ...config.executors, memoryMb, compileCache: COMPILE_CACHE };
   const isolate = scope.use(new IsolateRuntime({ executors }));
@@ -42,6 +55,7 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
   const owned = scope.move();
   return {
     catalogueOf,
+    packages: { cache, reader, dialects },
     runtimes: [isolate, programs],
     confinement: [`external programs: ${walls}`],
     [Symbol.asyncDispose]: () => owned.disposeAsync(),

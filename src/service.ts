@@ -9,6 +9,7 @@ import { DEFAULT_TENANT } from './core/tenant.ts';
 import { Bearers } from './engine/bearers.ts';
 import type { Catalogue } from './engine/catalogue.ts';
 import { Configurator } from './engine/configurator.ts';
+import { Installer } from './engine/installer.ts';
 import { JobNews } from './engine/job-news.ts';
 import { Registrar } from './engine/registrar.ts';
 import type { Records } from './engine/tenancy.ts';
@@ -103,12 +104,20 @@ export class Service implements AsyncDisposable {
       jobs: () => ({ running: worker?.running ?? 0, waitedFor: news.waiting }),
     });
     const numbers = metrics;
+    const installer = new Installer({
+      ...parts.packages,
+      store,
+      catalogue: async (tenant) => (await tenancies.find(tenant))?.catalogue,
+      refresh: (tenant) => tenancies.refresh(tenant, 'packages'),
+    });
     const app = await createApp({
       ...engine,
       bearers,
       registrar: new Registrar(store, tenancies, bearers),
       configurator: new Configurator(store, tenancies),
       runtimes,
+      installer,
+      archiveBytes: config.packages.archiveBytes,
       tokens: config.tokens,
       requestBytes: config.requestBytes,
       requestBytesAtOnce: config.requestBytesAtOnce,
@@ -184,7 +193,11 @@ export function refuseOpenDoor({ host, tokens }: Config): void {
 }
 
 function recordsOf(store: Store): Records {
-  return { tenant: (id) => store.tenants.get(id), states: (id) => store.of(id).pluginStates.all() };
+  return {
+    tenant: (id) => store.tenants.get(id),
+    states: (id) => store.of(id).pluginStates.all(),
+    packages: (id) => store.of(id).packages,
+  };
 }
 
 function unreadyPart({ runtimes, store }: ServiceParts): Failure | null {

@@ -134,6 +134,19 @@ export const Settings = Type.Object(
       },
       closed,
     ),
+    packages: Type.Object(
+      {
+        archiveBytes: whole(52_428_800, 1_024, GIB, 'A zip archive of plugins'),
+        unpackedBytes: whole(209_715_200, 1_024, 16 * GIB, 'All files of an archive, unpacked'),
+        cacheBytes: whole(
+          2 * GIB,
+          0,
+          1_024 * GIB,
+          'Unpacked archives that no plugin here uses are removed beyond this',
+        ),
+      },
+      closed,
+    ),
     requestBytes: whole(10_485_760, 1_024, GIB, 'The body of a request'),
     requestBytesAtOnce: whole(67_108_864, 1_024, 64 * GIB, 'The bodies of all requests that are under way'),
     drainMs: whole(10_000, 0, DAY, 'How long running invocations may go on when the service shuts down'),

@@ -22,6 +22,7 @@ import { jobEvents } from './job-events.ts';
 import { type JobRoutes, jobs } from './jobs.ts';
 import { parseJson } from './json.ts';
 import { type OrderRoutes, orders } from './orders.ts';
+import { type PackageRoutes, packages } from './packages.ts';
 import { type PluginRoutes, plugins } from './plugins.ts';
 import { type SettingsRoutes, settings } from './settings.ts';
 import { type SystemRoutes, system } from './system.ts';
@@ -49,6 +50,7 @@ export type AppOptions = {
   bug(error: unknown, invocation: string | undefined): void;
 } & AuthOptions &
   PluginRoutes &
+  PackageRoutes &
   SettingsRoutes &
   TenantRoutes &
   SystemRoutes &
@@ -97,6 +99,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   await jobEvents(app, options);
   orders(app, options);
   plugins(app, options);
+  await packages(app, options);
   settings(app, options);
   tenants(app, options);
   tokens(app, options);

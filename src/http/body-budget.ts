@@ -13,7 +13,7 @@ const LIGHT_BYTES = 64 * 1024;
 export function budgetBodies(app: App, { each, all }: { each: number; all: number }): void {
   let taken = 0;
   app.addHook('onRequest', (request, reply, done) => {
-    const bytes = announced(request, each);
+    const bytes = announced(request, request.routeOptions.bodyLimit ?? each);
     if (bytes <= LIGHT_BYTES) return done();
     if (taken + bytes > all) {
       const limit = { name: 'requestBytesAtOnce', allowed: all, observed: taken + bytes, unit: 'bytes' } as const;

@@ -11,6 +11,8 @@ import { rateLimit } from './rate-limit.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
+    /** What the body must be, in words, where that is not JSON. */
+    takes?: string;
     /** Each answer of this route is about an invocation, and has an id for it. */
     invokes?: boolean;
   }
@@ -198,7 +200,8 @@ function translated(error: FastifyError, requestBytes: number, request: FastifyR
     return new Failure('payload_too_large', `The body is larger than ${requestBytes} bytes`, { limit });
   }
   if (error.code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') {
-    return new Failure('invalid_request', 'The body must be JSON, sent with "Content-Type: application/json"');
+    const takes = request.routeOptions.config.takes ?? 'JSON, sent with "Content-Type: application/json"';
+    return new Failure('invalid_request', `The body must be ${takes}`);
   }
   if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) {
     return new Failure('invalid_request', error.message);

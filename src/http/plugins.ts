@@ -1,6 +1,7 @@
 import { type Static, Type } from 'typebox';
 import type { Plugin } from '../core/plugin.ts';
 import type { Runtime } from '../core/runtime.ts';
+import type { InstalledPackage } from '../core/store.ts';
 import type { Configurator } from '../engine/configurator.ts';
 import { type Quarantine, quarantineKey } from '../engine/quarantine.ts';
 import type { Tenancy } from '../engine/tenancy.ts';
@@ -60,6 +61,7 @@ export function plugins(app: App, { runtimes, quarantine, configurator }: Plugin
         interface: plugin.program,
         ui: plugin.ui,
         errLog: plugin.errLog,
+        package: packageOf(tenancy.catalogue.packages.get(id)),
         limits: { ...tenancy.limits(id) },
         explain: explain ?? null,
         quarantine: sentence && {
@@ -111,6 +113,11 @@ export function plugins(app: App, { runtimes, quarantine, configurator }: Plugin
       },
     );
   }
+}
+
+function packageOf(one: InstalledPackage | undefined) {
+  if (one === undefined) return null;
+  return { sha256: one.sha256, bytes: one.bytes, installedAt: one.installedAt.toISOString() };
 }
 
 function summary(plugin: Plugin, tenancy: Tenancy): Static<typeof PluginSummary> {

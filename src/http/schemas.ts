@@ -103,6 +103,8 @@ const SENTENCES: Record<number, string> = {
   409: 'It was stopped, or is in another state',
   412: 'It is not what the caller has seen any more',
   413: 'The body is too large',
+  415: 'The body is of another kind',
+  422: 'What was sent is not acceptable as a package',
   429: 'Too many at once',
   500: 'A bug of ours',
   502: 'The plugin misbehaved',
@@ -162,12 +164,19 @@ export const PluginList = Type.Object(
   { description: 'The plugins there are' },
 );
 
+const Package = Type.Object({
+  sha256: Type.String({ description: 'Of the archive' }),
+  bytes: Type.Integer({ description: 'Size of the archive' }),
+  installedAt: Type.String({ format: 'date-time' }),
+});
+
 export const PluginEntry = Type.Object(
   {
     ...PluginSummary.properties,
     interface: Type.Unknown({ description: 'The program as the manifest describes it' }),
     ui: Type.Unknown({ description: 'Its parts for the user interface, or null' }),
     errLog: OrNull(Text),
+    package: OrNull(Package, { description: 'The archive that it came in; null for a plain folder' }),
     limits: Type.Record(Type.String(), Type.Integer(), { description: 'The most that one invocation may use' }),
     explain: OrNull(Type.Object({ runtime: Text, way: Text, because: Text }), {
       description: 'How it is run, and why that way',
@@ -181,6 +190,16 @@ export const PluginEntry = Type.Object(
     ),
   },
   { description: 'One plugin, whole' },
+);
+
+export const InstallAnswer = Type.Object(
+  {
+    plugins: Type.Array(Type.Object({ id: Text, name: Text, version: OrNull(Text), dialect: Text })),
+    sha256: Type.String({ description: 'Of the archive' }),
+    bytes: Type.Integer({ description: 'Size of the archive' }),
+    replaced: Type.Array(Text, { description: 'Plugins that came in another archive before' }),
+  },
+  { description: 'The plugins of the archive are installed' },
 );
 
 export const ReloadAnswer = Type.Object(

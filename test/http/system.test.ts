@@ -129,11 +129,11 @@ test('what is not there is 404, and what cannot be done there is 405 and says wh
     expect([path, status, body.code]).toEqual([path, 404, 'not_found']);
   }
   const cases: [string, string, string][] = [
-    ['DELETE', '/v1/plugins', 'GET, HEAD'],
+    ['DELETE', '/v1/plugins', 'GET, HEAD, POST'],
     ['PUT', '/v1/plugins/demo/invocations', 'POST'],
     ['GET', '/v1/plugins/demo/invocations', 'POST'],
     ['POST', '/healthz', 'GET, HEAD'],
-    ['OPTIONS', '/v1/plugins', 'GET, HEAD'],
+    ['OPTIONS', '/v1/plugins', 'GET, HEAD, POST'],
   ];
   for (const [method, path, allow] of cases) {
     const { status, body, headers } = await service.fetch(path, { method });
