@@ -1,7 +1,6 @@
 /** Schedules and triggers: jobs that nobody has to ask for. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
-import { Failure } from '../core/failure.ts';
 import type { Limits } from '../core/limits.ts';
 import {
   MISSED,
@@ -13,6 +12,7 @@ import {
 } from '../core/schedule.ts';
 import type { TenantKeep } from '../core/tenant-store.ts';
 import type { App } from './app.ts';
+import { etag, IfMatch, ifMatch } from './if-match.ts';
 import { nothing } from './nothing.ts';
 import { How, Name, OrderId, RetriesShown, requestOf, retriesOf, What } from './order-schemas.ts';
 import { Problems } from './schemas.ts';
@@ -205,12 +205,15 @@ function family<Wish, Order extends { revision: number }>(
         summary: `Make a ${name}, or replace it`,
         tags,
         params,
+        headers: IfMatch,
         body,
         response: { 200: answer, 201: answer, ...Problems(400, 401, 403, 409, 412, 429, 503) },
       },
     },
     async (request, reply) => {
-      const { order, isNew } = await of(request.tenant).put(idOf(request), wish(request.body), revisionOf(request));
+      const { order, isNew } = await ifMatch(request.headers['if-match'], (revision) =>
+        of(request.tenant).put(idOf(request), wish(request.body), revision),
+      );
       return tagged(reply.code(isNew ? 201 : 200), order, shown);
     },
   );
@@ -243,16 +246,7 @@ function tagged<Order extends { revision: number }>(
   order: Order,
   shown: (order: Order) => unknown,
 ) {
-  return reply.header('etag', `"${order.revision}"`).send(shown(order));
-}
-
-/** What the caller has seen, where it says so. */
-function revisionOf({ headers }: FastifyRequest): number | undefined {
-  const tag = headers['if-match'];
-  if (tag === undefined || tag === '*') return undefined;
-  const revision = /^"(\d{1,9})"$/.exec(tag)?.[1];
-  if (revision === undefined) throw new Failure('invalid_request', 'If-Match is not an ETag that was given here');
-  return Number(revision);
+  return reply.header('etag', etag(order.revision)).send(shown(order));
 }
 
 function orderOf({

@@ -255,7 +255,7 @@ test('a schedule shows its next times and makes jobs; a trigger makes one of the
     { cron: '* * * * *', run: { plugin: 'add' } },
     { 'if-match': '"7"' },
   );
-  expect(stale.body.code).toBe('conflict');
+  expect([stale.status, stale.body.code]).toEqual([412, 'conflict']);
   expect((await put('/v1/schedules/bad', { cron: 'never', run: { plugin: 'add' } })).body).toMatchObject({
     code: 'invalid_request',
     errors: [{ pointer: '/cron' }],
