@@ -100,11 +100,11 @@ export function fillable(line: Iterable<Wish>): number {
   return brief + alone + Math.ceil(shared / LONG_EACH);
 }
 
-/** The one that has had nothing to do for the longest, and since before `since`. */
-export function idlest<One extends Held>(all: Iterable<One>, since: number): One | undefined {
+/** The one that has had nothing to do for the longest, and since before the time given for its lane. */
+export function idlest<One extends Held>(all: Iterable<One>, since: Record<Lane, number>): One | undefined {
   let found: One | undefined;
   for (const one of all) {
-    if (one.taken > 0 || one.isGone || !one.isReady || one.lane === 'spare' || one.usedAt > since) continue;
+    if (one.taken > 0 || one.isGone || !one.isReady || one.lane === 'spare' || one.usedAt > since[one.lane]) continue;
     if (found === undefined || one.usedAt < found.usedAt) found = one;
   }
   return found;
@@ -117,42 +117,41 @@ export function givesWayToItsOwn<One extends Held>(
   { perTenant }: Bounds,
 ): One | undefined {
   const mine = new Holding(all, wish.trust);
-  if (mine[wish.lane] < perTenant - 1) {
-    const idle = quietest(all, wish.trust, (one) => one.lane !== wish.lane && one.taken === 0);
-    if (idle !== undefined) return idle;
-  }
-  if (!mine.lacks(wish)) return undefined;
-  if (wish.alone) return quietest(all, wish.trust, (one) => one.lane === 'long');
-  if (mine[wish.lane] >= perTenant - 1) return undefined;
-  return quietest(all, wish.trust, (one) => one.lane !== wish.lane);
+  const isOfOtherLane = (one: One) => one.trust === wish.trust && one.lane !== wish.lane;
+  const hasRoomInLane = mine[wish.lane] < perTenant - 1;
+  const idle = hasRoomInLane ? quietest(all, (one) => isOfOtherLane(one) && one.taken === 0) : undefined;
+  if (idle !== undefined || !mine.lacks(wish)) return idle;
+  if (wish.alone) return quietest(all, (one) => one.trust === wish.trust && one.lane === 'long');
+  return hasRoomInLane ? quietest(all, isOfOtherLane) : undefined;
 }
 
 /** Where nothing is free: one of the circle that has the most, if that is more than the one that wishes has. */
 export function givesWayToOthers<One extends Held>(all: Iterable<One>, wish: Wish, now: number): One | undefined {
-  const counts = new Map<string, number>();
+  const counts = new Map<string | undefined, number>();
   for (const one of all) {
-    if (one.trust === undefined || one.isGone || one.retiring) continue;
+    if (one.lane === 'spare' || one.isGone || one.retiring) continue;
     counts.set(one.trust, (counts.get(one.trust) ?? 0) + 1);
   }
   const mine = new Holding(all, wish.trust);
   const lacks = mine.lacks(wish);
   // One more for it, one less for the other: whoever lacks nothing gets it only where that makes them more alike.
-  let most = lacks ? mine.count : mine.count + 1;
-  let richest: string | undefined;
-  for (const [trust, count] of counts) {
-    if (trust !== wish.trust && count > most) [richest, most] = [trust, count];
-  }
+  const least = lacks ? mine.count : mine.count + 1;
+  let most = least;
+  for (const [trust, count] of counts) if (trust !== wish.trust) most = Math.max(most, count);
   const isDue = (one: One) => now - one.claimedAt >= TENURE_MS;
-  if (richest !== undefined) return quietest(all, richest, isDue);
+  if (most > least)
+    return quietest(all, (one) => isDue(one) && one.trust !== wish.trust && counts.get(one.trust) === most);
   if (!lacks) return undefined;
-  return quietest(all, wish.trust, (one) => isDue(one) && (wish.alone || one.lane !== wish.lane));
+  return quietest(all, (one) => one.trust === wish.trust && isDue(one) && (wish.alone || one.lane !== wish.lane));
 }
 
-function quietest<One extends Held>(all: Iterable<One>, trust: string, fits: (one: One) => boolean): One | undefined {
+/** The one that the fewest runs share; of several, the one that was not used for the longest. */
+function quietest<One extends Held>(all: Iterable<One>, fits: (one: One) => boolean): One | undefined {
   let found: One | undefined;
   for (const one of all) {
-    if (one.trust !== trust || one.isGone || one.retiring || !fits(one)) continue;
-    if (found === undefined || one.taken < found.taken) found = one;
+    if (one.lane === 'spare' || one.isGone || one.retiring || !fits(one)) continue;
+    const isQuieter = found === undefined || one.taken < found.taken;
+    if (isQuieter || (one.taken === found?.taken && one.usedAt < found.usedAt)) found = one;
   }
   return found;
 }

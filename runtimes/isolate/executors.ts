@@ -11,6 +11,7 @@ import {
   Holding,
   hasRoom,
   idlest,
+  type Lane,
   takesMore,
   type Wish,
 } from './claims.ts';
@@ -47,12 +48,15 @@ const SWOLLEN_AFTER_MS = 5_000;
 const WATCH_EVERY_MS = 50;
 /** A main thread that says nothing for so long is stuck in something that cannot be interrupted. */
 export const SILENT_MS = 200;
-/** What was used in this time counts as busy: it is likely to be used again. */
-const LATELY_MS = 100;
+/**
+ * What was used in this time counts as busy: it is likely to be used again. A long one has little to lose that would
+ * make it better than a new one; and it may have been used only for the first run of a program that is brief.
+ */
+const LATELY_MS = { brief: 1_000, long: 100 };
 /** For a spare's sake, which nobody waits for, an executor ends that was not used for so long; and one at a time. */
-const UNUSED_MS = 1_000;
+const UNUSED_MS = { brief: 10_000, long: 1_000 };
 const UNUSED_EVERY_MS = 500;
-/** Where all are busy, one changes hands when somebody has waited for so long; and one at a time. */
+/** Where all are busy, or were just now, one changes hands when somebody has waited for so long; and one at a time. */
 const PATIENCE_MS = 250;
 /** Resident memory of an executor that has just started, until one was seen. */
 const FIRST_MB = 64;
@@ -266,14 +270,14 @@ export class Executors implements AsyncDisposable {
       coming += 1;
     }
     for (let missing = short.count - coming - ending; missing > 0; missing -= 1) {
-      const idle = idlest(this.#all, now - LATELY_MS);
+      const idle = idlest(this.#all, before(now, LATELY_MS));
       if (idle === undefined) return this.#force(short.firsts, yielding + ending, now);
       void idle.end();
       ending += 1;
     }
     if (coming + ending < wanted && now - this.#sparedAt >= UNUSED_EVERY_MS) {
       this.#sparedAt = now;
-      void idlest(this.#all, now - UNUSED_MS)?.end();
+      void idlest(this.#all, before(now, UNUSED_MS))?.end();
     }
   }
 
@@ -304,7 +308,7 @@ export class Executors implements AsyncDisposable {
     }
   }
 
-  /** All are busy. Whoever has more than those who wait gives up one, as soon as it can. */
+  /** All are busy, or were just now. Whoever has more than those who wait gives up one, as soon as it can. */
   #force(waiters: readonly Waiter[], underWay: number, now: number): void {
     if (underWay >= waiters.length || now - this.#forcedAt < PATIENCE_MS) return;
     for (const waiter of waiters) {
@@ -404,7 +408,7 @@ export class Executors implements AsyncDisposable {
       }
     }
     // One at a time: what it has is given back when it is gone.
-    if (this.#memoryMb() > this.#options.memoryMb) void idlest(this.#all, now - LATELY_MS)?.end();
+    if (this.#memoryMb() > this.#options.memoryMb) void idlest(this.#all, before(now, LATELY_MS))?.end();
     this.#endSurplus(now);
     this.#serve();
   }
@@ -416,7 +420,7 @@ export class Executors implements AsyncDisposable {
     for (const one of this.#all) {
       if (one.lane !== 'spare' || one.isGone) continue;
       spares += 1;
-      if (spares > this.#options.spares && one.isReady && now - one.bornAt > UNUSED_MS) void one.end();
+      if (spares > this.#options.spares && one.isReady && now - one.bornAt > LATELY_MS.brief) void one.end();
     }
   }
 
@@ -487,6 +491,10 @@ type Short = { count: number; waiters: Waiter[]; firsts: Waiter[] };
 function retire(executor: Executor): void {
   executor.retiring = true;
   if (executor.taken === 0) void executor.end();
+}
+
+function before(now: number, { brief, long }: Record<Lane, number>): Record<Lane, number> {
+  return { brief: now - brief, long: now - long };
 }
 
 function draining(): Failure {

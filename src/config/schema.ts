@@ -115,7 +115,7 @@ export const Settings = Type.Object(
     executors: Type.Object(
       {
         spares: whole(1, 0, 64, 'Executors booted ahead'),
-        most: whole(12, 1, 1_000, 'Executors at once, spares included'),
+        most: whole(16, 1, 1_000, 'Executors at once, spares included'),
         perTenant: whole(4, 2, 1_000, 'Executors of one tenant or trust group; others wait for these'),
         memoryMb: whole(0, 0, 1_048_576, 'Resident memory of all executors; 0 is half of what this machine may use'),
         recycleRuns: whole(10_000_000, 1, 1_000_000_000, 'An executor is replaced after so many runs'),

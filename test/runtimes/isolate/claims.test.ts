@@ -86,8 +86,8 @@ test('the least recently used gives way, if it is not in use or just was', () =>
     held('d', 'long', 0, { usedAt: NOW - 9_000, isGone: true }),
     { ...held('e', 'long', 0, { usedAt: NOW - 9_500 }), trust: undefined, lane: 'spare' as const },
   ];
-  expect(idlest(all, NOW - 100)).toBe(all[2]);
-  expect(idlest(all, NOW - 8_500)).toBeUndefined();
+  expect(idlest(all, { brief: NOW, long: NOW - 100 })).toBe(all[2]);
+  expect(idlest(all, { brief: NOW, long: NOW - 8_500 })).toBeUndefined();
 });
 
 test('a circle at its own bound gives up what it has on the other lane, when that does nothing', () => {
