@@ -56,7 +56,7 @@ test('without a file and variables all has a default', () => {
     concurrency: { running: 64, waiting: 256, waitMs: 10_000 },
     executors: {
       spares: 1,
-      most: 12,
+      most: 16,
       perTenant: 4,
       memoryMb: 0,
       recycleRuns: 10_000_000,
