@@ -7,6 +7,13 @@ export type Answer = { status: number; headers: Headers; text: string; body: any
 
 export type Asking = { token?: string | undefined; body?: unknown; headers?: Record<string, string> };
 
+export async function ask(url: string, init: RequestInit = {}): Promise<Answer> {
+  const response = await fetch(url, { redirect: 'manual', ...init });
+  const text = await response.text();
+  const json = /\bjson\b/.test(response.headers.get('content-type') ?? '');
+  return { status: response.status, headers: response.headers, text, body: json ? JSON.parse(text) : undefined };
+}
+
 /** A service under test and a client for it, over a real socket. */
 export class TestService implements AsyncDisposable {
   readonly url: string;
@@ -51,11 +58,8 @@ export class TestService implements AsyncDisposable {
     return this.fetch(path, { headers });
   }
 
-  async fetch(path: string, init: RequestInit = {}): Promise<Answer> {
-    const response = await fetch(this.url + path, { redirect: 'manual', ...init });
-    const text = await response.text();
-    const json = /\bjson\b/.test(response.headers.get('content-type') ?? '');
-    return { status: response.status, headers: response.headers, text, body: json ? JSON.parse(text) : undefined };
+  fetch(path: string, init: RequestInit = {}): Promise<Answer> {
+    return ask(this.url + path, init);
   }
 
   /** The log as objects, without what is not of the invocation `id` if one is given. */
