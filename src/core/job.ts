@@ -93,7 +93,7 @@ export type Job = {
   report: RunReport | null;
 };
 
-/** A job that a node is to run now. `claim` is what its settling is checked against. */
+/** A job that a node is to run now. Its settling is checked against `attempt`, and in the queue against `claim`. */
 export type Claimed = {
   id: string;
   tenant: string;

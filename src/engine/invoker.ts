@@ -50,6 +50,7 @@ export class Invoker {
   readonly #options: InvokerOptions;
   readonly #running = new Places<Call>();
   readonly #idle: (() => void)[] = [];
+  #closed: Failure | undefined;
 
   constructor(options: InvokerOptions) {
     this.#options = options;
@@ -61,8 +62,9 @@ export class Invoker {
     return { id, settled: this.#settle(id, request, controller), stop: (reason) => controller.abort(reason) };
   }
 
-  /** Rejects with what an invocation of it would be refused with at once: there is no such plugin, or no such task. */
+  /** Rejects with what an invocation of it would be refused with at once: the service ends, or there is no such plugin or task. */
   async check({ tenant, plugin, task }: Pick<Request, 'tenant' | 'plugin' | 'task'>): Promise<void> {
+    if (this.#closed !== undefined) throw this.#closed;
     const tenancy = await this.#options.tenancy(tenant);
     if (tenancy === undefined) throw noTenant(tenant);
     const found = tenancy.plugin(plugin);
@@ -76,6 +78,7 @@ export class Invoker {
    */
   async drain(graceMs: number): Promise<void> {
     const failure = new Failure('draining', 'The service is shutting down', { retryable: true, retryAfterMs: 1000 });
+    this.#closed = failure;
     this.#options.limiter.close(failure);
     if (this.#running.size === 0) return;
     const idle = new Promise<void>((resolve) => this.#idle.push(resolve));

@@ -1,8 +1,12 @@
 // Two nodes as one service: whichever is asked, and whichever is lost.
 import { strict as assert } from 'node:assert';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { eventsOf } from '../support/events.ts';
 import { isThere, js, type Node, Nodes, python } from '../support/nodes.ts';
+
+// Nodes take their time to start where cores are shared.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const scope = new AsyncDisposableStack();
 let nodes: Nodes;
@@ -76,4 +80,20 @@ test('requests under one key that reach both nodes at once make one job', async 
   expect(new Set(ids).size).toBe(keys.length);
   for (const [n, key] of keys.entries()) expect(await b.job(ids[2 * n] as string)).toMatchObject({ output: key });
   expect((await b.get('/v1/jobs?plugin=once&limit=200')).body.jobs).toHaveLength(keys.length);
+});
+
+test('a schedule that two nodes look at fires once', async () => {
+  const put = await a.put('/v1/schedules/each-minute', {
+    cron: '* * * * *',
+    run: { plugin: 'once', args: { key: 'now' } },
+  });
+  expect(put.status).toBe(201);
+  // Nobody wants to wait for a full minute.
+  await nodes.sql('update schedules set next_at = now()');
+  const firings = () =>
+    nodes.sql(`select cause ->> 'dueAt' as due, count(*)::int from jobs where cause is not null group by 1`);
+  await vi.waitFor(async () => expect(await firings()).not.toEqual([]), { timeout: 10_000 });
+  // Both have looked again by then.
+  await sleep(2_500);
+  for (const firing of await firings()) expect(firing).toMatchObject({ count: 1 });
 });

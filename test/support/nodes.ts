@@ -11,6 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import pg from 'pg';
 import { vi } from 'vitest';
 import { hasEnded, type JobState } from '../../src/core/job.ts';
 import { type Answer, ask } from './client.ts';
@@ -87,6 +88,16 @@ export class Nodes implements AsyncDisposable {
     this.#all.add(node);
     await node.ready();
     return node;
+  }
+
+  /** A statement in their database, for what no request can do. */
+  async sql(text: string, values: unknown[] = []): Promise<Record<string, unknown>[]> {
+    const client = new pg.Client({ connectionString: this.databaseUrl, options: '-c search_path=isopod' });
+    await client.connect();
+    return await client
+      .query(text, values)
+      .then(({ rows }) => rows)
+      .finally(() => client.end());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -3,7 +3,8 @@
  *
  * A claim is written down twice, in the queue and in the row of the job, in one transaction. Whoever settles must still
  * have it: a node that was taken for lost, and was only slow, finds that the job is somebody else's by then, and what
- * it brings is dropped. So each job comes to one end, whatever happens to nodes.
+ * it brings is dropped. So each job comes to one end, whatever happens to nodes. Of an attempt there is only ever one;
+ * the number of a claim is the queue's, and begins anew where a job is put into it again.
  */
 import { sql } from 'kysely';
 import { Failure } from '../../core/failure.ts';
@@ -38,8 +39,6 @@ const CHAIN_MOST = 8;
 /** Triggers that one end pulls. */
 const PULLED_MOST = 20;
 const SWEEP_MOST = 1_000;
-/** What waits or runs is expected to be in the queue once it is so old. */
-const STRAY_MS = 5_000;
 
 export class Desk {
   readonly #db: Db;
@@ -95,7 +94,7 @@ export class Desk {
         .updateTable('jobs')
         .set({ told: sql<number>`told + ${events.length}`, ...(progress === null ? {} : { progress }) })
         .where('id', '=', claimed.id)
-        .where('claim', '=', claimed.claim)
+        .where('attempt', '=', claimed.attempt)
         .where('node', '=', this.#options.node)
         .where('state', '=', 'running')
         .returning('told')
@@ -113,7 +112,7 @@ export class Desk {
     if ((await this.#queue.keep(running)) === running.length) return [];
     const rows = await this.#db
       .selectFrom('jobs')
-      .select(['id', 'claim', 'node', 'state'])
+      .select(['id', 'attempt', 'node', 'state'])
       .where(
         'id',
         'in',
@@ -122,9 +121,11 @@ export class Desk {
       .execute();
     const held = new Map(rows.map((row) => [row.id, row]));
     return running
-      .filter(({ id, claim }) => {
+      .filter(({ id, attempt }) => {
         const row = held.get(id);
-        return row === undefined || row.claim !== claim || row.node !== this.#options.node || row.state !== 'running';
+        return (
+          row === undefined || row.attempt !== attempt || row.node !== this.#options.node || row.state !== 'running'
+        );
       })
       .map(({ id }) => id);
   }
@@ -160,7 +161,7 @@ export class Desk {
    */
   async mend(): Promise<number> {
     return await inTransaction(this.#db, async (tx) => {
-      const ids = await this.#queue.strays(tx, STRAY_MS, SWEEP_MOST);
+      const ids = await this.#queue.strays(tx, SWEEP_MOST);
       if (ids.length === 0) return 0;
       // One that has ended in the meantime is left alone.
       const held = await tx
@@ -208,10 +209,10 @@ export class Desk {
         start_after = case when brought.state = 'waiting' then now() + brought.again * interval '1 ms' else jobs.start_after end,
         bytes = jobs.bytes + brought.bytes
       from json_to_recordset(${JSON.stringify(settlements.map(brought))}::text::json) as brought (
-        id uuid, claim int, state text, failures int, kills int, history text, told int, progress double precision,
+        id uuid, attempt int, state text, failures int, kills int, history text, told int, progress double precision,
         output text, failure text, report text, again double precision, bytes bigint
       )
-      where jobs.id = brought.id and jobs.claim = brought.claim and jobs.node = ${node} and jobs.state = 'running'
+      where jobs.id = brought.id and jobs.attempt = brought.attempt and jobs.node = ${node} and jobs.state = 'running'
       returning jobs.id, jobs.told
     `.execute(tx);
     const told = new Map(rows.rows.map((row) => [row.id, row.told]));
@@ -334,7 +335,7 @@ function brought({ claimed, events, progress, failures, kills, history, result }
   const report = end.report === null ? null : JSON.stringify(end.report);
   return {
     id: claimed.id,
-    claim: claimed.claim,
+    attempt: claimed.attempt,
     state: end.state,
     failures,
     kills,

@@ -24,6 +24,7 @@ const RETRIES = 100_000;
 /** No bound of its own. */
 const ANY_NUMBER = 1_000_000_000;
 const LOCK = 'isopod claim';
+const MEND = 'isopod mend';
 
 export type Claim = { id: string; claim: number };
 
@@ -116,11 +117,13 @@ export class Queue implements AsyncDisposable {
     return rows.length > 0;
   }
 
-  /** Jobs that should be here, so long after they were made, and are not. */
-  async strays(tx: Tx, olderThanMs: number, most: number): Promise<string[]> {
+  /** Jobs that should be here and are not. */
+  async strays(tx: Tx, most: number): Promise<string[]> {
+    // Two nodes that find the same ones would both put them back, one of them after they were claimed.
+    await sql`select pg_advisory_xact_lock(hashtextextended(${MEND}, 0))`.execute(tx);
     const { rows } = await sql<{ id: string }>`
       select id from jobs
-      where state in ('waiting', 'running') and created_at < now() - ${olderThanMs} * interval '1 ms'
+      where state in ('waiting', 'running')
         and not exists (
           select from ${sql.id(SCHEMA, 'job')} as queued
           where queued.name = ${NAME} and queued.id = jobs.id and queued.state <= 'active'
