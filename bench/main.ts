@@ -8,22 +8,45 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { cancel } from './questions/cancel.ts';
 import { echo } from './questions/echo.ts';
+import { enqueueToStart } from './questions/enqueue-to-start.ts';
 import { firstCall } from './questions/first-call.ts';
 import { flat } from './questions/flat.ts';
 import { fresh } from './questions/fresh.ts';
 import { frozen } from './questions/frozen.ts';
+import { jobs } from './questions/jobs.ts';
 import { memory } from './questions/memory.ts';
+import { nodes } from './questions/nodes.ts';
+import { pgBoss } from './questions/pg-boss.ts';
 import { piscina } from './questions/piscina.ts';
 import { python } from './questions/python.ts';
 import { raw } from './questions/raw.ts';
 import { tenants } from './questions/tenants.ts';
 import { workerd } from './questions/workerd.ts';
+import { Databases } from './support/databases.ts';
 import type { Question } from './support/question.ts';
 import { answers } from './support/run.ts';
 import { table } from './support/table.ts';
 
-const QUESTIONS: Question[] = [echo, frozen, workerd, fresh, raw, piscina, firstCall, python, memory, tenants, flat];
+const QUESTIONS: Question[] = [
+  echo,
+  frozen,
+  workerd,
+  fresh,
+  raw,
+  piscina,
+  jobs,
+  pgBoss,
+  firstCall,
+  python,
+  memory,
+  tenants,
+  flat,
+  enqueueToStart,
+  cancel,
+  nodes,
+];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -52,10 +75,12 @@ function chosen(names: readonly string[]): Question[] {
 
 async function bench(questions: Question[]): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'isopod-bench-'));
+  const databases = new Databases(join(folder, 'databases'));
   const profiles = values['cpu-prof'];
   const options = {
     quick: values.quick === true,
     folder,
+    databases,
     cpuProf: profiles === undefined ? undefined : resolve(profiles),
   };
   try {
@@ -72,6 +97,7 @@ async function bench(questions: Question[]): Promise<void> {
     // A missed target is for whoever reads the table; a wrong answer makes the table worthless.
     if (rows.some(({ ok }) => !ok)) process.exitCode = 1;
   } finally {
+    await databases[Symbol.asyncDispose]();
     await rm(folder, { recursive: true, force: true, maxRetries: 3 });
   }
 }

@@ -12,7 +12,16 @@ const SAMPLE_EVERY = 1000;
 const BUCKET_MS = 0.02;
 const HEAD_END = '\r\n\r\n';
 
-const { port, paths, body, seconds, connections, expect } = JSON.parse(process.argv[2] ?? '') as Load;
+const {
+  port,
+  paths,
+  body,
+  seconds,
+  count = Number.POSITIVE_INFINITY,
+  status,
+  connections,
+  expect,
+} = JSON.parse(process.argv[2] ?? '') as Load;
 
 const requests = paths.map((path) =>
   Buffer.from(
@@ -77,9 +86,10 @@ class Connection {
     done += 1;
     const bucket = Math.min(buckets.length - 1, ((performance.now() - this.#sentAt) / BUCKET_MS) | 0);
     buckets[bucket] = (buckets[bucket] ?? 0) + 1;
-    if (!text.startsWith('200', 9)) blame(text);
+    if (!text.startsWith(`${status}`, 9)) blame(text);
     else if (done % SAMPLE_EVERY === 1 && !text.includes(expect, bodyAt)) blame(`not as expected: ${text}`);
-    this.#send();
+    if (done === count) finish();
+    else if (sent < count) this.#send();
   }
 }
 
@@ -93,14 +103,18 @@ function quantile(share: number): number {
 }
 
 const startedAt = performance.now();
-const all = Array.from({ length: connections }, () => new Connection());
-setTimeout(() => {
+const all = Array.from({ length: Math.min(connections, count) }, () => new Connection());
+const timer = setTimeout(finish, seconds * 1000);
+
+function finish(): void {
+  clearTimeout(timer);
   const took = (performance.now() - startedAt) / 1000;
   over = true;
   const cpu = process.cpuUsage();
   for (const one of all) one.end();
   const result: LoadResult = {
     perSecond: done / took,
+    startedAt: performance.timeOrigin + startedAt,
     done,
     bad,
     example,
@@ -109,4 +123,4 @@ setTimeout(() => {
     cpuShare: (cpu.user + cpu.system) / 1e6 / took,
   };
   process.stdout.write(JSON.stringify(result));
-}, seconds * 1000);
+}

@@ -33,8 +33,12 @@ export class Isopod implements AsyncDisposable {
     this.#dataDir = dataDir;
   }
 
-  /** `plugins`: their files, by id. */
-  static async start(options: Options, plugins: Record<string, Files>): Promise<Isopod> {
+  /** `plugins`: their files, by id. `env`: settings that differ from the defaults. */
+  static async start(
+    options: Options,
+    plugins: Record<string, Files>,
+    env: Record<string, string> = {},
+  ): Promise<Isopod> {
     const folder = await mkdtemp(join(options.folder, 'isopod-'));
     for (const [id, files] of Object.entries(plugins)) await write(join(folder, 'plugins'), id, files);
     const dataDir = join(folder, 'data');
@@ -48,6 +52,7 @@ export class Isopod implements AsyncDisposable {
         ISOPOD_PORT: String(port),
         ISOPOD_DATA_DIR: dataDir,
         ISOPOD_PLUGINS_DIR: join(folder, 'plugins'),
+        ...env,
       },
       // It logs as always, but we do not read it: that would cost what is to be measured.
       stdio: ['ignore', 'ignore', 'ignore'],
@@ -78,11 +83,16 @@ export class Isopod implements AsyncDisposable {
 
   /** One call, on a connection that is kept. */
   call(id: string, body = BODY): Promise<Answer> {
+    return this.ask('POST', this.path(id), body);
+  }
+
+  ask(method: string, path: string, body = '', more: Record<string, string> = {}): Promise<Answer> {
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     const startedAt = performance.now();
-    const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
+    const type = body === '' ? {} : { 'content-type': 'application/json' };
+    const headers = { ...type, 'content-length': Buffer.byteLength(body), ...more };
     const call = request(
-      { agent: this.#agent, host: '127.0.0.1', port: this.port, path: this.path(id), method: 'POST', headers },
+      { agent: this.#agent, host: '127.0.0.1', port: this.port, path, method, headers },
       (response) => {
         let text = '';
         response.setEncoding('utf8').on('data', (chunk: string) => {
@@ -138,5 +148,7 @@ export function right({ status, text }: Answer, expect = EXPECT): boolean {
 
 // Settings of whoever runs the bench are not what is measured.
 function withoutIsopod(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('ISOPOD_')));
+  return Object.fromEntries(
+    Object.entries(env).filter(([name]) => !name.startsWith('ISOPOD_') && name !== 'DATABASE_URL'),
+  );
 }

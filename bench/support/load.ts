@@ -6,7 +6,12 @@ export type Load = {
   /** Asked in turns. */
   paths: string[];
   body: string;
+  /** At most, where there is a count. */
   seconds: number;
+  /** How many are asked; without it, as many as the time allows. */
+  count?: number;
+  /** Of every right answer. */
+  status: number;
   connections: number;
   /** Part of every right answer's body. */
   expect: string;
@@ -14,6 +19,8 @@ export type Load = {
 
 export type LoadResult = {
   perSecond: number;
+  /** When the first was asked; in ms since 1970. */
+  startedAt: number;
   done: number;
   bad: number;
   /** The first thing that was wrong. */
@@ -30,7 +37,7 @@ export const BODY = JSON.stringify({ args: ARGS });
 export const EXPECT = '"output":{"name":"isopod","total":15}';
 
 export async function load(what: Partial<Load> & Pick<Load, 'port' | 'paths' | 'seconds'>): Promise<LoadResult> {
-  const full: Load = { body: BODY, expect: EXPECT, connections: 32, ...what };
+  const full: Load = { body: BODY, expect: EXPECT, status: 200, connections: 32, ...what };
   return await jsonFrom<LoadResult>([], new URL('./generator.ts', import.meta.url), full);
 }
 

@@ -1,4 +1,5 @@
 /** What a question is. Each has a file of its own in `questions/`. */
+import type { Databases } from './databases.ts';
 
 export type Sample = { value: number; note?: string; ok: boolean };
 
@@ -24,6 +25,8 @@ export type Options = {
   quick: boolean;
   /** A scratch folder of this run. */
   folder: string;
+  /** New databases on a private PostgreSQL of the bench, which all questions share. */
+  databases: Databases;
   /** Where front ends write a CPU profile when they end. */
   cpuProf: string | undefined;
 };
