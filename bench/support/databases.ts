@@ -13,7 +13,7 @@ export class Databases implements AsyncDisposable {
 
   /** An empty one, as it stands in DATABASE_URL. */
   async create(): Promise<string> {
-    this.#server ??= EmbeddedServer.start(this.#dataDir);
+    this.#server ??= EmbeddedServer.start({ dataDir: this.#dataDir });
     const { connection } = await this.#server;
     this.#made += 1;
     const name = `bench_${this.#made}`;
