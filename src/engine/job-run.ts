@@ -65,6 +65,11 @@ export class JobRun implements Watch {
     this.#running.stop(new Failure('cancelled', 'Somebody has cancelled the job'));
   }
 
+  /** Resolves when the plugin has ended; what came of it has still to be written down. */
+  get ended(): Promise<unknown> {
+    return this.#running.settled;
+  }
+
   /** It is another node's now. */
   leave(): void {
     this.#running.stop(TAKEN_OVER);

@@ -24,6 +24,8 @@ const KEEP_BEATS = 3;
 /** Beats between two rounds of tidying up. */
 const TIDY_BEATS = 60;
 const CLAIM_MOST = 50;
+/** Jobs that are run or being written down, for each place. */
+const UNSETTLED_MOST = 2;
 
 export class Worker implements AsyncDisposable {
   readonly #options: WorkerOptions;
@@ -34,6 +36,8 @@ export class Worker implements AsyncDisposable {
   #state: 'open' | 'draining' = 'open';
   /** Claiming goes on, is to be gone through once more, or rests. */
   #claiming: 'resting' | 'busy' | 'again' = 'resting';
+  /** Jobs whose plugins run. */
+  #busy = 0;
   #beats = 0;
   #beat: Promise<void> = Promise.resolve();
 
@@ -141,7 +145,10 @@ export class Worker implements AsyncDisposable {
   }
 
   get #room(): number {
-    return this.#state === 'open' ? Math.min(CLAIM_MOST, this.#options.atOnce - this.#runs.size) : 0;
+    const { atOnce } = this.#options;
+    // Those that are being written down leave their places to others, but not without end.
+    const free = Math.min(atOnce - this.#busy, atOnce * UNSETTLED_MOST - this.#runs.size);
+    return this.#state === 'open' ? Math.min(CLAIM_MOST, free) : 0;
   }
 
   async #claimAll(): Promise<void> {
@@ -161,6 +168,11 @@ export class Worker implements AsyncDisposable {
     const { store, invoker, complain, onSettled } = this.#options;
     const run = new JobRun(claimed, invoker, store.desk);
     this.#runs.set(claimed.id, run);
+    this.#busy += 1;
+    void run.ended.then(() => {
+      this.#busy -= 1;
+      this.#claim();
+    });
     const settling = run.settled(this.#abandon.signal, complain).then((result) => {
       if (this.#runs.get(claimed.id) === run) this.#runs.delete(claimed.id);
       this.#settling.delete(settling);

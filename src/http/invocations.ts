@@ -117,7 +117,7 @@ async function invokeAsJob(
   const job = waitMs === 0 ? added.job : await untilEnded(added.job, { jobs, news, ms: waitMs, reply });
   reply.header('location', locationOf(request, job)).header('preference-applied', applied(waitMs));
   const settled = settledOf(job, logs ? await logsOf(jobs, job) : []);
-  if (settled === null) return send(reply.code(202), jobText(job, { position: await jobs.position(job) }));
+  if (settled === null) return send(reply.code(202), jobText(job));
   return answer(reply, { ...settled, request: wanted }, logs);
 }
 

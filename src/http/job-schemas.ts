@@ -20,7 +20,11 @@ const Known = {
   startedAt: OrNull(Time),
   endedAt: OrNull(Time),
   keptUntil: OrNull(Time),
-  position: OrNull(Type.Integer({ description: 'How many of your jobs are due before it, itself included' })),
+  position: OrNull(
+    Type.Integer({
+      description: 'How many of your jobs are due before it, itself included; counted only where one job is asked for',
+    }),
+  ),
   progress: OrNull(Type.Number()),
   attempt: Type.Integer({ description: 'How often it has been begun' }),
   retries: RetriesShown,

@@ -118,7 +118,7 @@ export function jobs(app: App, { invoker, keep, news }: JobRoutes): void {
           : added.job;
       const isThere = !added.isNew || hasEnded(job);
       reply.header('location', locationOf(request, job));
-      return send(reply.code(isThere ? 200 : 202), jobText(job, { position: await mine.position(job) }));
+      return send(reply.code(isThere ? 200 : 202), jobText(job));
     },
   );
 

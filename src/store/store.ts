@@ -7,9 +7,10 @@ import { Adder } from './jobs/adder.ts';
 import { Answers } from './jobs/answers.ts';
 import { tick } from './jobs/clock.ts';
 import { Desk } from './jobs/desk.ts';
+import { Herald } from './jobs/herald.ts';
 import { Jobs } from './jobs/jobs.ts';
-import { type JobNews, NEWS_CHANNEL, newsOf } from './jobs/news.ts';
-import { Queue, WAKE_CHANNEL } from './jobs/queue.ts';
+import { type JobNews, NEWS_CHANNEL, newsOf, WAKE_CHANNEL } from './jobs/news.ts';
+import { Queue } from './jobs/queue.ts';
 import { Schedules } from './jobs/schedules.ts';
 import { Triggers } from './jobs/triggers.ts';
 import { Packages } from './packages.ts';
@@ -27,18 +28,19 @@ export class TenantStore implements TenantKeep {
   readonly triggers: Triggers;
   readonly answers: Answers;
 
-  constructor({ db }: Database, { bundles, queue, adder, keepMs }: Shared, tenant: string) {
+  constructor({ db }: Database, shared: Shared, tenant: string) {
+    const { bundles, keepMs } = shared;
     this.tenant = tenant;
     this.packages = new Packages(db, bundles, tenant);
     this.pluginStates = new PluginStates(db, tenant);
-    this.jobs = new Jobs(db, queue, adder, tenant, keepMs);
+    this.jobs = new Jobs(db, shared, tenant);
     this.schedules = new Schedules(db, tenant);
     this.triggers = new Triggers(db, tenant);
     this.answers = new Answers(db, tenant, keepMs);
   }
 }
 
-type Shared = { bundles: Bundles; queue: Queue; adder: Adder; keepMs: number };
+type Shared = { bundles: Bundles; queue: Queue; adder: Adder; herald: Herald; keepMs: number };
 
 export type StoreOptions = DatabaseOptions & {
   /** The name of this node among those on the same database. */
@@ -61,12 +63,12 @@ export class Store implements AsyncDisposable {
 
   private constructor(database: Database, shared: Shared, node: string) {
     const { db } = database;
-    const { bundles, queue, adder, keepMs } = shared;
+    const { bundles, keepMs } = shared;
     this.#database = database;
     this.#shared = shared;
     this.tenants = new Tenants(db);
     this.bundles = bundles;
-    this.desk = new Desk(db, queue, adder, { node, keepMs });
+    this.desk = new Desk(db, shared, { node, keepMs });
   }
 
   static async open(options: StoreOptions): Promise<Store> {
@@ -74,9 +76,10 @@ export class Store implements AsyncDisposable {
     await using scope = new AsyncDisposableStack();
     const database = scope.use(await Database.open(rest));
     const queue = await Queue.open(database.db, complain);
-    const adder = new Adder(database.db, queue, keepMs);
+    const herald = new Herald(database.db);
+    const adder = new Adder(database.db, queue, herald, keepMs);
     scope.move();
-    return new Store(database, { bundles: new Bundles(database.db), queue, adder, keepMs }, node);
+    return new Store(database, { bundles: new Bundles(database.db), queue, adder, herald, keepMs }, node);
   }
 
   /** Why nothing can be looked up or kept now, in words; null where it can. */
@@ -124,7 +127,7 @@ export class Store implements AsyncDisposable {
 
   /** Makes the jobs of schedules whose time has come. Gives the number of schedules. */
   tick(now = new Date()): Promise<number> {
-    return tick(this.#database.db, this.#shared.adder, now);
+    return tick(this.#shared.herald, this.#shared.adder, now);
   }
 
   /** Writes all that is kept to a file; see backup.ts. */
@@ -138,6 +141,7 @@ export class Store implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#shared.herald[Symbol.asyncDispose]();
     await this.#shared.queue[Symbol.asyncDispose]();
     await this.#database[Symbol.asyncDispose]();
   }

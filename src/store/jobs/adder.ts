@@ -1,26 +1,33 @@
 /**
- * How jobs come to be: written down here and in the queue in one transaction, before anybody is told that they were
- * accepted. Plain ones that are asked for at the same time share a transaction; those with a key of any kind have one
+ * How jobs come to be: written down here and in the queue in one statement, before anybody is told that they were
+ * accepted. Plain ones that are asked for at the same time share it; those with a key of any kind have a transaction
  * each, as they may turn out to be there already.
  */
 import { type Insertable, sql } from 'kysely';
 import { Failure } from '../../core/failure.ts';
 import { failureText, type Job, type JobWish } from '../../core/job.ts';
+import type { Quotas } from '../../core/tenant.ts';
 import { Batcher } from '../batcher.ts';
 import type { Db, Tx } from '../database.ts';
 import { noRoom, storedBytes } from '../stored-bytes.ts';
 import type { JobRow } from '../tables.ts';
 import { noTenant } from '../tenants.ts';
-import { inTransaction } from '../transaction.ts';
 import { isForeignKeyViolation } from '../violations.ts';
+import type { Herald } from './herald.ts';
 import { newJobId } from './job-id.ts';
 import { jobOf, requestText } from './job-row.ts';
+import { News } from './news.ts';
 import type { Queue } from './queue.ts';
 
 export type AddAsk = { tenant: string; wish: JobWish };
 
 /** `isNew` is false for a job that was there already under one of the keys. */
 export type Added = { job: Job; isNew: boolean };
+
+type Idempotency = NonNullable<JobWish['idempotency']>;
+
+/** What a tenant has, and how much it may have. */
+type Load = { id: string; quotas: Quotas; waiting: number; bytes: number };
 
 const BATCH = 200;
 /** Jobs of a tenant that wait, where it has no quota of its own: claiming goes past all of them. */
@@ -29,13 +36,15 @@ export const WAITING_MOST = 10_000;
 export class Adder {
   readonly #db: Db;
   readonly #queue: Queue;
+  readonly #herald: Herald;
   /** How long idempotency keys are remembered, and jobs that have ended; in ms. */
   readonly #keepMs: number;
   readonly #plain: Batcher<AddAsk, Added | Failure>;
 
-  constructor(db: Db, queue: Queue, keepMs: number) {
+  constructor(db: Db, queue: Queue, herald: Herald, keepMs: number) {
     this.#db = db;
     this.#queue = queue;
+    this.#herald = herald;
     this.#keepMs = keepMs;
     this.#plain = new Batcher(BATCH, (asks) => this.#addPlain(asks));
   }
@@ -53,12 +62,13 @@ export class Adder {
    * In the transaction of whoever has a reason for it. What is too much is written down as failed: there is nobody to
    * be refused, and somebody may look for it.
    */
-  async addIn(tx: Tx, tenant: string, wishes: readonly JobWish[]): Promise<Job[]> {
+  async addIn(tx: Tx, news: News, tenant: string, wishes: readonly JobWish[]): Promise<Job[]> {
     if (wishes.length === 0) return [];
     const asks = wishes.map((wish) => ({ tenant, wish }));
     const refusals = await this.#refusals(tx, asks);
     const jobs = await this.#insert(
       tx,
+      news,
       asks.filter((_, at) => refusals[at] === null),
     );
     for (const [at, refusal] of refusals.entries()) {
@@ -73,15 +83,16 @@ export class Adder {
 
   async #addPlain(asks: AddAsk[]): Promise<(Added | Failure)[]> {
     try {
-      return await inTransaction(this.#db, async (tx) => {
-        const refusals = await this.#refusals(tx, asks);
-        const jobs = await this.#insert(
-          tx,
-          asks.filter((_, at) => refusals[at] === null),
+      const loads = await this.#loads(this.#db, tenantsOf(asks));
+      if (loads.some(isBounded)) {
+        return await this.#herald.during(async (tx, news) =>
+          this.#addWhere(tx, news, asks, await this.#refusals(tx, asks)),
         );
-        let next = 0;
-        return refusals.map((refusal) => refusal ?? { job: jobs[next++] as Job, isNew: true });
-      });
+      }
+      const news = new News();
+      const added = await this.#addWhere(this.#db, news, asks, refusalsOf(asks, loads));
+      this.#herald.tell(news);
+      return added;
     } catch (error) {
       if (error instanceof Failure && error.code === 'overloaded') throw error;
       if (asks.length === 1)
@@ -93,11 +104,27 @@ export class Adder {
     }
   }
 
+  /** Those that are not refused. */
+  async #addWhere(
+    db: Db,
+    news: News,
+    asks: readonly AddAsk[],
+    refusals: readonly (Failure | null)[],
+  ): Promise<(Added | Failure)[]> {
+    const jobs = await this.#insert(
+      db,
+      news,
+      asks.filter((_, at) => refusals[at] === null),
+    );
+    let next = 0;
+    return refusals.map((refusal) => refusal ?? { job: jobs[next++] as Job, isNew: true });
+  }
+
   async #addKeyed(ask: AddAsk): Promise<Added> {
     const { tenant, wish } = ask;
     const { singleton, debounce, idempotency } = wish;
     try {
-      return await inTransaction(this.#db, async (tx) => {
+      return await this.#herald.during(async (tx, news) => {
         const known = idempotency === null ? null : await this.#known(tx, tenant, idempotency);
         if (known !== null) return { job: known, isNew: false };
         for (const key of [singleton, debounce]) if (key !== null) await lock(tx, `job key ${tenant} ${key}`);
@@ -106,8 +133,8 @@ export class Adder {
           const [refusal] = await this.#refusals(tx, [ask]);
           if (refusal instanceof Failure) throw refusal;
         }
-        const job = there ?? ((await this.#insert(tx, [ask]))[0] as Job);
-        if (idempotency !== null) await this.#remember(tx, tenant, idempotency.key, job.id);
+        const job = there ?? ((await this.#insert(tx, news, [ask]))[0] as Job);
+        if (idempotency !== null) await this.#remember(tx, tenant, idempotency, job.id);
         return { job, isNew: there === null };
       });
     } catch (error) {
@@ -115,8 +142,8 @@ export class Adder {
     }
   }
 
-  /** The job that was made under the key before; null where the key is ours now. */
-  async #known(tx: Tx, tenant: string, { key, hash }: NonNullable<JobWish['idempotency']>): Promise<Job | null> {
+  /** The job that was made under the key before; null where there is none: nobody else makes one until the transaction ends. */
+  async #known(tx: Tx, tenant: string, { key, hash }: Idempotency): Promise<Job | null> {
     await lock(tx, `idempotency key ${tenant} ${key}`);
     const row = await tx
       .selectFrom('idempotency_keys')
@@ -124,16 +151,7 @@ export class Adder {
       .where('tenant', '=', tenant)
       .where('key', '=', key)
       .executeTakeFirst();
-    const expires_at = new Date(Date.now() + this.#keepMs);
-    if (row === undefined || row.expires_at.getTime() <= Date.now()) {
-      const values = { tenant, key, request_hash: hash, job: null, status: null, answer: null, expires_at };
-      await tx
-        .insertInto('idempotency_keys')
-        .values(values)
-        .onConflict((conflict) => conflict.columns(['tenant', 'key']).doUpdateSet(values))
-        .execute();
-      return null;
-    }
+    if (row === undefined || row.expires_at.getTime() <= Date.now()) return null;
     if (!row.request_hash.equals(hash)) throw reused();
     if (row.job === null) throw new Failure('conflict', 'The key was used for a call that did not make a job');
     const job = await tx.selectFrom('jobs').selectAll().where('id', '=', row.job).executeTakeFirst();
@@ -141,8 +159,14 @@ export class Adder {
     return jobOf(job);
   }
 
-  async #remember(tx: Tx, tenant: string, key: string, job: string): Promise<void> {
-    await tx.updateTable('idempotency_keys').set({ job }).where('tenant', '=', tenant).where('key', '=', key).execute();
+  async #remember(tx: Tx, tenant: string, { key, hash }: Idempotency, job: string): Promise<void> {
+    const expires_at = new Date(Date.now() + this.#keepMs);
+    const values = { tenant, key, request_hash: hash, job, status: null, answer: null, expires_at };
+    await tx
+      .insertInto('idempotency_keys')
+      .values(values)
+      .onConflict((conflict) => conflict.columns(['tenant', 'key']).doUpdateSet(values))
+      .execute();
   }
 
   async #single(tx: Tx, tenant: string, key: string | null): Promise<Job | null> {
@@ -193,44 +217,57 @@ export class Adder {
     return jobOf(row);
   }
 
-  /** For each ask, why it is refused, or null. Counting is exact: nobody else adds for these tenants meanwhile. */
+  /**
+   * For each ask, why it is refused, or null. Where a tenant has a quota, the count is exact: nobody else adds for it
+   * until the transaction ends. The bound that all have is there for the sake of the queue, and several who add at the
+   * same time may go past it.
+   */
   async #refusals(tx: Tx, asks: readonly AddAsk[]): Promise<(Failure | null)[]> {
-    const tenants = [...new Set(asks.map(({ tenant }) => tenant))].sort();
+    const tenants = tenantsOf(asks);
+    const loads = await this.#loads(tx, tenants);
+    if (!loads.some(isBounded)) return refusalsOf(asks, loads);
     await lock(tx, ...tenants.map((tenant) => `jobs of ${tenant}`));
-    const counted = await tx
-      .selectFrom('jobs')
-      .select(({ fn }) => ['tenant', fn.countAll<number>().as('waiting')])
-      .where('tenant', 'in', tenants)
-      .where('state', '=', 'waiting')
-      .groupBy('tenant')
-      .execute();
-    const waiting = new Map(counted.map((row) => [row.tenant, row.waiting]));
-    const rows = await tx.selectFrom('tenants').select(['id', 'quotas']).where('id', 'in', tenants).execute();
-    const quotas = new Map(rows.map((row) => [row.id, row.quotas]));
-    const stored = new Map<string, number>();
-    for (const { id, quotas: own } of rows) {
-      if (typeof own.storedBytes === 'number') stored.set(id, await storedBytes(tx, id));
-    }
-    return asks.map(({ tenant }) => {
-      const own = quotas.get(tenant);
-      if (own === undefined) return noTenant(tenant);
-      const most = own.jobsWaiting ?? WAITING_MOST;
-      const before = waiting.get(tenant) ?? 0;
-      if (before >= most) return tooMany(tenant, most, before);
-      const bytes = stored.get(tenant) ?? 0;
-      if (own.storedBytes !== null && bytes >= own.storedBytes) return noRoom(tenant, own.storedBytes, bytes);
-      waiting.set(tenant, before + 1);
-      return null;
-    });
+    return refusalsOf(asks, await this.#loads(tx, tenants));
   }
 
-  async #insert(tx: Tx, asks: readonly { tenant: string; wish: JobWish }[]): Promise<Job[]> {
+  async #loads(db: Db, tenants: readonly string[]): Promise<Load[]> {
+    const rows = await db
+      .selectFrom('tenants')
+      .select(['id', 'quotas'])
+      .select((of) =>
+        of
+          .selectFrom('jobs')
+          .select(({ fn }) => fn.countAll<number>().as('waiting'))
+          .whereRef('jobs.tenant', '=', 'tenants.id')
+          .where('state', '=', 'waiting')
+          .as('waiting'),
+      )
+      .where('id', 'in', tenants)
+      .execute();
+    const loads: Load[] = [];
+    for (const { id, quotas, waiting } of rows) {
+      const bytes = typeof quotas.storedBytes === 'number' ? await storedBytes(db, id) : 0;
+      loads.push({ id, quotas, waiting: waiting ?? 0, bytes });
+    }
+    return loads;
+  }
+
+  /** In one statement: it needs no transaction of its own. */
+  async #insert(db: Db, news: News, asks: readonly AddAsk[]): Promise<Job[]> {
     if (asks.length === 0) return [];
     const rows = asks.map(({ tenant, wish }) => rowOf(tenant, wish));
-    const made = await tx.insertInto('jobs').values(rows).returningAll().execute();
-    await this.#queue.add(
-      tx,
-      made.map(({ id, tenant, priority, start_after }) => ({ id, tenant, priority, startAfter: start_after })),
+    const queued = rows.map(({ id, tenant, priority, start_after }) => ({
+      id,
+      tenant,
+      priority,
+      startAfter: start_after,
+    }));
+    const made = await this.#queue.add(db, news, queued, (insert) =>
+      db
+        .with('queued', () => sql`(${insert})`)
+        .insertInto('jobs')
+        .values(rows)
+        .returningAll(),
     );
     return made.map(jobOf);
   }
@@ -240,7 +277,31 @@ export function reused(): Failure {
   return new Failure('idempotency_key_reused', 'This Idempotency-Key was used for another request');
 }
 
-function rowOf(tenant: string, wish: JobWish): Insertable<JobRow> {
+function tenantsOf(asks: readonly AddAsk[]): string[] {
+  return [...new Set(asks.map(({ tenant }) => tenant))].sort();
+}
+
+function isBounded({ quotas }: Load): boolean {
+  return typeof quotas.jobsWaiting === 'number' || typeof quotas.storedBytes === 'number';
+}
+
+function refusalsOf(asks: readonly AddAsk[], loads: readonly Load[]): (Failure | null)[] {
+  const byId = new Map(loads.map((load) => [load.id, { ...load }]));
+  return asks.map(({ tenant }) => {
+    const load = byId.get(tenant);
+    if (load === undefined) return noTenant(tenant);
+    const { quotas, waiting, bytes } = load;
+    const most = quotas.jobsWaiting ?? WAITING_MOST;
+    if (waiting >= most) return tooMany(tenant, most, waiting);
+    if (typeof quotas.storedBytes === 'number' && bytes >= quotas.storedBytes) {
+      return noRoom(tenant, quotas.storedBytes, bytes);
+    }
+    load.waiting += 1;
+    return null;
+  });
+}
+
+function rowOf(tenant: string, wish: JobWish) {
   const { request, priority, retries, start, singleton, debounce, cause } = wish;
   const text = requestText(request);
   return {
@@ -256,7 +317,7 @@ function rowOf(tenant: string, wish: JobWish): Insertable<JobRow> {
     cause: cause === null ? null : JSON.stringify(cause),
     start_after: dueAt(start),
     bytes: Buffer.byteLength(text),
-  };
+  } satisfies Insertable<JobRow>;
 }
 
 function dueAt(start: JobWish['start']): Date {

@@ -1,7 +1,6 @@
 import type { JobWish } from '../../core/job.ts';
-import type { Db } from '../database.ts';
-import { inTransaction } from '../transaction.ts';
 import type { Adder } from './adder.ts';
+import type { Herald } from './herald.ts';
 import { scheduleOf } from './schedules.ts';
 import { dueTimes } from './times.ts';
 
@@ -12,8 +11,8 @@ const TICK_MOST = 50;
  * Makes the jobs of all schedules whose time has come. Each node calls it; a schedule that one of them looks at is
  * passed over by the others, and its next time is written down together with the jobs. Gives how many there were.
  */
-export async function tick(db: Db, adder: Adder, now: Date): Promise<number> {
-  return await inTransaction(db, async (tx) => {
+export async function tick(herald: Herald, adder: Adder, now: Date): Promise<number> {
+  return await herald.during(async (tx, news) => {
     const rows = await tx
       .selectFrom('schedules')
       .selectAll()
@@ -29,6 +28,7 @@ export async function tick(db: Db, adder: Adder, now: Date): Promise<number> {
       const { due, next } = dueTimes(schedule, schedule.nextAt ?? now, now, schedule.missed);
       const jobs = await adder.addIn(
         tx,
+        news,
         row.tenant,
         due.map(
           (dueAt): JobWish => ({

@@ -6,7 +6,7 @@
  * it brings is dropped. So each job comes to one end, whatever happens to nodes. Of an attempt there is only ever one;
  * the number of a claim is the queue's, and begins anew where a job is put into it again.
  */
-import { sql } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
 import { Failure } from '../../core/failure.ts';
 import {
   type Claimed,
@@ -18,11 +18,13 @@ import {
 } from '../../core/job.ts';
 import { Batcher } from '../batcher.ts';
 import type { Db, Tx } from '../database.ts';
-import { inTransaction } from '../transaction.ts';
 import type { Adder } from './adder.ts';
+import type { Herald } from './herald.ts';
 import { claimedOf, type JobRecord, requestOf } from './job-row.ts';
-import { tellOfJobs } from './news.ts';
+import type { News } from './news.ts';
 import type { Queue } from './queue.ts';
+
+export type DeskParts = { queue: Queue; adder: Adder; herald: Herald };
 
 export type DeskOptions = {
   /** The name of this node. */
@@ -40,44 +42,54 @@ const CHAIN_MOST = 8;
 const PULLED_MOST = 20;
 const SWEEP_MOST = 1_000;
 
+type Taken = (JobRecord | { [Column in keyof JobRecord]: null }) & { queued_id: string; queued_claim: number };
+
 export class Desk {
   readonly #db: Db;
   readonly #queue: Queue;
   readonly #adder: Adder;
+  readonly #herald: Herald;
   readonly #options: DeskOptions;
   readonly #settling: Batcher<Settlement, boolean | Failure>;
 
-  constructor(db: Db, queue: Queue, adder: Adder, options: DeskOptions) {
+  constructor(db: Db, { queue, adder, herald }: DeskParts, options: DeskOptions) {
     this.#db = db;
     this.#queue = queue;
     this.#adder = adder;
+    this.#herald = herald;
     this.#options = options;
     this.#settling = new Batcher(BATCH, (settlements) => this.#settle(settlements));
   }
 
   /** Up to `most` jobs, which are this node's from now on. `more`: there may be others. */
   async claim(most: number): Promise<{ claimed: Claimed[]; more: boolean }> {
-    return await inTransaction(this.#db, async (tx) => {
-      const claims = await this.#queue.claim(tx, most);
-      if (claims.length === 0) return { claimed: [], more: false };
-      const rows = await sql<JobRecord>`
+    const { rows, more } = await this.#queue.claim(this.#db, most, (queued) => this.#taking(queued));
+    const ours = rows.filter((row) => row.id !== null) as JobRecord[];
+    const barred = ours.filter((row) => barOf(row) !== null);
+    // Where this fails, the claim lapses and somebody does it then: what was claimed beside it is not to wait for that.
+    if (barred.length > 0) await this.#settle(barred.map(barredOf)).catch(() => {});
+    // They have ended, or their tenant is gone.
+    const idle = rows.flatMap(({ id, queued_id, queued_claim }) =>
+      id === null ? [{ id: queued_id, claim: queued_claim }] : [],
+    );
+    if (idle.length > 0) await this.#herald.during((tx) => this.#queue.end(tx, idle)).catch(() => {});
+    return { claimed: ours.filter((row) => !barred.includes(row)).map(claimedOf), more: more || barred.length > 0 };
+  }
+
+  /** Writes down what the queue has given us. Its rows are without a job where there is none any more to be run. */
+  #taking(queued: RawBuilder<unknown>): RawBuilder<Taken> {
+    return sql`
+      with queued as (${queued}), taken as (
         update jobs set
-          state = 'running', started_at = now(), node = ${this.#options.node}, claim = claims.claim,
-          attempt = attempt + 1, losses = losses + (state = 'running')::int
-        from jsonb_to_recordset(${JSON.stringify(claims)}::jsonb) as claims (id uuid, claim int)
-        where jobs.id = claims.id and state in ('waiting', 'running')
+          state = 'running', started_at = now(), node = ${this.#options.node}, claim = queued."retryCount",
+          attempt = attempt + 1, losses = losses + (jobs.state = 'running')::int
+        from queued
+        where jobs.id = queued.id and jobs.state in ('waiting', 'running')
         returning jobs.*
-      `.execute(tx);
-      const ours = new Set(rows.rows.map(({ id }) => id));
-      // They have ended, or their tenant is gone.
-      const idle = claims.filter(({ id }) => !ours.has(id));
-      const barred = rows.rows.flatMap((row) => barredOf(row));
-      if (barred.length > 0) await this.#settleIn(tx, barred);
-      await this.#queue.end(tx, idle);
-      const ended = new Set(barred.map(({ claimed }) => claimed.id));
-      const claimed = rows.rows.filter(({ id }) => !ended.has(id)).map(claimedOf);
-      return { claimed, more: claims.length === most || ended.size > 0 };
-    });
+      )
+      select taken.*, queued.id as queued_id, queued."retryCount" as queued_claim
+      from queued left join taken on taken.id = queued.id
+    `;
   }
 
   /** Whether it was still this node's to settle. */
@@ -89,7 +101,7 @@ export class Desk {
 
   /** What a running plugin has said. Gives how many events the job has now; null where it is not this node's any more. */
   async tell(claimed: Claimed, events: readonly JobEvent[], progress: number | null): Promise<number | null> {
-    return await inTransaction(this.#db, async (tx) => {
+    return await this.#herald.during(async (tx, news) => {
       const row = await tx
         .updateTable('jobs')
         .set({ told: sql<number>`told + ${events.length}`, ...(progress === null ? {} : { progress }) })
@@ -101,7 +113,7 @@ export class Desk {
         .executeTakeFirst();
       if (row === undefined) return null;
       await insertEvents(tx, [{ claimed, events, last: row.told }]);
-      await tellOfJobs(tx, 'told', [claimed.id]);
+      news.told.push(claimed.id);
       return row.told;
     });
   }
@@ -160,7 +172,7 @@ export class Desk {
    * its row is there. Gives how many there were.
    */
   async mend(): Promise<number> {
-    return await inTransaction(this.#db, async (tx) => {
+    return await this.#herald.during(async (tx, news) => {
       const ids = await this.#queue.strays(tx, SWEEP_MOST);
       if (ids.length === 0) return 0;
       // One that has ended in the meantime is left alone.
@@ -177,6 +189,7 @@ export class Desk {
       );
       await this.#queue.add(
         tx,
+        news,
         held.map(({ id, tenant, priority, start_after }) => ({ id, tenant, priority, startAfter: start_after })),
       );
       return held.length;
@@ -185,7 +198,7 @@ export class Desk {
 
   async #settle(settlements: Settlement[]): Promise<(boolean | Failure)[]> {
     try {
-      const settled = await inTransaction(this.#db, (tx) => this.#settleIn(tx, settlements));
+      const settled = await this.#herald.during((tx, news) => this.#settleIn(tx, news, settlements));
       return settlements.map(({ claimed }) => settled.has(claimed.id));
     } catch (error) {
       if (error instanceof Failure && error.code === 'overloaded') throw error;
@@ -197,10 +210,10 @@ export class Desk {
     }
   }
 
-  async #settleIn(tx: Tx, settlements: readonly Settlement[]): Promise<Set<string>> {
+  async #settleIn(tx: Tx, news: News, settlements: readonly Settlement[]): Promise<Set<string>> {
     const { node, keepMs } = this.#options;
-    const rows = await sql<{ id: string; told: number }>`
-      update jobs set
+    const rows = await sql<{ id: string; told: number; pulls: boolean }>`
+      with settled as (update jobs set
         state = brought.state, failures = brought.failures, kills = brought.kills, history = brought.history,
         told = jobs.told + brought.told, progress = coalesce(brought.progress, jobs.progress),
         output = brought.output, failure = brought.failure, report = brought.report,
@@ -213,7 +226,10 @@ export class Desk {
         output text, failure text, report text, again double precision, bytes bigint
       )
       where jobs.id = brought.id and jobs.attempt = brought.attempt and jobs.node = ${node} and jobs.state = 'running'
-      returning jobs.id, jobs.told
+      returning jobs.id, jobs.told, jobs.tenant, jobs.plugin)
+      select id, told, exists (
+        select from triggers where triggers.tenant = settled.tenant and on_plugin = settled.plugin and enabled
+      ) as pulls from settled
     `.execute(tx);
     const told = new Map(rows.rows.map((row) => [row.id, row.told]));
     const settled = settlements.filter(({ claimed }) => told.has(claimed.id));
@@ -227,17 +243,17 @@ export class Desk {
       ended.map(({ claimed }) => claimed),
     );
     for (const { claimed, result } of settled) {
-      if ('againMs' in result) await this.#queue.again(tx, claimed, result.againMs);
+      if ('againMs' in result) await this.#queue.again(tx, news, claimed, result.againMs);
     }
-    await this.#pullTriggers(tx, ended);
+    if (rows.rows.some(({ pulls }) => pulls)) await this.#pullTriggers(tx, news, ended);
     const ids = (some: readonly Settlement[]) => some.map(({ claimed }) => claimed.id);
-    await tellOfJobs(tx, 'ended', ids(ended));
-    await tellOfJobs(tx, 'told', ids(settled.filter((one) => !ended.includes(one))));
+    news.ended.push(...ids(ended));
+    news.told.push(...ids(settled.filter((one) => !ended.includes(one))));
     return new Set(told.keys());
   }
 
   /** What is to be run because something else has ended, in the same transaction as that end. */
-  async #pullTriggers(tx: Tx, ended: readonly Settlement[]): Promise<void> {
+  async #pullTriggers(tx: Tx, news: News, ended: readonly Settlement[]): Promise<void> {
     if (ended.length === 0) return;
     const triggers = await tx
       .selectFrom('triggers')
@@ -280,7 +296,7 @@ export class Desk {
           idempotency: null,
           cause: { trigger: trigger.id, job: claimed.id, depth },
         };
-        const [job] = await this.#adder.addIn(tx, claimed.tenant, [wish]);
+        const [job] = await this.#adder.addIn(tx, news, claimed.tenant, [wish]);
         if (job?.state === 'waiting' && depth > CHAIN_MOST) await this.#endLoop(tx, job.id, trigger.id, depth);
       }
     }
@@ -310,14 +326,13 @@ function depthOf(cause: JobCause | null): number {
 }
 
 /** What a claim is settled with before anything is run: somebody has cancelled it, or nodes keep dying under it. */
-function barredOf(row: JobRecord): Settlement[] {
-  const failure = barOf(row);
-  if (failure === null) return [];
+function barredOf(row: JobRecord): Settlement {
+  const failure = barOf(row) as Failure;
   const claimed = claimedOf(row);
   const { failures, kills, history } = claimed;
   const state = failure.code === 'cancelled' ? 'cancelled' : 'dead';
   const result = { state, output: null, failure, report: null } as const;
-  return [{ claimed, events: [], progress: null, failures, kills, history, result }];
+  return { claimed, events: [], progress: null, failures, kills, history, result };
 }
 
 function barOf({ cancel_asked_at, losses }: JobRecord): Failure | null {

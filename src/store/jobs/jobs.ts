@@ -3,29 +3,34 @@ import { Failure } from '../../core/failure.ts';
 import { failureText, type Job, type JobEvent, type JobWish, type ToldEvent } from '../../core/job.ts';
 import type { JobFilter, TenantJobs } from '../../core/tenant-store.ts';
 import type { Db, Tx } from '../database.ts';
-import { inTransaction } from '../transaction.ts';
 import { isUniqueViolation } from '../violations.ts';
 import type { Added, Adder } from './adder.ts';
+import type { DeskParts } from './desk.ts';
+import type { Herald } from './herald.ts';
 import { madeAt } from './job-id.ts';
 import { type JobRecord, jobOf } from './job-row.ts';
-import { tellOfJobs } from './news.ts';
+import { type News, tellOfCancel } from './news.ts';
 import type { Queue } from './queue.ts';
 
 /** Ahead of a job that waits, counted no further than this. */
 const POSITION_MOST = 1_000;
+
+export type JobsParts = DeskParts & { keepMs: number };
 
 /** The jobs of one tenant. */
 export class Jobs implements TenantJobs {
   readonly #db: Db;
   readonly #queue: Queue;
   readonly #adder: Adder;
+  readonly #herald: Herald;
   readonly #tenant: string;
   readonly #keepMs: number;
 
-  constructor(db: Db, queue: Queue, adder: Adder, tenant: string, keepMs: number) {
+  constructor(db: Db, { queue, adder, herald, keepMs }: JobsParts, tenant: string) {
     this.#db = db;
     this.#queue = queue;
     this.#adder = adder;
+    this.#herald = herald;
     this.#tenant = tenant;
     this.#keepMs = keepMs;
   }
@@ -72,8 +77,8 @@ export class Jobs implements TenantJobs {
    */
   async cancel(id: string): Promise<Job> {
     this.#checked(id);
-    return await inTransaction(this.#db, async (tx) => {
-      const waited = await this.#cancelWaiting(tx, id);
+    return await this.#herald.during(async (tx, news) => {
+      const waited = await this.#cancelWaiting(tx, news, id);
       if (waited !== undefined) return jobOf(waited);
       const row = await this.#rows(tx).where('id', '=', id).forUpdate().executeTakeFirst();
       if (row === undefined) throw this.#absent(id);
@@ -84,13 +89,13 @@ export class Jobs implements TenantJobs {
         .where('id', '=', id)
         .returningAll()
         .executeTakeFirstOrThrow();
-      await tellOfJobs(tx, 'cancel', [id]);
+      await tellOfCancel(tx, id);
       return jobOf(changed);
     });
   }
 
   /** Takes the row of the queue first, as those who claim do: so nobody waits in a circle. */
-  async #cancelWaiting(tx: Tx, id: string): Promise<JobRecord | undefined> {
+  async #cancelWaiting(tx: Tx, news: News, id: string): Promise<JobRecord | undefined> {
     const { state } = (await this.#rows(tx).where('id', '=', id).executeTakeFirst()) ?? {};
     if (state !== 'waiting' || !(await this.#queue.hold(tx, id))) return undefined;
     const now = new Date();
@@ -109,21 +114,21 @@ export class Jobs implements TenantJobs {
       .executeTakeFirst();
     if (row === undefined) return undefined;
     await this.#queue.cancel(tx, [id]);
-    await tellOfJobs(tx, 'ended', [id]);
+    news.ended.push(id);
     return row;
   }
 
   /** A failed or dead one is tried again, from the start. Throws `conflict` for any other. */
   async redrive(id: string): Promise<Job> {
     try {
-      return await inTransaction(this.#db, (tx) => this.#redriveIn(tx, id));
+      return await this.#herald.during((tx, news) => this.#redriveIn(tx, news, id));
     } catch (error) {
       if (isUniqueViolation(error)) throw new Failure('conflict', 'There is another job of its key already');
       throw error;
     }
   }
 
-  async #redriveIn(tx: Tx, id: string): Promise<Job> {
+  async #redriveIn(tx: Tx, news: News, id: string): Promise<Job> {
     const row = await this.#rows(tx).where('id', '=', this.#checked(id)).forUpdate().executeTakeFirst();
     if (row === undefined) throw this.#absent(id);
     if (row.state !== 'failed' && row.state !== 'dead') {
@@ -152,7 +157,7 @@ export class Jobs implements TenantJobs {
       .executeTakeFirstOrThrow();
     // What the queue still has of its last time.
     await this.#queue.cancel(tx, [id]);
-    await this.#queue.add(tx, [{ id, tenant: this.#tenant, priority: row.priority, startAfter: now }]);
+    await this.#queue.add(tx, news, [{ id, tenant: this.#tenant, priority: row.priority, startAfter: now }]);
     return jobOf(changed);
   }
 

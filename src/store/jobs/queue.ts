@@ -5,14 +5,14 @@
  *
  * How many jobs of a tenant run at once is kept exactly, over all nodes: whoever claims holds a lock while it counts.
  */
-import { CompiledQuery, sql } from 'kysely';
+import { type CompiledQuery, type RawBuilder, sql } from 'kysely';
 import { type GroupConcurrencyConfig, PgBoss } from 'pg-boss';
 import type { Db, Tx } from '../database.ts';
+import { inTransaction } from '../transaction.ts';
+import type { News } from './news.ts';
 
 const SCHEMA = 'isopod_queue';
 const NAME = 'jobs';
-/** Waiting nodes hear of it when there is something to claim. */
-export const WAKE_CHANNEL = 'isopod_wake';
 
 /** The claim of a node that was not heard of for so long lapses; pg-boss allows no less. */
 const HEARTBEAT_S = 10;
@@ -27,6 +27,13 @@ const LOCK = 'isopod claim';
 const MEND = 'isopod mend';
 
 export type Claim = { id: string; claim: number };
+
+type Queued = { id: string; tenant: string; priority: number; startAfter: Date };
+
+type Statement = RawBuilder<unknown>;
+
+/** A statement of ours with one of the queue in its `with`, the only place for one that changes rows. */
+type Within<R> = (queued: Statement) => { compile(db: Db | Tx): CompiledQuery<R> };
 
 export class Queue implements AsyncDisposable {
   readonly #boss: PgBoss;
@@ -60,25 +67,39 @@ export class Queue implements AsyncDisposable {
     return new Queue(boss);
   }
 
-  async add(tx: Tx, jobs: readonly { id: string; tenant: string; priority: number; startAfter: Date }[]) {
+  /** In the same statement as `within`, where there is one, whose rows come back. */
+  async add<R = never>(db: Db, news: News, jobs: readonly Queued[], within?: Within<R>): Promise<R[]> {
     const rows = jobs.map(({ id, tenant, priority, startAfter }) => ({
       id,
       priority,
       startAfter: startAfter.toISOString(),
       group: { id: tenant, tier: tenant },
     }));
-    await this.#boss.insert(NAME, rows, { db: adapter(tx) });
-    await wake(tx);
+    const part = adapter(db, within);
+    await this.#boss.insert(NAME, rows, { db: part });
+    news.wake = true;
+    return part.rows;
   }
 
-  /** Up to `most` jobs that are due, in the transaction of whoever writes down that they run. */
-  async claim(tx: Tx, most: number): Promise<Claim[]> {
-    const limits = await this.#limits(tx);
-    const options = { batchSize: most, db: adapter(tx) };
-    if (limits === null) return claims(await this.#boss.fetch(NAME, options));
-    // Without it, several nodes would count the same jobs and each take the last place.
-    await sql`select pg_advisory_xact_lock(hashtextextended(${LOCK}, 0))`.execute(tx);
-    return claims(await this.#boss.fetch(NAME, { ...options, groupConcurrency: limits }));
+  /**
+   * Claims up to `most` jobs that are due. `within` writes down in the same statement that they run: it is given rows of
+   * `id` and `"retryCount"`, and its own rows, one for each claim, are what comes back. `more`: there may be others.
+   */
+  async claim<R>(db: Db, most: number, within: Within<R>): Promise<{ rows: R[]; more: boolean }> {
+    const limits = await this.#limits(db);
+    if (limits === null) {
+      const part = adapter(db, within);
+      await this.#boss.fetch(NAME, { batchSize: most, db: part });
+      return { rows: part.rows, more: part.rows.length === most };
+    }
+    return await inTransaction(db, async (tx) => {
+      // Without it, several nodes would count the same jobs and each take the last place.
+      await sql`select pg_advisory_xact_lock(hashtextextended(${LOCK}, 0))`.execute(tx);
+      const part = adapter(tx, within);
+      await this.#boss.fetch(NAME, { batchSize: most, db: part, groupConcurrency: limits });
+      // It looks at no more than `most`, of which those above a bound are left: others may be behind them.
+      return { rows: part.rows, more: part.rows.length > 0 };
+    });
   }
 
   /** These have ended. A claim that has lapsed is left alone. */
@@ -87,10 +108,10 @@ export class Queue implements AsyncDisposable {
   }
 
   /** It is to be run again, in so many ms. */
-  async again(tx: Tx, claim: Claim, delayMs: number): Promise<void> {
+  async again(tx: Tx, news: News, claim: Claim, delayMs: number): Promise<void> {
     await this.#boss.fail(NAME, attempts([claim]), undefined, { db: adapter(tx) });
     if (delayMs > 0) await this.move(tx, claim.id, new Date(Date.now() + delayMs));
-    else await wake(tx);
+    else news.wake = true;
   }
 
   /** When a job that waits is due. */
@@ -138,35 +159,42 @@ export class Queue implements AsyncDisposable {
   }
 
   /** Bounds of single tenants; null where none has any. */
-  async #limits(tx: Tx): Promise<GroupConcurrencyConfig | null> {
+  async #limits(db: Db): Promise<GroupConcurrencyConfig | null> {
     const { rows } = await sql<{ id: string; most: number }>`
       select id, (quotas ->> 'jobsRunning')::int as most from tenants where quotas ->> 'jobsRunning' is not null
-    `.execute(tx);
+    `.execute(db);
     if (rows.length === 0) return null;
     return { default: ANY_NUMBER, tiers: Object.fromEntries(rows.map(({ id, most }) => [id, most])) };
   }
-}
-
-function claims(jobs: readonly { id: string; retryCount: number }[]): Claim[] {
-  return jobs.map(({ id, retryCount }) => ({ id, claim: retryCount }));
 }
 
 function attempts(claimed: readonly Claim[]): { id: string; retryCount: number }[] {
   return claimed.map(({ id, claim }) => ({ id, retryCount: claim }));
 }
 
-/** Tells all nodes that there may be something to claim. */
-export async function wake(db: Db | Tx): Promise<void> {
-  await sql`select pg_notify(${WAKE_CHANNEL}, '')`.execute(db);
-}
-
-/** pg-boss on our own pool, or inside of our transaction. */
-function adapter(db: Db | Tx) {
+/** pg-boss on our own pool, or inside of our transaction; or as a part of a statement of ours, whose rows are kept. */
+function adapter<R = never>(db: Db | Tx, within?: Within<R>) {
+  const rows: R[] = [];
   return {
+    rows,
     executeSql: async (text: string, values: unknown[] = []) => {
+      const queued = statement(text, values);
+      if (within !== undefined) {
+        rows.push(...(await db.executeQuery(within(queued).compile(db))).rows);
+        return { rows: [], rowCount: rows.length };
+      }
       // biome-ignore lint/suspicious/noExplicitAny: pg-boss knows its rows
-      const { rows, numAffectedRows } = await db.executeQuery<any>(CompiledQuery.raw(text, values));
-      return { rows, rowCount: Number(numAffectedRows ?? rows.length) };
+      const { rows: own, numAffectedRows } = await db.executeQuery<any>(queued.compile(db));
+      return { rows: own, rowCount: Number(numAffectedRows ?? own.length) };
     },
   };
+}
+
+/** A text with `$1` in it as something that can be a part of another. */
+function statement(text: string, values: readonly unknown[]): Statement {
+  const parts = text.split(/\$(\d+)/);
+  return sql.join(
+    parts.map((part, at) => (at % 2 === 0 ? sql.raw(part) : sql.val(values[Number(part) - 1]))),
+    sql.raw(''),
+  );
 }
