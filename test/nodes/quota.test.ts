@@ -2,6 +2,7 @@
 // Method: each run takes a slot that the kernel gives to one at a time, and says so when there is none.
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test, vi } from 'vitest';
 import { Nodes, python } from '../support/nodes.ts';
 
@@ -34,9 +35,18 @@ test('exactly as many jobs of a tenant run at once as its quota says, on three n
   const ids = await Promise.all(
     Array.from({ length: JOBS }, (_, n) => (all[n % all.length] ?? all[0]).add('slot', { dir })),
   );
-  const jobs = await Promise.all(ids.map((id) => all[0].job(id)));
+  const ended = Promise.all(ids.map((id) => all[0].job(id)));
+  // All nodes look for a place at the same moment, over and over.
+  const over = ended.then(() => 'over');
+  let mostRunning = 0;
+  while ((await Promise.race([over, sleep(2)])) !== 'over') {
+    const [row] = await nodes.sql(
+      `select pg_notify('isopod_wake', ''), count(*)::int as running from jobs where state = 'running'`,
+    );
+    mostRunning = Math.max(mostRunning, Number(row?.running));
+  }
+  const jobs = await ended;
   expect(jobs.map(({ state, attempt }) => `${state} ${attempt}`)).toEqual(ids.map(() => 'succeeded 1'));
   expect(Math.max(...jobs.map(({ output }) => output))).toBe(AT_ONCE);
-  // Not one node alone has run them.
-  expect(new Set(jobs.map(({ node }) => node)).size).toBeGreaterThan(1);
+  expect(mostRunning).toBe(AT_ONCE);
 });
