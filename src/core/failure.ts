@@ -29,7 +29,7 @@ const KINDS = {
     blame: 'caller',
     health: false,
     again: 'never',
-    hint: 'GET /v1/plugins lists the plugins, GET /v1/jobs the jobs.',
+    hint: 'The list beside it (of plugins, jobs, tenants …) has what there is; /docs has the paths.',
   },
   conflict: { blame: 'caller', health: false, again: 'never', hint: 'Look at the present state before asking again.' },
   idempotency_key_reused: {
@@ -46,7 +46,7 @@ const KINDS = {
     again: 'never',
     hint: 'Send less, or raise the request limit in the configuration.',
   },
-  package_rejected: { blame: 'caller', health: false, again: 'never', hint: 'Mend the archive entry that is named.' },
+  package_rejected: { blame: 'caller', health: false, again: 'never', hint: 'Mend what is named, and send the archive again.' },
   manifest_rejected: { blame: 'caller', health: false, again: 'never', hint: 'Mend the line that is named.' },
   rate_limited: { blame: 'caller', health: false, again: 'always', hint: 'Slow down and come back after Retry-After.' },
   concurrency_limited: {

@@ -26,10 +26,9 @@ export function settlementOf(
   const output = failure.details.output ?? null;
   const end = (state: 'failed' | 'cancelled' | 'dead') => ({ state, output, failure, report });
   if (cancelled && failure.code === 'cancelled') return { ...base, result: end('cancelled') };
-  // The node goes; the job does not. Another takes it over at once.
-  if (failure.code === 'draining') return { ...base, result: { againMs: 0 } };
-
   const tried = [...history, attemptOf(claimed, failure, now)].slice(-HISTORY_MOST);
+  // The node goes; the job does not. Another takes it over at once.
+  if (failure.code === 'draining') return { ...base, history: tried, result: { againMs: 0 } };
   if (failure.again === 'never') return { ...base, result: end('failed') };
   const counted = failure.again === 'asked' ? failures + 1 : failures;
   const killed = killedWhatItRanIn(settled) ? kills + 1 : kills;
@@ -37,7 +36,7 @@ export function settlementOf(
   if (killed >= KILLS_MOST) return { ...next, result: end('dead') };
   if (claimed.attempt >= ATTEMPTS_MOST) return { ...next, result: end('dead') };
   if (counted > claimed.retries.most) return { ...next, result: end(claimed.retries.most === 0 ? 'failed' : 'dead') };
-  const againMs = Math.max(failure.details.retryAfterMs ?? 0, backOffMs(claimed.retries, tried.length));
+  const againMs = Math.max(failure.details.retryAfterMs ?? 0, backOffMs(claimed.retries, failure.again === 'asked' ? counted : tried.length));
   return { ...next, result: { againMs } };
 }
 

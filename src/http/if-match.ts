@@ -16,9 +16,12 @@ export async function ifMatch<T>(
   write: (revision: number | undefined) => Promise<T>,
 ): Promise<T> {
   if (header === undefined || header.trim() === '*') return await write(undefined);
+  const revision = /^"(\d{1,10})"$/.exec(header.trim())?.[1];
+  if (revision === undefined) {
+    throw new Failure('invalid_request', 'If-Match is not an ETag that was given here: one looks like "2", with its quotes');
+  }
   try {
-    // What is no ETag of ours is a number that no revision is.
-    return await write(Number(/^"(\d{1,10})"$/.exec(header.trim())?.[1] ?? -1));
+    return await write(Number(revision));
   } catch (error) {
     throw error instanceof Failure && error.code === 'conflict' ? new HttpFailure(412, error) : error;
   }

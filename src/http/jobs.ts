@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
+import { Failure } from '../core/failure.ts';
 import { hasEnded, JOB_STATES, type Job, type JobWish } from '../core/job.ts';
 import type { Limits } from '../core/limits.ts';
 import type { TenantKeep } from '../core/tenant-store.ts';
@@ -118,6 +119,7 @@ export function jobs(app: App, { invoker, keep, news }: JobRoutes): void {
           : added.job;
       const isThere = !added.isNew || hasEnded(job);
       reply.header('location', locationOf(request, job));
+      if (!added.isNew && idempotency !== null) reply.header('idempotency-replayed', 'true');
       return send(reply.code(isThere ? 200 : 202), jobText(job));
     },
   );
@@ -230,6 +232,13 @@ export function jobs(app: App, { invoker, keep, news }: JobRoutes): void {
 
 function wishOf(wanted: Wanted, traceparent: string | undefined): Omit<JobWish, 'idempotency'> {
   const { priority = 0, delayMs, startAt, singletonKey = null, debounce } = wanted;
+  if ([delayMs, startAt, debounce].filter((one) => one !== undefined).length > 1) {
+    throw new Failure('invalid_request', 'Of delayMs, startAt and debounce, only one can say when it starts');
+  }
+  if (startAt !== undefined && Date.parse(startAt) > Date.now() + DELAY_MS_MOST) {
+    const where = [{ at: '/startAt', problem: 'it may be 90 days ahead at most' }];
+    throw new Failure('invalid_request', 'The start is too far away', { where });
+  }
   const start =
     debounce !== undefined
       ? { delayMs: debounce.ms }

@@ -55,6 +55,16 @@ export function claimedOf(row: JobRecord): Claimed {
     told: row.told,
     request: requestOf(row),
     retries: row.retries,
-    history: JSON.parse(row.history) as Attempt[],
+    history: withLosses(row),
   };
 }
+
+/** Nodes that were lost could not write that down themselves. */
+function withLosses({ history, losses, attempt }: JobRecord): Attempt[] {
+  const tried = JSON.parse(history) as Attempt[];
+  const known = tried.filter(({ message }) => message === NODE_LOST).length;
+  if (known >= losses) return tried;
+  return [...tried, { attempt: attempt - 1, at: new Date().toISOString(), code: 'executor_lost', message: NODE_LOST }];
+}
+
+const NODE_LOST = 'The node that ran it was lost';
