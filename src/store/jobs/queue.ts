@@ -17,7 +17,7 @@ const NAME = 'jobs';
 /** The claim of a node that was not heard of for so long lapses; pg-boss allows no less. */
 const HEARTBEAT_S = 10;
 /** How often somebody looks for such claims. */
-const LOOK_S = 2;
+const LOOK_S = 1;
 const DAY_S = 86_400;
 /** The end of retrying is our decision, never the queue's. */
 const RETRIES = 100_000;
