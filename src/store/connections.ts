@@ -113,9 +113,9 @@ export class Connection {
     }
   }
 
-  /** Gives it back; one that is lost is not used again. */
+  /** Gives it back; one that is lost, or that somebody has left in the middle of a transaction, is not used again. */
   release(destroy = false): void {
     this.#circumstances.released();
-    this.#client.release(destroy || this.#lost !== undefined);
+    this.#client.release(destroy || this.#lost !== undefined || this.#client.getTransactionStatus() !== 'I');
   }
 }

@@ -10,6 +10,7 @@ import { EmbeddedServer } from './embedded/server.ts';
 import { Listener } from './listener.ts';
 import { migrate, SCHEMA } from './migrations.ts';
 import type { Tables } from './tables.ts';
+import { inTurn } from './transaction.ts';
 import { Trouble } from './trouble.ts';
 
 export type DatabaseOptions = {
@@ -32,6 +33,7 @@ const UNHURRIED_MOST = 2;
 const STATEMENT_MS = 30_000;
 /** By then the server has said that it took too long, if it is there. */
 const ANSWER_MS = STATEMENT_MS + 5_000;
+const TURN = 'isopod schema';
 const SEARCH_PATH = `-c search_path=${SCHEMA}`;
 const HURRY = `-c statement_timeout=${STATEMENT_MS} -c idle_in_transaction_session_timeout=${STATEMENT_MS}`;
 
@@ -66,11 +68,12 @@ export class Database implements AsyncDisposable {
     const config = { ...where, types, application_name: 'isopod' };
     await unhurried(config, async (db) => {
       try {
-        await sql`create schema if not exists ${sql.id(SCHEMA)}`.execute(db);
+        // Not even "if not exists" may be said by two at the same time.
+        await inTurn(db, TURN, () => sql`create schema if not exists ${sql.id(SCHEMA)}`.execute(db));
       } catch (error) {
         throw new Error(`The database cannot be used: ${wordsOf(error)}`, { cause: error });
       }
-      await migrate(db, say);
+      await inTurn(db, TURN, () => migrate(db, say));
     });
     const hurried = { ...config, options: `${config.options} ${HURRY}` };
     const connections = new Connections({ ...hurried, most, connectMs: CONNECT_MS, answerMs: ANSWER_MS });

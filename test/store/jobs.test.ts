@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Failure } from '../../src/core/failure.ts';
 import { type Claimed, type JobWish, NO_RETRIES, type Settlement } from '../../src/core/job.ts';
-import type { Store } from '../../src/store/store.ts';
+import { Store } from '../../src/store/store.ts';
+import { testDatabase } from '../support/databases.ts';
 import { codeOf, ENGINES, openStoreOn } from '../support/engines.ts';
 
 const scope = new AsyncDisposableStack();
@@ -367,4 +368,21 @@ describe.each(ENGINES)('on the %s engine', (engine) => {
     }
     expect(await codeOf(put('* * * * *', 'Mars/Olympus'))).toBe('invalid_request');
   });
+});
+
+test('nodes that start at the same moment on an empty database do not get in the way of each other', async () => {
+  for (let round = 0; round < 3; round += 1) {
+    await using database = await testDatabase('empty');
+    const complaints: unknown[] = [];
+    const options = { url: database.url, dataDir: '/nowhere', complain: (error: unknown) => complaints.push(error) };
+    await using stores = new AsyncDisposableStack();
+    const all = await Promise.all(Array.from({ length: 4 }, () => Store.open(options)));
+    for (const store of all) stores.use(store);
+    const added = await Promise.all(all.map((store) => store.of('default').jobs.add(wish())));
+    const claimed = await Promise.all(all.map((store) => store.desk.claim(4)));
+    expect(claimed.flatMap((one) => one.claimed.map(({ id }) => id)).sort()).toEqual(
+      added.map(({ job }) => job.id).sort(),
+    );
+    expect(complaints).toEqual([]);
+  }
 });

@@ -12,6 +12,7 @@ import type { Db, Tx } from '../database.ts';
 import { noRoom, storedBytes } from '../stored-bytes.ts';
 import type { JobRow } from '../tables.ts';
 import { noTenant } from '../tenants.ts';
+import { lock } from '../transaction.ts';
 import { isForeignKeyViolation } from '../violations.ts';
 import type { Herald } from './herald.ts';
 import { newJobId } from './job-id.ts';
@@ -328,9 +329,4 @@ function tooMany(tenant: string, allowed: number, before: number): Failure {
   const limit = { name: 'quotas.jobsWaiting', allowed, observed: before + 1, unit: 'count' } as const;
   const words = `${before} jobs of tenant "${tenant}" are waiting, which is as many as it may have; this one would be at position ${before + 1}`;
   return new Failure('queue_full', words, { limit, retryable: true, retryAfterMs: 1_000 });
-}
-
-/** Held until the transaction ends. Always in the same order, so that nobody waits in a circle. */
-export async function lock(tx: Tx, ...names: string[]): Promise<void> {
-  for (const name of names) await sql`select pg_advisory_xact_lock(hashtextextended(${name}, 0))`.execute(tx);
 }

@@ -2,9 +2,9 @@ import { Failure } from '../../core/failure.ts';
 import type { KeptAnswer, TenantAnswers } from '../../core/tenant-store.ts';
 import type { Db } from '../database.ts';
 import { noTenant } from '../tenants.ts';
-import { inTransaction } from '../transaction.ts';
+import { inTransaction, lock } from '../transaction.ts';
 import { isForeignKeyViolation } from '../violations.ts';
-import { lock, reused } from './adder.ts';
+import { reused } from './adder.ts';
 
 /** Answers of calls that somebody waited for, under the keys of their callers. */
 export class Answers implements TenantAnswers {

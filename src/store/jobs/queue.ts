@@ -8,7 +8,7 @@
 import { type CompiledQuery, type RawBuilder, sql } from 'kysely';
 import { type GroupConcurrencyConfig, PgBoss } from 'pg-boss';
 import type { Db, Tx } from '../database.ts';
-import { inTransaction } from '../transaction.ts';
+import { inTransaction, inTurn, lock } from '../transaction.ts';
 import type { News } from './news.ts';
 
 const SCHEMA = 'isopod_queue';
@@ -21,10 +21,20 @@ const LOOK_S = 1;
 const DAY_S = 86_400;
 /** The end of retrying is our decision, never the queue's. */
 const RETRIES = 100_000;
+const OPTIONS = {
+  partition: true,
+  retryLimit: RETRIES,
+  retryDelay: 0,
+  heartbeatSeconds: HEARTBEAT_S,
+  expireInSeconds: DAY_S - 1,
+  retentionSeconds: 365 * DAY_S,
+  deleteAfterSeconds: 60,
+} as const;
 /** No bound of its own. */
 const ANY_NUMBER = 1_000_000_000;
 const LOCK = 'isopod claim';
 const MEND = 'isopod mend';
+const START = 'isopod start';
 
 export type Claim = { id: string; claim: number };
 
@@ -52,18 +62,11 @@ export class Queue implements AsyncDisposable {
       monitorIntervalSeconds: LOOK_S,
     });
     boss.on('error', complain);
-    await boss.start();
-    if ((await boss.getQueue(NAME)) === null) {
-      await boss.createQueue(NAME, {
-        partition: true,
-        retryLimit: RETRIES,
-        retryDelay: 0,
-        heartbeatSeconds: HEARTBEAT_S,
-        expireInSeconds: DAY_S - 1,
-        retentionSeconds: 365 * DAY_S,
-        deleteAfterSeconds: 60,
-      });
-    }
+    // It makes its tables, and takes it for an error when somebody else does.
+    await inTurn(db, START, async () => {
+      await boss.start();
+      if ((await boss.getQueue(NAME)) === null) await boss.createQueue(NAME, OPTIONS);
+    });
     return new Queue(boss);
   }
 
@@ -94,7 +97,7 @@ export class Queue implements AsyncDisposable {
     }
     return await inTransaction(db, async (tx) => {
       // Without it, several nodes would count the same jobs and each take the last place.
-      await sql`select pg_advisory_xact_lock(hashtextextended(${LOCK}, 0))`.execute(tx);
+      await lock(tx, LOCK);
       const part = adapter(tx, within);
       await this.#boss.fetch(NAME, { batchSize: most, db: part, groupConcurrency: limits });
       // It looks at no more than `most`, of which those above a bound are left: others may be behind them.
@@ -141,7 +144,7 @@ export class Queue implements AsyncDisposable {
   /** Jobs that should be here and are not. */
   async strays(tx: Tx, most: number): Promise<string[]> {
     // Two nodes that find the same ones would both put them back, one of them after they were claimed.
-    await sql`select pg_advisory_xact_lock(hashtextextended(${MEND}, 0))`.execute(tx);
+    await lock(tx, MEND);
     const { rows } = await sql<{ id: string }>`
       select id from jobs
       where state in ('waiting', 'running')
