@@ -43,6 +43,8 @@ class Clients {
     this.#nodes = nodes;
     this.#folder = folder;
     this.#loops = Array.from({ length: CLIENTS }, () => this.#work());
+    // What goes wrong is said by `finish`.
+    for (const loop of this.#loops) loop.catch(() => {});
   }
 
   /** Resolves when none has anything under way. */
