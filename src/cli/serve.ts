@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { type Config, ConfigError, loadConfig } from '../config.ts';
@@ -69,6 +70,7 @@ async function greet(
 ): Promise<void> {
   const { plugins, refused } = catalogue;
   const where = relative('', pluginsDir) || '.';
+  if (!existsSync(pluginsDir)) say(`There is no folder ${where}: set ISOPOD_PLUGINS_DIR, or make it`);
   say(`Plugins: ${plugins.size} in ${where}${refused.length > 0 ? `, and ${refused.length} manifests refused:` : ''}`);
   for (const { file, line, column, reason } of refused.slice(0, 10)) {
     say(`  ${[file, line, column].filter((one) => one !== null).join(':')}: ${reason}`);

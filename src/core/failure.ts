@@ -46,7 +46,12 @@ const KINDS = {
     again: 'never',
     hint: 'Send less, or raise the request limit in the configuration.',
   },
-  package_rejected: { blame: 'caller', health: false, again: 'never', hint: 'Mend what is named, and send the archive again.' },
+  package_rejected: {
+    blame: 'caller',
+    health: false,
+    again: 'never',
+    hint: 'Mend what is named, and send the archive again.',
+  },
   manifest_rejected: { blame: 'caller', health: false, again: 'never', hint: 'Mend the line that is named.' },
   rate_limited: { blame: 'caller', health: false, again: 'always', hint: 'Slow down and come back after Retry-After.' },
   concurrency_limited: {

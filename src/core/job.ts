@@ -19,8 +19,13 @@ export type Retries = { most: number; delayMs: number; delayMsMost: number };
 
 export const NO_RETRIES: Retries = Object.freeze({ most: 0, delayMs: 1_000, delayMsMost: 3_600_000 });
 
-/** Why there is a job that nobody asked for. `depth` is how many triggers stand one behind the other. */
-export type JobCause = { schedule: string; dueAt: string } | { trigger: string; job: string; depth: number };
+/**
+ * Why there is a job that nobody asked for. `depth` is how many triggers stand one behind the other, and `root` the job
+ * that the first of them followed.
+ */
+export type JobCause =
+  | { schedule: string; dueAt: string }
+  | { trigger: string; job: string; depth: number; root: string };
 
 /** What is to be run: a request without its tenant, as it is kept. */
 export type JobRequest = {

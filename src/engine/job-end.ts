@@ -36,7 +36,10 @@ export function settlementOf(
   if (killed >= KILLS_MOST) return { ...next, result: end('dead') };
   if (claimed.attempt >= ATTEMPTS_MOST) return { ...next, result: end('dead') };
   if (counted > claimed.retries.most) return { ...next, result: end(claimed.retries.most === 0 ? 'failed' : 'dead') };
-  const againMs = Math.max(failure.details.retryAfterMs ?? 0, backOffMs(claimed.retries, failure.again === 'asked' ? counted : tried.length));
+  const againMs = Math.max(
+    failure.details.retryAfterMs ?? 0,
+    backOffMs(claimed.retries, failure.again === 'asked' ? counted : tried.length),
+  );
   return { ...next, result: { againMs } };
 }
 

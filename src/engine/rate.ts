@@ -22,7 +22,12 @@ export class Rate {
       return { allowed, left: remainingPoints, resetMs: msBeforeNext };
     } catch (over) {
       if (!(over instanceof RateLimiterRes)) throw over;
-      const limit = { name: 'requestsPerSecond', allowed, observed: over.consumedPoints, unit: 'count' } as const;
+      const limit = {
+        name: 'quotas.requestsPerSecond',
+        allowed,
+        observed: over.consumedPoints,
+        unit: 'count',
+      } as const;
       throw new Failure('rate_limited', `This tenant may make ${allowed} requests a second`, {
         limit,
         retryable: true,

@@ -81,7 +81,7 @@ function tokenCaller(
 /** A token that is shown counts as what it is; whoever holds a revoked one is nobody, wherever they are. */
 function openCaller(headers: FastifyRequest['headers'], bearers: Bearers): Judged | Promise<Judged> {
   const shown = headers.authorization === undefined ? undefined : shownIn(headers.authorization);
-  if (shown !== undefined && bearers.isToken(shown)) return bearer(shown, bearers);
+  if (shown !== undefined) return bearer(shown, bearers);
   return stranger(headers) ?? OPERATOR;
 }
 
@@ -131,7 +131,7 @@ function admit({ request, reply, done }: Entering, tenancy: Tenancy | undefined)
   request.tenancy = tenancy;
   if (tenancy.rate === null) return done();
   tenancy.rate.take().then((allowance) => {
-    reply.headers(rateLimit('requestsPerSecond', allowance));
+    reply.headers(rateLimit('quotas.requestsPerSecond', allowance));
     done();
   }, done);
 }

@@ -18,7 +18,10 @@ export async function ifMatch<T>(
   if (header === undefined || header.trim() === '*') return await write(undefined);
   const revision = /^"(\d{1,10})"$/.exec(header.trim())?.[1];
   if (revision === undefined) {
-    throw new Failure('invalid_request', 'If-Match is not an ETag that was given here: one looks like "2", with its quotes');
+    throw new Failure(
+      'invalid_request',
+      'If-Match is not an ETag that was given here: one looks like "2", with its quotes',
+    );
   }
   try {
     return await write(Number(revision));

@@ -20,11 +20,6 @@ const Known = {
   startedAt: OrNull(Time),
   endedAt: OrNull(Time),
   keptUntil: OrNull(Time),
-  position: OrNull(
-    Type.Integer({
-      description: 'How many of your jobs are due before it, itself included; counted only where one job is asked for',
-    }),
-  ),
   progress: OrNull(Type.Number()),
   attempt: Type.Integer({ description: 'How often it has been begun' }),
   retries: RetriesShown,
@@ -46,6 +41,9 @@ const Known = {
 export const JobAnswer = Type.Object(
   {
     ...Known,
+    position: OrNull(
+      Type.Integer({ description: 'How many of your jobs are due before it, itself included, while it waits' }),
+    ),
     args: Type.Unknown(),
     limits: Type.Unknown(),
     history: Type.Array(Type.Unknown(), { description: 'Tries that were not its end' }),

@@ -26,7 +26,6 @@ export function jobText(
     startedAt: job.startedAt,
     endedAt: job.endedAt,
     keptUntil: job.keepUntil,
-    position,
     progress: job.progress,
     attempt: job.attempt,
     retries,
@@ -42,6 +41,7 @@ export function jobText(
   const { args, limits } = request;
   const more = {
     ...known,
+    position,
     args,
     limits: limits ?? {},
     history: job.history,

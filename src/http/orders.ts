@@ -1,6 +1,8 @@
 /** Schedules and triggers: jobs that nobody has to ask for. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
+import { Failure } from '../core/failure.ts';
+import type { JobRequest } from '../core/job.ts';
 import type { Limits } from '../core/limits.ts';
 import {
   MISSED,
@@ -11,6 +13,7 @@ import {
   type TriggerWish,
 } from '../core/schedule.ts';
 import type { TenantKeep } from '../core/tenant-store.ts';
+import type { Invoker } from '../engine/invoker.ts';
 import type { App } from './app.ts';
 import { etag, IfMatch, ifMatch } from './if-match.ts';
 import { nothing } from './nothing.ts';
@@ -18,6 +21,7 @@ import { How, Name, OrderId, RetriesShown, requestOf, retriesOf, What } from './
 import { Problems } from './schemas.ts';
 
 export type OrderRoutes = {
+  invoker: Invoker;
   keep(tenant: string): TenantKeep;
   /** The next times of a timetable. Throws `invalid_request`. */
   nextTimes(timetable: { cron: string; timeZone: string }, from: Date, count: number): Date[];
@@ -104,7 +108,9 @@ const TriggerAnswer = Type.Object(
 
 const NEXT_SHOWN = 5;
 
-export function orders(app: App, { keep, nextTimes }: OrderRoutes): void {
+export function orders(app: App, { invoker, keep, nextTimes }: OrderRoutes): void {
+  const check = (tenant: string, { request: { plugin, task } }: { request: JobRequest }) =>
+    invoker.check({ tenant, plugin, ...(task === null ? {} : { task }) });
   const nextOf = (schedule: Schedule) =>
     schedule.enabled ? nextTimes(schedule, new Date(), NEXT_SHOWN).map((time) => time.toISOString()) : [];
   const scheduleShown = (schedule: Schedule): Static<typeof ScheduleAnswer> => ({
@@ -122,6 +128,7 @@ export function orders(app: App, { keep, nextTimes }: OrderRoutes): void {
     name: 'schedule',
     body: ScheduleBody,
     answer: ScheduleAnswer,
+    check,
     orders: (tenant) => keep(tenant).schedules,
     shown: scheduleShown,
     wish: (body): ScheduleWish => {
@@ -133,16 +140,22 @@ export function orders(app: App, { keep, nextTimes }: OrderRoutes): void {
     name: 'trigger',
     body: TriggerBody,
     answer: TriggerAnswer,
+    check,
     orders: (tenant) => keep(tenant).triggers,
     shown: triggerShown,
     wish: (body): TriggerWish => {
       const { on, ...order } = body as Static<typeof TriggerBody>;
-      return { ...orderOf(order), on: { plugin: on.plugin, task: on.task ?? null, end: on.end ?? 'succeeded' } };
+      const trigger = {
+        ...orderOf(order),
+        on: { plugin: on.plugin, task: on.task ?? null, end: on.end ?? 'succeeded' },
+      };
+      refuseCircle(trigger);
+      return trigger;
     },
   });
 }
 
-type Family<Wish, Order extends { revision: number }> = {
+type Family<Wish extends { request: JobRequest }, Order extends { revision: number }> = {
   name: 'schedule' | 'trigger';
   body: typeof ScheduleBody | typeof TriggerBody;
   answer: typeof ScheduleAnswer | typeof TriggerAnswer;
@@ -152,14 +165,16 @@ type Family<Wish, Order extends { revision: number }> = {
     get(id: string): Promise<Order>;
     remove(id: string): Promise<void>;
   };
+  /** Rejects where what it is to run is not there. */
+  check(tenant: string, wish: Wish): Promise<void>;
   shown(order: Order): unknown;
   wish(body: unknown): Wish;
 };
 
 /** The same four things can be done with both. */
-function family<Wish, Order extends { revision: number }>(
+function family<Wish extends { request: JobRequest }, Order extends { revision: number }>(
   app: App,
-  { name, body, answer, orders: of, shown, wish }: Family<Wish, Order>,
+  { name, body, answer, orders: of, check, shown, wish }: Family<Wish, Order>,
 ): void {
   const url = `/v1/${name}s`;
   const Name = `${name.charAt(0).toUpperCase()}${name.slice(1)}`;
@@ -207,12 +222,14 @@ function family<Wish, Order extends { revision: number }>(
         params,
         headers: IfMatch,
         body,
-        response: { 200: answer, 201: answer, ...Problems(400, 401, 403, 409, 412, 429, 503) },
+        response: { 200: answer, 201: answer, ...Problems(400, 401, 403, 404, 412, 429, 503) },
       },
     },
     async (request, reply) => {
+      const wanted = wish(request.body);
+      await check(request.tenant, wanted);
       const { order, isNew } = await ifMatch(request.headers['if-match'], (revision) =>
-        of(request.tenant).put(idOf(request), wish(request.body), revision),
+        of(request.tenant).put(idOf(request), wanted, revision),
       );
       return tagged(reply.code(isNew ? 201 : 200), order, shown);
     },
@@ -235,6 +252,13 @@ function family<Wish, Order extends { revision: number }>(
       return nothing(reply);
     },
   );
+}
+
+function refuseCircle({ on, request: { plugin, task } }: TriggerWish): void {
+  if (on.plugin !== plugin || (on.task !== null && on.task !== task)) return;
+  throw new Failure('invalid_request', 'What it runs would pull it again, in a circle', {
+    where: [{ at: '/run', problem: 'the same plugin and task as in "on"' }],
+  });
 }
 
 function idOf({ params }: FastifyRequest): string {

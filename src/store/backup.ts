@@ -128,10 +128,15 @@ async function* linesOf(file: string): AsyncGenerator<string, undefined> {
     .on('error', (error) => gunzip.destroy(error))
     .pipe(gunzip);
   let rest = '';
-  for await (const chunk of gunzip) {
-    const lines = (rest + chunk).split('\n');
-    rest = lines.pop() ?? '';
-    yield* lines;
+  try {
+    for await (const chunk of gunzip) {
+      const lines = (rest + chunk).split('\n');
+      rest = lines.pop() ?? '';
+      yield* lines;
+    }
+  } catch (error) {
+    const words = error instanceof Error ? error.message : String(error);
+    throw new Error(`${file} is no backup of isopod, or is damaged: ${words}`, { cause: error });
   }
   if (rest !== '') throw new Error(`${file} breaks off in the middle of a line`);
   return undefined;

@@ -15,6 +15,6 @@ export async function storedBytes(db: Db, tenant: string): Promise<number> {
 
 export function noRoom(tenant: string, allowed: number, observed: number): Failure {
   const limit = { name: 'quotas.storedBytes', allowed, observed, unit: 'bytes' } as const;
-  const words = `What is kept of tenant "${tenant}" takes ${observed} bytes, and it may have ${allowed}: delete jobs or packages`;
-  return new Failure('quota_exceeded', words, { limit, retryable: false, retryAfterMs: 60_000 });
+  const words = `With this, what is kept of tenant "${tenant}" would take ${observed} bytes, and it may have ${allowed}: delete jobs or packages`;
+  return new Failure('quota_exceeded', words, { limit });
 }

@@ -71,6 +71,7 @@ export type JobRow = {
   singleton: string | null;
   debounce: string | null;
   cause: ColumnType<JobCause | null, string | null, string | null>;
+  root: string | null;
   created_at: CreatedAt;
   start_after: Date;
   started_at: Date | null;

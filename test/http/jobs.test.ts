@@ -273,7 +273,7 @@ test('a schedule shows its next times and makes jobs; a trigger makes one of the
   await ended(body.id);
   const made = await vi.waitFor(async () => {
     const { body: list } = await service.get('/v1/jobs?plugin=add&limit=1');
-    expect(list.jobs[0].cause).toEqual({ trigger: 'then', job: body.id, depth: 1 });
+    expect(list.jobs[0].cause).toEqual({ trigger: 'then', job: body.id, depth: 1, root: body.id });
     return list.jobs[0];
   });
   expect(await ended(made.id)).toMatchObject({ output: 'after!' });

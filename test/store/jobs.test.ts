@@ -254,8 +254,11 @@ describe.each(ENGINES)('on the %s engine', (engine) => {
   });
 
   test('what is kept counts against the quota for it', async () => {
-    await store.tenants.update(tenant, { quotas: { storedBytes: 100 } });
-    await add({ request: { plugin: 'p', task: null, args: { text: 'x'.repeat(200) } } });
+    await store.tenants.update(tenant, { quotas: { storedBytes: 300 } });
+    expect(await codeOf(add({ request: { plugin: 'p', task: null, args: { text: 'x'.repeat(300) } } }))).toBe(
+      'quota_exceeded',
+    );
+    await add({ request: { plugin: 'p', task: null, args: { text: 'x'.repeat(270) } } });
     expect(await codeOf(add())).toBe('quota_exceeded');
     await claimAll();
   });

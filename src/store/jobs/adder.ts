@@ -288,14 +288,15 @@ function isBounded({ quotas }: Load): boolean {
 
 function refusalsOf(asks: readonly AddAsk[], loads: readonly Load[]): (Failure | null)[] {
   const byId = new Map(loads.map((load) => [load.id, { ...load }]));
-  return asks.map(({ tenant }) => {
+  return asks.map(({ tenant, wish }) => {
     const load = byId.get(tenant);
     if (load === undefined) return noTenant(tenant);
-    const { quotas, waiting, bytes } = load;
+    const { quotas, waiting } = load;
     const most = quotas.jobsWaiting ?? WAITING_MOST;
     if (waiting >= most) return tooMany(tenant, most, waiting);
-    if (typeof quotas.storedBytes === 'number' && bytes >= quotas.storedBytes) {
-      return noRoom(tenant, quotas.storedBytes, bytes);
+    if (typeof quotas.storedBytes === 'number') {
+      load.bytes += Buffer.byteLength(requestText(wish.request));
+      if (load.bytes > quotas.storedBytes) return noRoom(tenant, quotas.storedBytes, load.bytes);
     }
     load.waiting += 1;
     return null;
@@ -316,6 +317,7 @@ function rowOf(tenant: string, wish: JobWish) {
     singleton,
     debounce,
     cause: cause === null ? null : JSON.stringify(cause),
+    root: cause !== null && 'root' in cause ? cause.root : null,
     start_after: dueAt(start),
     bytes: Buffer.byteLength(text),
   } satisfies Insertable<JobRow>;

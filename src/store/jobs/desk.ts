@@ -36,8 +36,9 @@ export type DeskOptions = {
 const BATCH = 100;
 /** A job that so many nodes were lost under is not given to a further one. */
 const LOSSES_MOST = 3;
-/** Triggers that start each other end somewhere. */
+/** Triggers that start each other end somewhere: so many one behind the other, and so many in all after one job. */
 const CHAIN_MOST = 8;
+const FAN_MOST = 500;
 /** Triggers that one end pulls. */
 const PULLED_MOST = 20;
 const SWEEP_MOST = 1_000;
@@ -273,9 +274,12 @@ export class Desk {
         ended.map(({ claimed }) => claimed.id),
       )
       .execute();
-    const depths = new Map(causes.map(({ id, cause }) => [id, depthOf(cause)]));
+    const before = new Map(causes.map(({ id, cause }) => [id, cause]));
     for (const { claimed, result } of ended) {
       if (!('state' in result) || result.state === 'cancelled') continue;
+      const cause = before.get(claimed.id) ?? null;
+      const depth = depthOf(cause) + 1;
+      const root = cause !== null && 'root' in cause ? cause.root : claimed.id;
       const { plugin, task } = claimed.request;
       const end = result.state === 'succeeded' ? 'succeeded' : 'failed';
       let pulled = 0;
@@ -284,8 +288,8 @@ export class Desk {
         if (trigger.tenant !== claimed.tenant || trigger.on_plugin !== plugin) continue;
         if (trigger.on_task !== null && trigger.on_task !== task) continue;
         if (trigger.on_end !== 'any' && trigger.on_end !== end) continue;
+        if (pulled === 0 && (await this.#isFanned(tx, root))) break;
         pulled += 1;
-        const depth = (depths.get(claimed.id) ?? 0) + 1;
         const wish: JobWish = {
           request: requestOf(trigger),
           priority: trigger.priority,
@@ -294,12 +298,18 @@ export class Desk {
           singleton: null,
           debounce: null,
           idempotency: null,
-          cause: { trigger: trigger.id, job: claimed.id, depth },
+          cause: { trigger: trigger.id, job: claimed.id, depth, root },
         };
         const [job] = await this.#adder.addIn(tx, news, claimed.tenant, [wish]);
         if (job?.state === 'waiting' && depth > CHAIN_MOST) await this.#endLoop(tx, job.id, trigger.id, depth);
       }
     }
+  }
+
+  /** Whether one job has led to as many others as it may. */
+  async #isFanned(tx: Tx, root: string): Promise<boolean> {
+    const rows = await tx.selectFrom('jobs').select('id').where('root', '=', root).limit(FAN_MOST).execute();
+    return rows.length === FAN_MOST;
   }
 
   /** It is written down, so that somebody sees it, and not run. */

@@ -20,6 +20,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       singleton text,
       debounce text,
       cause jsonb,
+      root uuid,
       created_at timestamptz not null default now(),
       start_after timestamptz not null default now(),
       started_at timestamptz,
@@ -43,6 +44,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`create index jobs_of_tenant on jobs (tenant, id desc)`.execute(db);
   await sql`create index jobs_by_state on jobs (tenant, state, id desc)`.execute(db);
   await sql`create index jobs_unended on jobs (id) where state in ('waiting', 'running')`.execute(db);
+  await sql`create index jobs_of_root on jobs (root) where root is not null`.execute(db);
   await sql`create index jobs_past on jobs (keep_until) where keep_until is not null`.execute(db);
   await sql`
     create unique index jobs_singleton on jobs (tenant, singleton)
