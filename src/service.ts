@@ -108,7 +108,7 @@ export class Service implements AsyncDisposable {
       ...parts.packages,
       store,
       catalogue: async (tenant) => (await tenancies.find(tenant))?.catalogue,
-      refresh: (tenant) => tenancies.refresh(tenant, 'packages'),
+      refresh: (tenant) => tenancies.learn(tenant, 'packages'),
     });
     const app = await createApp({
       ...engine,

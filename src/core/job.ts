@@ -104,6 +104,8 @@ export type Claimed = {
   tenant: string;
   claim: number;
   attempt: number;
+  /** Attempts since it was made, or redriven. */
+  tries: number;
   failures: number;
   kills: number;
   losses: number;

@@ -36,11 +36,15 @@ export interface TenantJobs {
   events(id: string, after: number, limit: number): Promise<ToldEvent[]>;
 }
 
+/** Those after `after`, so many at most. */
+export type Page = { after: string; limit: number };
+
 /** Schedules, or triggers. */
 export interface Orders<Wish, Order> {
   /** With `revision`, only if that is still the newest: else `conflict`. */
   put(id: string, wish: Wish, revision?: number): Promise<{ order: Order; isNew: boolean }>;
-  list(): Promise<Order[]>;
+  /** By id. */
+  list(page: Page): Promise<Order[]>;
   get(id: string): Promise<Order>;
   remove(id: string): Promise<void>;
 }

@@ -24,7 +24,7 @@ export class Configurator {
   async enable(tenancy: Tenancy, plugin: string, enabled: boolean): Promise<void> {
     const { id } = tenancy.plugin(plugin);
     await this.#states(tenancy).enable(id, enabled);
-    await this.#tenancies.refresh(tenancy.id, 'plugin_states');
+    await this.#tenancies.learn(tenancy.id, 'plugin_states');
   }
 
   /** As they are in the database, so that what is read can be written back. */
@@ -48,7 +48,7 @@ export class Configurator {
 
   async #written(tenancy: Tenancy, writing: Promise<PluginState>): Promise<PluginState> {
     const state = await writing;
-    await this.#tenancies.refresh(tenancy.id, 'plugin_states');
+    await this.#tenancies.learn(tenancy.id, 'plugin_states');
     return state;
   }
 

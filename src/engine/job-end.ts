@@ -34,7 +34,7 @@ export function settlementOf(
   const killed = killedWhatItRanIn(settled) ? kills + 1 : kills;
   const next = { ...base, failures: counted, kills: killed, history: tried };
   if (killed >= KILLS_MOST) return { ...next, result: end('dead') };
-  if (claimed.attempt >= ATTEMPTS_MOST) return { ...next, result: end('dead') };
+  if (claimed.tries >= ATTEMPTS_MOST) return { ...next, result: end('dead') };
   if (counted > claimed.retries.most) return { ...next, result: end(claimed.retries.most === 0 ? 'failed' : 'dead') };
   const againMs = Math.max(
     failure.details.retryAfterMs ?? 0,

@@ -32,7 +32,7 @@ export class Registrar {
   /** With `revision`, only if that is still the newest. Throws `not_found` and `conflict`. */
   async update(id: string, change: TenantChange, revision: number | undefined): Promise<Tenant> {
     const tenant = await this.#tenants.update(id, change, revision);
-    await this.#tenancies.refresh(id, 'tenants');
+    await this.#tenancies.learn(id, 'tenants');
     return tenant;
   }
 
@@ -40,7 +40,7 @@ export class Registrar {
   async remove(id: string): Promise<void> {
     await this.#tenants.remove(id);
     this.#bearers.forget(id);
-    await this.#tenancies.refresh(id, 'tenants');
+    await this.#tenancies.learn(id, 'tenants');
   }
 
   tokens(tenant: string): Promise<Token[]> {

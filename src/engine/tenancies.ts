@@ -96,6 +96,14 @@ export class Tenancies implements AsyncDisposable {
     if (what.includes('tenants') && !this.#loaded.has(id)) await this.#cleanUp(id);
   }
 
+  /**
+   * The same for a change that was made here. It does not fail, as what it is about has been done: what cannot be looked
+   * at now is looked at later.
+   */
+  async learn(id: string, ...what: readonly Changing[]): Promise<void> {
+    await this.#persist(() => this.refresh(id, ...what));
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     clearInterval(this.#sweep);

@@ -151,10 +151,16 @@ export class Worker implements AsyncDisposable {
     return this.#state === 'open' ? Math.min(CLAIM_MOST, free) : 0;
   }
 
+  #byTenant(): Map<string, number> {
+    const counts = new Map<string, number>();
+    for (const { claimed } of this.#runs.values()) counts.set(claimed.tenant, (counts.get(claimed.tenant) ?? 0) + 1);
+    return counts;
+  }
+
   async #claimAll(): Promise<void> {
     try {
       for (let room = this.#room; room > 0; room = this.#room) {
-        const { claimed, more } = await this.#options.store.desk.claim(room);
+        const { claimed, more } = await this.#options.store.desk.claim(room, this.#byTenant());
         for (const one of claimed) this.#run(one);
         if (!more) return;
       }

@@ -1,10 +1,11 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
 import { Failure } from '../core/failure.ts';
 import type { Request } from '../core/invocation.ts';
 import { type Job, NO_RETRIES } from '../core/job.ts';
 import type { LogLine } from '../core/outcome.ts';
-import type { TenantJobs, TenantKeep } from '../core/tenant-store.ts';
+import type { KeptAnswer, TenantAnswers, TenantJobs, TenantKeep } from '../core/tenant-store.ts';
 import type { Invoker, Running, Settled } from '../engine/invoker.ts';
 import type { JobNews } from '../engine/job-news.ts';
 import { answerText, reportOf, serverTiming, type Timings, timingsOf } from './answer.ts';
@@ -155,9 +156,10 @@ async function invokeOnce(
   // What did not happen may be asked for again under the same key.
   if (outcome.ok || outcome.failure.blame === 'plugin') {
     const { status, text } = answered(settled, timingsOf(settled), logs);
-    await answers.keep(key, { status, text });
+    await keepAnswer(answers, key, { status, text });
   } else {
-    await answers.drop(key);
+    // The key is free again when its lease is over, if not now.
+    await answers.drop(key).catch(() => {});
   }
   return answer(reply, settled, logs);
 }
@@ -170,6 +172,28 @@ function stopWhenGone(reply: FastifyReply, running: Running): void {
   if (reply.raw.destroyed) gone();
   else reply.raw.once('close', gone);
 }
+
+/** It has happened, so it is answered, whatever becomes of the copy; which is tried again while the key is taken. */
+async function keepAnswer(answers: TenantAnswers, key: string, answer: KeptAnswer): Promise<void> {
+  try {
+    await answers.keep(key, answer);
+  } catch {
+    const again = async () => {
+      for (let tries = 0; tries < KEEP_TRIES; tries += 1) {
+        await sleep(KEEP_AGAIN_MS);
+        const kept = await answers.keep(key, answer).then(
+          () => true,
+          () => false,
+        );
+        if (kept) return;
+      }
+    };
+    void again();
+  }
+}
+
+const KEEP_TRIES = 30;
+const KEEP_AGAIN_MS = 1_000;
 
 type Answered = Omit<Settled, 'plugin'> & { plugin: { id: string; version: string | null } | undefined };
 

@@ -1,4 +1,5 @@
 import type { FastifyReply } from 'fastify';
+import { Failure } from '../core/failure.ts';
 import { hasEnded, type Job } from '../core/job.ts';
 import type { TenantJobs } from '../core/tenant-store.ts';
 import type { JobNews } from '../engine/job-news.ts';
@@ -18,7 +19,11 @@ export async function untilEnded(job: Job, { jobs, news, ms, reply }: Wait): Pro
   reply.raw.once('close', () => signal.set());
   for (;;) {
     // Looked at after the watch began: its end is either seen here or heard of.
-    const now = await jobs.get(job.id);
+    const now = await jobs.get(job.id).catch((error: unknown) => {
+      // It has been accepted: whoever is told that it was not would ask for another.
+      if (Failure.from(error).code === 'overloaded') return job;
+      throw error;
+    });
     const left = until - performance.now();
     if (hasEnded(now) || left <= 0 || reply.raw.destroyed) return now;
     await signal.wait(Math.min(left, LOOK_MS));

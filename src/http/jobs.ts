@@ -235,9 +235,10 @@ function wishOf(wanted: Wanted, traceparent: string | undefined): Omit<JobWish, 
   if ([delayMs, startAt, debounce].filter((one) => one !== undefined).length > 1) {
     throw new Failure('invalid_request', 'Of delayMs, startAt and debounce, only one can say when it starts');
   }
-  if (startAt !== undefined && Date.parse(startAt) > Date.now() + DELAY_MS_MOST) {
+  // Some that look like times are none: NaN is in no range.
+  if (startAt !== undefined && !(Date.parse(startAt) <= Date.now() + DELAY_MS_MOST)) {
     const where = [{ at: '/startAt', problem: 'it may be 90 days ahead at most' }];
-    throw new Failure('invalid_request', 'The start is too far away', { where });
+    throw new Failure('invalid_request', 'This is no time to start at', { where });
   }
   const start =
     debounce !== undefined

@@ -28,7 +28,10 @@ export const OrderId = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$
 
 export const What = {
   task: Type.Optional(
-    Type.String({ description: 'The task to run, as its manifest names it; without it this is an operation' }),
+    Type.String({
+      pattern: WITHOUT_NUL,
+      description: 'The task to run, as its manifest names it; without it this is an operation',
+    }),
   ),
   // `args` has no schema for its keys on purpose: they are the plugin's own, and walking them would be paid by every call.
   args: Type.Unsafe<Record<string, unknown>>({

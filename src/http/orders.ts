@@ -12,7 +12,7 @@ import {
   type Trigger,
   type TriggerWish,
 } from '../core/schedule.ts';
-import type { TenantKeep } from '../core/tenant-store.ts';
+import type { Page, TenantKeep } from '../core/tenant-store.ts';
 import type { Invoker } from '../engine/invoker.ts';
 import type { App } from './app.ts';
 import { etag, IfMatch, ifMatch } from './if-match.ts';
@@ -107,6 +107,15 @@ const TriggerAnswer = Type.Object(
 );
 
 const NEXT_SHOWN = 5;
+/** Of a list. */
+const PAGE = 100;
+/** What one runs is kept with it, and read again and again. */
+const REQUEST_BYTES = 65_536;
+
+const PageQuery = Type.Object(
+  { after: Type.Optional(OrderId) },
+  { additionalProperties: false, description: 'Those after this one: the value of `next`' },
+);
 
 export function orders(app: App, { invoker, keep, nextTimes }: OrderRoutes): void {
   const check = (tenant: string, { request: { plugin, task } }: { request: JobRequest }) =>
@@ -155,13 +164,13 @@ export function orders(app: App, { invoker, keep, nextTimes }: OrderRoutes): voi
   });
 }
 
-type Family<Wish extends { request: JobRequest }, Order extends { revision: number }> = {
+type Family<Wish extends { request: JobRequest }, Order extends { id: string; revision: number }> = {
   name: 'schedule' | 'trigger';
   body: typeof ScheduleBody | typeof TriggerBody;
   answer: typeof ScheduleAnswer | typeof TriggerAnswer;
   orders(tenant: string): {
     put(id: string, wish: Wish, revision?: number): Promise<{ order: Order; isNew: boolean }>;
-    list(): Promise<Order[]>;
+    list(page: Page): Promise<Order[]>;
     get(id: string): Promise<Order>;
     remove(id: string): Promise<void>;
   };
@@ -172,7 +181,7 @@ type Family<Wish extends { request: JobRequest }, Order extends { revision: numb
 };
 
 /** The same four things can be done with both. */
-function family<Wish extends { request: JobRequest }, Order extends { revision: number }>(
+function family<Wish extends { request: JobRequest }, Order extends { id: string; revision: number }>(
   app: App,
   { name, body, answer, orders: of, check, shown, wish }: Family<Wish, Order>,
 ): void {
@@ -190,10 +199,19 @@ function family<Wish extends { request: JobRequest }, Order extends { revision: 
         operationId: `list${Name}s`,
         summary: `All ${name}s`,
         tags,
-        response: { 200: Type.Object({ [`${name}s`]: Type.Array(answer) }), ...Problems(401, 403, 503) },
+        querystring: PageQuery,
+        response: {
+          200: Type.Object({ [`${name}s`]: Type.Array(answer), next: OrNull(Type.String()) }),
+          ...Problems(400, 401, 403, 503),
+        },
       },
     },
-    async (request, reply: FastifyReply) => reply.send({ [`${name}s`]: (await of(request.tenant).list()).map(shown) }),
+    async (request, reply: FastifyReply) => {
+      const { after = '' } = request.query as { after?: string };
+      const found = await of(request.tenant).list({ after, limit: PAGE + 1 });
+      const page = found.slice(0, PAGE);
+      return reply.send({ [`${name}s`]: page.map(shown), next: found.length > PAGE ? page.at(-1)?.id : null });
+    },
   );
 
   app.get(
@@ -227,6 +245,7 @@ function family<Wish extends { request: JobRequest }, Order extends { revision: 
     },
     async (request, reply) => {
       const wanted = wish(request.body);
+      refuseHeavy(wanted.request);
       await check(request.tenant, wanted);
       const { order, isNew } = await ifMatch(request.headers['if-match'], (revision) =>
         of(request.tenant).put(idOf(request), wanted, revision),
@@ -252,6 +271,13 @@ function family<Wish extends { request: JobRequest }, Order extends { revision: 
       return nothing(reply);
     },
   );
+}
+
+function refuseHeavy({ args, limits }: JobRequest): void {
+  const observed = Buffer.byteLength(JSON.stringify({ args, limits }));
+  if (observed <= REQUEST_BYTES) return;
+  const limit = { name: 'run', allowed: REQUEST_BYTES, observed, unit: 'bytes' } as const;
+  throw new Failure('payload_too_large', 'What it is to run with is too large to be kept here', { limit });
 }
 
 function refuseCircle({ on, request: { plugin, task } }: TriggerWish): void {

@@ -16,8 +16,11 @@ const tags = ['tenants'];
 
 export const TenantParams = Type.Object({ tenant: Type.String({ description: 'Id of the tenant' }) });
 
+/** More than anybody has of anything, and a number that databases can hold. */
+const MOST = 1_000_000_000_000;
+
 const orNull = (minimum: number, description: string) =>
-  Type.Unsafe<number | null>({ type: ['integer', 'null'], minimum, maximum: Number.MAX_SAFE_INTEGER, description });
+  Type.Unsafe<number | null>({ type: ['integer', 'null'], minimum, maximum: MOST, description });
 
 const QuotaSchemas = {
   running: orNull(0, 'Invocations that run at once, on each node'),

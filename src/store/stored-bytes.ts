@@ -2,13 +2,25 @@ import { sql } from 'kysely';
 import { Failure } from '../core/failure.ts';
 import type { Db } from './database.ts';
 
-/** What a tenant has here: its packages, and what is kept of its jobs. What several tenants have counts for each. */
+/** Throws `quota_exceeded` where a tenant would have more than it may with so many bytes more. */
+export async function assertRoomFor(db: Db, tenant: string, bytes: number): Promise<void> {
+  const row = await db.selectFrom('tenants').select('quotas').where('id', '=', tenant).executeTakeFirst();
+  const most = row?.quotas.storedBytes;
+  if (typeof most !== 'number') return;
+  const observed = (await storedBytes(db, tenant)) + bytes;
+  if (observed > most) throw noRoom(tenant, most, observed);
+}
+
+/** What a tenant has here: packages, jobs, answers, and what is to be run. What several tenants have counts for each. */
 export async function storedBytes(db: Db, tenant: string): Promise<number> {
   const { rows } = await sql<{ bytes: number }>`
     select coalesce((select sum(bytes) from jobs where tenant = ${tenant}), 0)::bigint
       + coalesce((
         select sum(bytes) from bundles where sha256 in (select sha256 from packages where tenant = ${tenant})
-      ), 0)::bigint as bytes
+      ), 0)::bigint
+      + coalesce((select sum(octet_length(answer)) from idempotency_keys where tenant = ${tenant}), 0)::bigint
+      + coalesce((select sum(octet_length(request)) from schedules where tenant = ${tenant}), 0)::bigint
+      + coalesce((select sum(octet_length(request)) from triggers where tenant = ${tenant}), 0)::bigint as bytes
   `.execute(db);
   return rows[0]?.bytes ?? 0;
 }

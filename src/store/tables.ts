@@ -81,6 +81,8 @@ export type JobRow = {
   node: string | null;
   claim: number | null;
   attempt: Generated<number>;
+  /** Attempts since it was made, or redriven. */
+  tries: Generated<number>;
   failures: Generated<number>;
   kills: Generated<number>;
   losses: Generated<number>;

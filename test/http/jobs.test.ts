@@ -78,6 +78,10 @@ test('what cannot be run is refused before it is kept', async () => {
     [{ plugin: 'add\u0000' }, 400, 'invalid_request'],
     [{ plugin: 'add', priority: 1000 }, 400, 'invalid_request'],
     [{ plugin: 'add', startAt: 'tomorrow' }, 400, 'invalid_request'],
+    [{ plugin: 'add', startAt: '2016-12-31T23:59:60Z' }, 400, 'invalid_request'],
+    [{ plugin: 'add', startAt: '9999-12-31T23:59:59-23:59' }, 400, 'invalid_request'],
+    [{ plugin: 'add', delayMs: 1, debounce: { key: 'k', ms: 1 } }, 400, 'invalid_request'],
+    [{ plugin: 'add', task: 'a\u0000' }, 400, 'invalid_request'],
     [{ plugin: 'add', singletonKey: 'a\u0000b' }, 400, 'invalid_request'],
     [{ plugin: 'add', unknown: 1 }, 400, 'invalid_request'],
   ];
@@ -263,6 +267,14 @@ test('a schedule shows its next times and makes jobs; a trigger makes one of the
   expect((await service.get('/v1/schedules')).body.schedules).toHaveLength(1);
   expect((await service.fetch('/v1/schedules/nightly', { method: 'DELETE' })).status).toBe(204);
   expect((await service.get('/v1/schedules/nightly')).status).toBe(404);
+
+  const refusals: [string, unknown, number][] = [
+    ['/v1/schedules/x', { cron: '* * * * *', run: { plugin: 'nobody' } }, 404],
+    ['/v1/schedules/x', { cron: '* * * * *', run: { plugin: 'add', args: { a: 'x'.repeat(70_000) } } }, 413],
+    ['/v1/triggers/x', { on: { plugin: 'add' }, run: { plugin: 'add', task: 'Add' } }, 400],
+    ['/v1/triggers/x', { on: { plugin: 'add' }, run: { plugin: 'add', task: 'a\u0000' } }, 400],
+  ];
+  for (const [path, body, status] of refusals) expect([path, (await put(path, body)).status]).toEqual([path, status]);
 
   const trigger = await put('/v1/triggers/then', {
     on: { plugin: 'add', task: 'Add' },

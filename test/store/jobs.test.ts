@@ -280,6 +280,61 @@ describe.each(ENGINES)('on the %s engine', (engine) => {
     expect(done).toBe(12);
   });
 
+  test('a tenant with a backlog leaves places to the next one that comes', async () => {
+    for (let n = 0; n < 30; n += 1) await add({ priority: 100 });
+    const running = new Map<string, number>();
+    let free = 12;
+    const claim = async () => {
+      for (;;) {
+        const { claimed, more } = await store.desk.claim(free, running);
+        for (const one of claimed) running.set(one.tenant, (running.get(one.tenant) ?? 0) + 1);
+        free -= claimed.length;
+        if (!more || free === 0) return;
+      }
+    };
+    await claim();
+    expect(running.get(tenant)).toBe(8);
+    const other = `${tenant}-other`;
+    await store.tenants.create(other);
+    await store.of(other).jobs.add(wish());
+    await claim();
+    expect(running.get(other)).toBe(1);
+  });
+
+  test('a quota that is larger than any number of jobs stops nothing', async () => {
+    await store.tenants.update(tenant, { quotas: { jobsRunning: 3_000_000_000 } });
+    await add();
+    expect(await claimAll()).toHaveLength(1);
+  });
+
+  test('what is tried again, asked for anew or waits for its time counts like what is new', async () => {
+    await store.tenants.update(tenant, { quotas: { jobsWaiting: 1 } });
+    const { id } = await add();
+    const [claimed] = await claimAll();
+    const failure = new Failure('plugin_error', 'no');
+    await store.desk.settle(
+      ended(claimed as Claimed, { result: { state: 'dead', output: null, failure, report: null } }),
+    );
+    await add();
+    expect(await codeOf(jobs().redrive(id))).toBe('queue_full');
+    await claimAll();
+
+    await store.tenants.update(tenant, { quotas: { jobsWaiting: null, storedBytes: 10_000 } });
+    const start = { delayMs: 60_000 };
+    await jobs().add(wish({ debounce: 'd', start }));
+    const request = { plugin: 'p', task: null, args: { text: 'x'.repeat(20_000) } };
+    expect(await codeOf(jobs().add(wish({ debounce: 'd', start, request })))).toBe('quota_exceeded');
+    const order = { priority: 0, retries: NO_RETRIES, enabled: true, request };
+    const put = store.of(tenant).triggers.put('t', { ...order, on: { plugin: 'q', task: null, end: 'any' } });
+    expect(await codeOf(put)).toBe('quota_exceeded');
+  });
+
+  test('a time before there was any is now', async () => {
+    const job = await add({ start: { at: new Date(-62_167_219_200_000) } });
+    expect(job.startAfter.getTime()).toBeGreaterThan(Date.now() - 60_000);
+    expect(await claimAll()).toHaveLength(1);
+  });
+
   test('a failed job is tried again when somebody asks for it, and forgotten when somebody asks for that', async () => {
     const { id } = await add();
     const [claimed] = await claimAll();
@@ -366,10 +421,12 @@ describe.each(ENGINES)('on the %s engine', (engine) => {
     const { schedules } = store.of(tenant);
     const order = { priority: 0, retries: NO_RETRIES, enabled: true, request: { plugin: 'p', task: null, args: {} } };
     const put = (cron: string, timeZone = 'UTC') => schedules.put('x', { ...order, cron, timeZone, missed: 'skip' });
-    for (const cron of ['* * * * * *', '61 * * * *', 'often', '', '0 0 30 2 *']) {
+    // The letter H would be another time at each reading.
+    for (const cron of ['* * * * * *', '61 * * * *', 'often', '', '0 0 30 2 *', 'H 3 * * *', '28-H(0-28) 3 * * *']) {
       expect([cron, await codeOf(put(cron))]).toEqual([cron, 'invalid_request']);
     }
     expect(await codeOf(put('* * * * *', 'Mars/Olympus'))).toBe('invalid_request');
+    expect((await put('0 9-17/2 1,15 JAN-dec Mon-THU')).isNew).toBe(true);
   });
 });
 

@@ -9,7 +9,7 @@ import { failureText, type Job, type JobWish } from '../../core/job.ts';
 import type { Quotas } from '../../core/tenant.ts';
 import { Batcher } from '../batcher.ts';
 import type { Db, Tx } from '../database.ts';
-import { noRoom, storedBytes } from '../stored-bytes.ts';
+import { assertRoomFor, noRoom, storedBytes } from '../stored-bytes.ts';
 import type { JobRow } from '../tables.ts';
 import { noTenant } from '../tenants.ts';
 import { lock } from '../transaction.ts';
@@ -22,6 +22,9 @@ import type { Queue } from './queue.ts';
 
 export type AddAsk = { tenant: string; wish: JobWish };
 
+/** Without a wish: for one that is kept already. */
+type Asking = { tenant: string; wish?: JobWish };
+
 /** `isNew` is false for a job that was there already under one of the keys. */
 export type Added = { job: Job; isNew: boolean };
 
@@ -30,6 +33,7 @@ type Idempotency = NonNullable<JobWish['idempotency']>;
 /** What a tenant has, and how much it may have. */
 type Load = { id: string; quotas: Quotas; waiting: number; bytes: number };
 
+const NOTHING = { request: '{"args":{}}', bytes: 0 };
 const BATCH = 200;
 /** Jobs of a tenant that wait, where it has no quota of its own: claiming goes past all of them. */
 export const WAITING_MOST = 10_000;
@@ -76,10 +80,22 @@ export class Adder {
       if (refusal === null) continue;
       const now = new Date();
       const ended = { state: 'failed' as const, ended_at: now, keep_until: new Date(now.getTime() + this.#keepMs) };
-      const row = { ...rowOf(tenant, wishes[at] as JobWish), ...ended, failure: failureText(refusal) };
+      // What it was to run with is not kept: there is no room for it.
+      const row = { ...rowOf(tenant, wishes[at] as JobWish), ...NOTHING, ...ended, failure: failureText(refusal) };
       jobs.push(jobOf(await tx.insertInto('jobs').values(row).returningAll().executeTakeFirstOrThrow()));
     }
     return jobs;
+  }
+
+  /** Throws `queue_full` and `quota_exceeded` where one more of the tenant cannot wait. */
+  async assertRoom(tx: Tx, tenant: string): Promise<void> {
+    const [refusal] = await this.#refusals(tx, [{ tenant }]);
+    if (refusal instanceof Failure) throw refusal;
+  }
+
+  /** Keeps others from adding for these tenants until the transaction ends; in one order, or two would wait for each other. */
+  async hold(tx: Tx, tenants: readonly string[]): Promise<void> {
+    await lock(tx, ...[...new Set(tenants)].sort().map((tenant) => `jobs of ${tenant}`));
   }
 
   async #addPlain(asks: AddAsk[]): Promise<(Added | Failure)[]> {
@@ -199,12 +215,15 @@ export class Adder {
     // The row of the queue first, as those who claim do: so nobody waits in a circle.
     if (waiting === undefined || !(await this.#queue.hold(tx, waiting.id))) return null;
     const startAfter = dueAt(start);
+    const text = requestText(request);
+    await assertRoomFor(tx, tenant, Buffer.byteLength(text));
     const row = await tx
       .updateTable('jobs')
       .set({
         plugin: request.plugin,
         task: request.task,
-        request: requestText(request),
+        request: text,
+        bytes: Buffer.byteLength(text),
         start_after: startAfter,
         priority,
         retries: JSON.stringify(retries),
@@ -223,7 +242,7 @@ export class Adder {
    * until the transaction ends. The bound that all have is there for the sake of the queue, and several who add at the
    * same time may go past it.
    */
-  async #refusals(tx: Tx, asks: readonly AddAsk[]): Promise<(Failure | null)[]> {
+  async #refusals(tx: Tx, asks: readonly Asking[]): Promise<(Failure | null)[]> {
     const tenants = tenantsOf(asks);
     const loads = await this.#loads(tx, tenants);
     if (!loads.some(isBounded)) return refusalsOf(asks, loads);
@@ -278,7 +297,7 @@ export function reused(): Failure {
   return new Failure('idempotency_key_reused', 'This Idempotency-Key was used for another request');
 }
 
-function tenantsOf(asks: readonly AddAsk[]): string[] {
+function tenantsOf(asks: readonly Asking[]): string[] {
   return [...new Set(asks.map(({ tenant }) => tenant))].sort();
 }
 
@@ -286,7 +305,7 @@ function isBounded({ quotas }: Load): boolean {
   return typeof quotas.jobsWaiting === 'number' || typeof quotas.storedBytes === 'number';
 }
 
-function refusalsOf(asks: readonly AddAsk[], loads: readonly Load[]): (Failure | null)[] {
+function refusalsOf(asks: readonly Asking[], loads: readonly Load[]): (Failure | null)[] {
   const byId = new Map(loads.map((load) => [load.id, { ...load }]));
   return asks.map(({ tenant, wish }) => {
     const load = byId.get(tenant);
@@ -295,7 +314,7 @@ function refusalsOf(asks: readonly AddAsk[], loads: readonly Load[]): (Failure |
     const most = quotas.jobsWaiting ?? WAITING_MOST;
     if (waiting >= most) return tooMany(tenant, most, waiting);
     if (typeof quotas.storedBytes === 'number') {
-      load.bytes += Buffer.byteLength(requestText(wish.request));
+      load.bytes += wish === undefined ? 0 : Buffer.byteLength(requestText(wish.request));
       if (load.bytes > quotas.storedBytes) return noRoom(tenant, quotas.storedBytes, load.bytes);
     }
     load.waiting += 1;
@@ -324,7 +343,8 @@ function rowOf(tenant: string, wish: JobWish) {
 }
 
 function dueAt(start: JobWish['start']): Date {
-  return 'at' in start ? start.at : new Date(Date.now() + start.delayMs);
+  // What was due long ago is due now: the database has no year 0.
+  return 'at' in start ? new Date(Math.max(Date.now(), start.at.getTime())) : new Date(Date.now() + start.delayMs);
 }
 
 function tooMany(tenant: string, allowed: number, before: number): Failure {

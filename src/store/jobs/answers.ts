@@ -1,6 +1,7 @@
 import { Failure } from '../../core/failure.ts';
 import type { KeptAnswer, TenantAnswers } from '../../core/tenant-store.ts';
 import type { Db } from '../database.ts';
+import { assertRoomFor } from '../stored-bytes.ts';
 import { noTenant } from '../tenants.ts';
 import { inTransaction, lock } from '../transaction.ts';
 import { isForeignKeyViolation } from '../violations.ts';
@@ -34,6 +35,7 @@ export class Answers implements TenantAnswers {
           const words = row.job === null ? 'The call with this key is still running' : 'The key was used for a job';
           throw new Failure('conflict', words, { retryAfterMs: 1_000 });
         }
+        await assertRoomFor(tx, this.#tenant, 0);
         const values = {
           tenant: this.#tenant,
           key,

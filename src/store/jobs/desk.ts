@@ -62,9 +62,15 @@ export class Desk {
     this.#settling = new Batcher(BATCH, (settlements) => this.#settle(settlements));
   }
 
-  /** Up to `most` jobs, which are this node's from now on. `more`: there may be others. */
-  async claim(most: number): Promise<{ claimed: Claimed[]; more: boolean }> {
-    const { rows, more } = await this.#queue.claim(this.#db, most, (queued) => this.#taking(queued));
+  /**
+   * Up to `most` jobs, which are this node's from now on. `more`: there may be others. `running` is what this node has
+   * of which tenants: where there are several, none of them gets more than twice of what is left to the others.
+   */
+  async claim(
+    most: number,
+    running: ReadonlyMap<string, number> = new Map(),
+  ): Promise<{ claimed: Claimed[]; more: boolean }> {
+    const { rows, more } = await this.#queue.claim(this.#db, { most, running }, (queued) => this.#taking(queued));
     const ours = rows.filter((row) => row.id !== null) as JobRecord[];
     const barred = ours.filter((row) => barOf(row) !== null);
     // Where this fails, the claim lapses and somebody does it then: what was claimed beside it is not to wait for that.
@@ -83,7 +89,7 @@ export class Desk {
       with queued as (${queued}), taken as (
         update jobs set
           state = 'running', started_at = now(), node = ${this.#options.node}, claim = queued."retryCount",
-          attempt = attempt + 1, losses = losses + (jobs.state = 'running')::int
+          attempt = attempt + 1, tries = tries + 1, losses = losses + (jobs.state = 'running')::int
         from queued
         where jobs.id = queued.id and jobs.state in ('waiting', 'running')
         returning jobs.*
@@ -105,7 +111,11 @@ export class Desk {
     return await this.#herald.during(async (tx, news) => {
       const row = await tx
         .updateTable('jobs')
-        .set({ told: sql<number>`told + ${events.length}`, ...(progress === null ? {} : { progress }) })
+        .set({
+          told: sql<number>`told + ${events.length}`,
+          bytes: sql<number>`bytes + ${bytesOf(events)}`,
+          ...(progress === null ? {} : { progress }),
+        })
         .where('id', '=', claimed.id)
         .where('attempt', '=', claimed.attempt)
         .where('node', '=', this.#options.node)
@@ -164,6 +174,7 @@ export class Desk {
         query.selectFrom('jobs').select('id').where('keep_until', '<', new Date()).limit(SWEEP_MOST),
       )
       .executeTakeFirstOrThrow();
+    await this.#queue.forget(SWEEP_MOST);
     await this.#db.deleteFrom('idempotency_keys').where('expires_at', '<', new Date()).execute();
     return Number(numDeletedRows);
   }
@@ -258,13 +269,18 @@ export class Desk {
     if (ended.length === 0) return;
     const triggers = await tx
       .selectFrom('triggers')
-      .selectAll()
+      // What they run with is read of those that are pulled.
+      .select(['tenant', 'id', 'on_plugin', 'on_task', 'on_end'])
       .where('enabled', '=', true)
       .where('tenant', 'in', [...new Set(ended.map(({ claimed }) => claimed.tenant))])
       .where('on_plugin', 'in', [...new Set(ended.map(({ claimed }) => claimed.request.plugin))])
       .orderBy('id')
       .execute();
     if (triggers.length === 0) return;
+    await this.#adder.hold(
+      tx,
+      triggers.map(({ tenant }) => tenant),
+    );
     const causes = await tx
       .selectFrom('jobs')
       .select(['id', 'cause'])
@@ -290,10 +306,17 @@ export class Desk {
         if (trigger.on_end !== 'any' && trigger.on_end !== end) continue;
         if (pulled === 0 && (await this.#isFanned(tx, root))) break;
         pulled += 1;
+        const order = await tx
+          .selectFrom('triggers')
+          .select(['plugin', 'task', 'request', 'priority', 'retries'])
+          .where('tenant', '=', trigger.tenant)
+          .where('id', '=', trigger.id)
+          .executeTakeFirst();
+        if (order === undefined) continue;
         const wish: JobWish = {
-          request: requestOf(trigger),
-          priority: trigger.priority,
-          retries: trigger.retries,
+          request: requestOf(order),
+          priority: order.priority,
+          retries: order.retries,
           start: { delayMs: 0 },
           singleton: null,
           debounce: null,
@@ -371,8 +394,14 @@ function brought({ claimed, events, progress, failures, kills, history, result }
     failure,
     report,
     again: 'againMs' in result ? result.againMs : null,
-    bytes: [output, failure, report].reduce((sum, text) => sum + (text === null ? 0 : Buffer.byteLength(text)), 0),
+    bytes:
+      bytesOf(events) +
+      [output, failure, report].reduce((sum, text) => sum + (text === null ? 0 : Buffer.byteLength(text)), 0),
   };
+}
+
+function bytesOf(events: readonly JobEvent[]): number {
+  return events.reduce((sum, event) => sum + Buffer.byteLength(JSON.stringify(event)), 0);
 }
 
 /** `last` is the number of the last of them. */

@@ -49,6 +49,7 @@ export function claimedOf(row: JobRecord): Claimed {
     tenant: row.tenant,
     claim: row.claim ?? 0,
     attempt: row.attempt,
+    tries: row.tries,
     failures: row.failures,
     kills: row.kills,
     losses: row.losses,

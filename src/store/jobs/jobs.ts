@@ -17,6 +17,41 @@ const POSITION_MOST = 1_000;
 
 export type JobsParts = DeskParts & { keepMs: number };
 
+const NO_ARGS = '{"args":{}}';
+
+/** All columns but those that may be long. */
+const LISTED = [
+  'id',
+  'tenant',
+  'plugin',
+  'task',
+  'state',
+  'priority',
+  'retries',
+  'singleton',
+  'debounce',
+  'cause',
+  'root',
+  'created_at',
+  'start_after',
+  'started_at',
+  'ended_at',
+  'keep_until',
+  'cancel_asked_at',
+  'node',
+  'claim',
+  'attempt',
+  'tries',
+  'failures',
+  'kills',
+  'losses',
+  'told',
+  'progress',
+  'failure',
+  'report',
+  'bytes',
+] as const;
+
 /** The jobs of one tenant. */
 export class Jobs implements TenantJobs {
   readonly #db: Db;
@@ -48,12 +83,19 @@ export class Jobs implements TenantJobs {
   }
 
   async list({ states, plugin, task, before, limit }: JobFilter): Promise<Job[]> {
-    let query = this.#rows(this.#db).orderBy('id', 'desc').limit(limit);
+    // A page of them is read without what may be long.
+    let query = this.#db
+      .selectFrom('jobs')
+      .select(LISTED)
+      .where('tenant', '=', this.#tenant)
+      .orderBy('id', 'desc')
+      .limit(limit);
     if (states !== undefined) query = query.where('state', 'in', [...states]);
     if (plugin !== undefined) query = query.where('plugin', '=', plugin);
     if (task !== undefined) query = query.where('task', '=', task);
     if (before !== undefined) query = query.where('id', '<', before);
-    return (await query.execute()).map(jobOf);
+    const rows = await query.execute();
+    return rows.map((row) => jobOf({ ...row, request: NO_ARGS, output: null, history: '[]' }));
   }
 
   /** How many of the tenant's are due before it, itself included; null unless it waits. */
@@ -134,6 +176,7 @@ export class Jobs implements TenantJobs {
     if (row.state !== 'failed' && row.state !== 'dead') {
       throw new Failure('conflict', `Only a failed or dead job can be tried again, and this one is ${row.state}`);
     }
+    await this.#adder.assertRoom(tx, this.#tenant);
     const now = new Date();
     const changed = await tx
       .updateTable('jobs')
@@ -144,6 +187,7 @@ export class Jobs implements TenantJobs {
         keep_until: null,
         cancel_asked_at: null,
         failures: 0,
+        tries: 0,
         kills: 0,
         losses: 0,
         output: null,

@@ -7,6 +7,7 @@
  */
 import { type CompiledQuery, type RawBuilder, sql } from 'kysely';
 import { type GroupConcurrencyConfig, PgBoss } from 'pg-boss';
+import { mayTake } from '../../core/fairness.ts';
 import type { Db, Tx } from '../database.ts';
 import { inTransaction, inTurn, lock } from '../transaction.ts';
 import type { News } from './news.ts';
@@ -46,9 +47,11 @@ type Statement = RawBuilder<unknown>;
 type Within<R> = (queued: Statement) => { compile(db: Db | Tx): CompiledQuery<R> };
 
 export class Queue implements AsyncDisposable {
+  readonly #db: Db;
   readonly #boss: PgBoss;
 
-  private constructor(boss: PgBoss) {
+  private constructor(db: Db, boss: PgBoss) {
+    this.#db = db;
     this.#boss = boss;
   }
 
@@ -67,7 +70,7 @@ export class Queue implements AsyncDisposable {
       await boss.start();
       if ((await boss.getQueue(NAME)) === null) await boss.createQueue(NAME, OPTIONS);
     });
-    return new Queue(boss);
+    return new Queue(db, boss);
   }
 
   /** In the same statement as `within`, where there is one, whose rows come back. */
@@ -88,18 +91,19 @@ export class Queue implements AsyncDisposable {
    * Claims up to `most` jobs that are due. `within` writes down in the same statement that they run: it is given rows of
    * `id` and `"retryCount"`, and its own rows, one for each claim, are what comes back. `more`: there may be others.
    */
-  async claim<R>(db: Db, most: number, within: Within<R>): Promise<{ rows: R[]; more: boolean }> {
-    const limits = await this.#limits(db);
+  async claim<R>(db: Db, room: Room, within: Within<R>): Promise<{ rows: R[]; more: boolean }> {
+    const { limits, several } = await this.#bounds(db);
+    const { batchSize, ignoreGroups } = several ? portionOf(room) : { batchSize: room.most, ignoreGroups: null };
     if (limits === null) {
       const part = adapter(db, within);
-      await this.#boss.fetch(NAME, { batchSize: most, db: part });
-      return { rows: part.rows, more: part.rows.length === most };
+      await this.#boss.fetch(NAME, { batchSize, ignoreGroups, db: part });
+      return { rows: part.rows, more: several ? part.rows.length > 0 : part.rows.length === batchSize };
     }
     return await inTransaction(db, async (tx) => {
       // Without it, several nodes would count the same jobs and each take the last place.
       await lock(tx, LOCK);
       const part = adapter(tx, within);
-      await this.#boss.fetch(NAME, { batchSize: most, db: part, groupConcurrency: limits });
+      await this.#boss.fetch(NAME, { batchSize, ignoreGroups, db: part, groupConcurrency: limits });
       // It looks at no more than `most`, of which those above a bound are left: others may be behind them.
       return { rows: part.rows, more: part.rows.length > 0 };
     });
@@ -157,18 +161,41 @@ export class Queue implements AsyncDisposable {
     return rows.map(({ id }) => id);
   }
 
+  /** What is left here of jobs that are not there any more: their tenant was removed. */
+  async forget(most: number): Promise<void> {
+    await sql`
+      delete from ${sql.id(SCHEMA, 'job')} where name = ${NAME} and id in (
+        select queued.id from ${sql.id(SCHEMA, 'job')} as queued
+        where queued.name = ${NAME} and queued.state < 'active'
+          and not exists (select from jobs where jobs.id = queued.id)
+        limit ${most}
+      )
+    `.execute(this.#db);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#boss.stop({ graceful: false, close: false });
   }
 
-  /** Bounds of single tenants; null where none has any. */
-  async #limits(db: Db): Promise<GroupConcurrencyConfig | null> {
-    const { rows } = await sql<{ id: string; most: number }>`
-      select id, (quotas ->> 'jobsRunning')::int as most from tenants where quotas ->> 'jobsRunning' is not null
+  /** Bounds of single tenants, null where none has any; and whether there are several tenants. */
+  async #bounds(db: Db): Promise<{ limits: GroupConcurrencyConfig | null; several: boolean }> {
+    const { rows } = await sql<{ tiers: Record<string, number> | null; tenants: number }>`
+      select count(*) as tenants, jsonb_object_agg(id, least((quotas ->> 'jobsRunning')::numeric, ${ANY_NUMBER}))
+        filter (where quotas ->> 'jobsRunning' is not null) as tiers
+      from tenants
     `.execute(db);
-    if (rows.length === 0) return null;
-    return { default: ANY_NUMBER, tiers: Object.fromEntries(rows.map(({ id, most }) => [id, most])) };
+    const { tiers = null, tenants = 0 } = rows[0] ?? {};
+    return { limits: tiers === null ? null : { default: ANY_NUMBER, tiers }, several: tenants > 1 };
   }
+}
+
+/** Places for `most`, on a node that runs so many of each tenant already. */
+export type Room = { most: number; running: ReadonlyMap<string, number> };
+
+/** How many to claim at once, and whom to pass over, so that the next tenant that comes finds a place. */
+function portionOf({ most, running }: Room): { batchSize: number; ignoreGroups: string[] | null } {
+  const full = [...running].filter(([, mine]) => !mayTake(mine, most)).map(([tenant]) => tenant);
+  return { batchSize: Math.max(1, Math.floor((most * 2) / 3)), ignoreGroups: full.length === 0 ? null : full };
 }
 
 function attempts(claimed: readonly Claim[]): { id: string; retryCount: number }[] {

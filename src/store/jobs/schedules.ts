@@ -1,8 +1,9 @@
 import { type Selectable, sql } from 'kysely';
 import { Failure } from '../../core/failure.ts';
 import type { Schedule, ScheduleWish } from '../../core/schedule.ts';
-import type { Orders } from '../../core/tenant-store.ts';
+import type { Orders, Page } from '../../core/tenant-store.ts';
 import type { Db } from '../database.ts';
+import { assertRoomFor } from '../stored-bytes.ts';
 import type { ScheduleRow } from '../tables.ts';
 import { changedMeanwhile, noTenant } from '../tenants.ts';
 import { inTransaction } from '../transaction.ts';
@@ -52,6 +53,7 @@ export class Schedules implements Orders<ScheduleWish, Schedule> {
           .executeTakeFirst();
         if (revision !== undefined && revision !== before?.revision) throw changedMeanwhile(before?.revision ?? 0);
         if (before === undefined) await refuseTooMany(tx, 'schedules', this.#tenant);
+        await assertRoomFor(tx, this.#tenant, Buffer.byteLength(columns.request));
         const row = await tx
           .insertInto('schedules')
           .values({ tenant: this.#tenant, id, ...columns })
@@ -69,8 +71,9 @@ export class Schedules implements Orders<ScheduleWish, Schedule> {
     }
   }
 
-  async list(): Promise<Schedule[]> {
-    return (await this.#rows().orderBy('id').execute()).map(scheduleOf);
+  async list({ after, limit }: Page): Promise<Schedule[]> {
+    const rows = await this.#rows().where('id', '>', after).orderBy('id').limit(limit).execute();
+    return rows.map(scheduleOf);
   }
 
   /** Throws `not_found`. */

@@ -16,6 +16,12 @@ export function nextTimes({ cron, timeZone }: Timetable, from: Date, count: numb
     const words = 'A schedule has five fields: minute, hour, day of month, month, day of week';
     throw new Failure('invalid_request', words, { where: [{ at: '/cron', problem: `${fields.length} fields` }] });
   }
+  // Its letter H means another time at each reading.
+  const odd = fields.find((field) => !FIELD.test(field));
+  if (odd !== undefined) {
+    const problem = `"${odd.slice(0, 50)}": a field has numbers, * , - / and the first three letters of days and months`;
+    throw new Failure('invalid_request', 'The schedule cannot be read', { where: [{ at: '/cron', problem }] });
+  }
   if (!isTimeZone(timeZone)) {
     const problem = 'no time zone of the IANA database, such as Europe/Berlin or UTC';
     throw new Failure('invalid_request', `There is no time zone "${timeZone}"`, {
@@ -58,6 +64,8 @@ export function dueTimes(
   if (missed === 'once') return { due: [newest], next };
   return { due: now.getTime() - newest.getTime() <= LATE_MS ? [newest] : [], next };
 }
+
+const FIELD = /^(?:\d{1,4}|\*|[,/-]|mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)+$/i;
 
 function isTimeZone(name: string): boolean {
   try {

@@ -1,8 +1,9 @@
 import { type Selectable, sql } from 'kysely';
 import { Failure } from '../../core/failure.ts';
 import type { Trigger, TriggerWish } from '../../core/schedule.ts';
-import type { Orders } from '../../core/tenant-store.ts';
+import type { Orders, Page } from '../../core/tenant-store.ts';
 import type { Db } from '../database.ts';
+import { assertRoomFor } from '../stored-bytes.ts';
 import type { TriggerRow } from '../tables.ts';
 import { changedMeanwhile, noTenant } from '../tenants.ts';
 import { inTransaction } from '../transaction.ts';
@@ -44,6 +45,7 @@ export class Triggers implements Orders<TriggerWish, Trigger> {
           .executeTakeFirst();
         if (revision !== undefined && revision !== before?.revision) throw changedMeanwhile(before?.revision ?? 0);
         if (before === undefined) await refuseTooMany(tx, 'triggers', this.#tenant);
+        await assertRoomFor(tx, this.#tenant, Buffer.byteLength(columns.request));
         const row = await tx
           .insertInto('triggers')
           .values({ tenant: this.#tenant, id, ...columns })
@@ -61,8 +63,9 @@ export class Triggers implements Orders<TriggerWish, Trigger> {
     }
   }
 
-  async list(): Promise<Trigger[]> {
-    return (await this.#rows().orderBy('id').execute()).map(triggerOf);
+  async list({ after, limit }: Page): Promise<Trigger[]> {
+    const rows = await this.#rows().where('id', '>', after).orderBy('id').limit(limit).execute();
+    return rows.map(triggerOf);
   }
 
   /** Throws `not_found`. */

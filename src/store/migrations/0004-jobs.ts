@@ -30,6 +30,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       node text,
       claim integer,
       attempt integer not null default 0,
+      tries integer not null default 0,
       failures integer not null default 0,
       kills integer not null default 0,
       losses integer not null default 0,
