@@ -92,6 +92,7 @@ export class Service implements AsyncDisposable {
         tenancies.hear(change);
         if (change === undefined) bearers.forget();
         else if (change.table === 'tokens') bearers.forget(change.tenant);
+        else if (change.table === 'tenants') news.hearTenant(change.tenant);
       }),
     );
     // What has changed since it was loaded was not heard yet.

@@ -66,6 +66,9 @@ export function includes(scopes: readonly Scope[], needed: Scope): boolean {
 /** What a token opens. */
 export type Bearer = { token: string; tenant: string; scopes: readonly Scope[]; expiresAt: Date | null };
 
+/** A token that opens nothing any more, for whoever still holds it. */
+export type Spent = { ended: 'expired' | 'revoked'; at: Date };
+
 /** A token as it is kept: what it opens, and never the token itself. */
 export type Token = {
   id: string;

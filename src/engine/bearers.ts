@@ -1,10 +1,10 @@
 import { hash } from 'node:crypto';
 import { Failure } from '../core/failure.ts';
-import type { Bearer } from '../core/tenant.ts';
+import type { Bearer, Spent } from '../core/tenant.ts';
 
 export type BearersOptions = {
   /** Looks a token up where they are kept. Rejects where it cannot be looked up now. */
-  look(secret: string): Promise<Bearer | undefined>;
+  look(secret: string): Promise<Bearer | Spent | undefined>;
   /** So many are remembered at most, of those that open something and of those that do not. */
   most?: number;
   /** For so long a token is believed to open what it opened, where no change of it is heard; and to open nothing. */
@@ -12,7 +12,18 @@ export type BearersOptions = {
   unknownMs?: number;
 };
 
-type Known = { bearer: Bearer; until: number; usedAt: number };
+/** A bearer as long as that is believed: until when, which is 0 as soon as a change is heard. */
+export type Held = Bearer & { readonly until: number };
+
+/** What a token is found to be: what it opens, why it opens nothing any more, or none. */
+export type Found = Held | Spent | undefined;
+
+type Known = Bearer & { until: number; usedAt: number };
+
+/** What is being looked up, and how many changes had been heard before. */
+type Looking = { found: Promise<Found>; changes: number };
+
+type Unknown = { spent: Spent | undefined; until: number };
 
 /** Look-ups under way; whoever comes on top of them is guessing, or the database is slow for everybody. */
 const LOOKING_MOST = 64;
@@ -27,9 +38,8 @@ export class Bearers {
   readonly #knownMs: number;
   readonly #unknownMs: number;
   readonly #known = new Map<string, Known>();
-  /** Until when a token is taken for none. */
-  readonly #unknown = new Map<string, number>();
-  readonly #looking = new Map<string, Promise<Bearer | undefined>>();
+  readonly #unknown = new Map<string, Unknown>();
+  readonly #looking = new Map<string, Looking>();
   #changes = 0;
 
   constructor({ look, most = 10_000, knownMs = 30_000, unknownMs = 5_000 }: BearersOptions) {
@@ -44,65 +54,79 @@ export class Bearers {
     return TOKEN.test(text);
   }
 
-  /** What the token opens, at once where it is remembered; undefined for nothing. */
-  find(secret: string): Bearer | undefined | Promise<Bearer | undefined> {
+  /** What the token opens, at once where it is remembered. */
+  find(secret: string): Found | Promise<Found> {
     if (!this.isToken(secret)) return undefined;
     const key = hash('sha256', secret, 'base64');
     const now = Date.now();
     const known = this.#known.get(key);
     if (known !== undefined && known.until > now) {
       known.usedAt = now;
-      return known.bearer;
+      return known;
     }
-    if ((this.#unknown.get(key) ?? 0) > now) return undefined;
-    return this.#looking.get(key) ?? this.#find(key, secret);
+    const unknown = this.#unknown.get(key);
+    if (unknown !== undefined && unknown.until > now) return unknown.spent;
+    const looking = this.#looking.get(key);
+    return looking?.changes === this.#changes ? looking.found : this.#find(key, secret);
   }
 
   /** Told that tokens have changed, on whichever node: those of one tenant, or any. */
   forget(tenant?: string): void {
     this.#changes += 1;
     this.#unknown.clear();
-    for (const [key, { bearer }] of this.#known) {
-      if (tenant === undefined || bearer.tenant === tenant) this.#known.delete(key);
+    for (const [key, known] of this.#known) {
+      if (tenant === undefined || known.tenant === tenant) this.#forget(key, known);
     }
   }
 
-  #find(key: string, secret: string): Promise<Bearer | undefined> {
+  #forget(key: string, known: Known): void {
+    known.until = 0;
+    this.#known.delete(key);
+  }
+
+  #find(key: string, secret: string): Promise<Found> {
     if (this.#looking.size >= LOOKING_MOST) {
       const limit = { name: 'tokenLookUps', allowed: LOOKING_MOST, observed: LOOKING_MOST + 1, unit: 'count' } as const;
       const words = 'Too many unknown tokens are being looked up';
       return Promise.reject(new Failure('overloaded', words, { limit, retryable: true, retryAfterMs: 1_000 }));
     }
-    const looking = this.#ask(key, secret).finally(() => this.#looking.delete(key));
-    this.#looking.set(key, looking);
-    return looking;
+    const found = this.#ask(key, secret).finally(() => {
+      if (this.#looking.get(key)?.found === found) this.#looking.delete(key);
+    });
+    this.#looking.set(key, { found, changes: this.#changes });
+    return found;
   }
 
-  async #ask(key: string, secret: string): Promise<Bearer | undefined> {
+  async #ask(key: string, secret: string): Promise<Found> {
     const changes = this.#changes;
-    const bearer = await this.#look(secret);
+    const found = await this.#look(secret);
     // What was found may be what has just changed.
-    if (changes === this.#changes) this.#remember(key, bearer);
-    return bearer;
+    const isStale = changes !== this.#changes;
+    if (found !== undefined && 'token' in found) return this.#remember(key, found, isStale);
+    if (!isStale) this.#rememberNone(key, found);
+    return found;
   }
 
-  #remember(key: string, bearer: Bearer | undefined): void {
+  #remember(key: string, bearer: Bearer, isStale: boolean): Held {
     const now = Date.now();
-    if (bearer === undefined) {
-      this.#known.delete(key);
-      if (this.#unknown.size >= this.#most) this.#unknown.clear();
-      this.#unknown.set(key, now + this.#unknownMs);
-      return;
-    }
+    if (isStale) return { ...bearer, until: 0 };
     const until = Math.min(now + this.#knownMs, bearer.expiresAt?.getTime() ?? Number.POSITIVE_INFINITY);
     if (this.#known.size >= this.#most) this.#makeRoom();
-    this.#known.set(key, { bearer, until, usedAt: now });
+    const known = { ...bearer, until, usedAt: now };
+    this.#known.set(key, known);
+    return known;
+  }
+
+  #rememberNone(key: string, spent: Spent | undefined): void {
+    this.#known.delete(key);
+    if (this.#unknown.size >= this.#most) this.#unknown.clear();
+    this.#unknown.set(key, { spent, until: Date.now() + this.#unknownMs });
   }
 
   /** The tenth that was not used for longest. */
   #makeRoom(): void {
     const all = [...this.#known].sort(([, one], [, other]) => one.usedAt - other.usedAt);
-    for (const [key] of all.slice(0, Math.ceil(this.#most / 10))) this.#known.delete(key);
+    for (const [key, known] of all.slice(0, Math.ceil(this.#most / 10))) this.#forget(key, known);
   }
 }
 

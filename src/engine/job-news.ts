@@ -4,15 +4,17 @@ import type { Store } from '../store/store.ts';
 /** Callers that wait on one node: each holds a connection. */
 const WAITING_MOST = 5_000;
 
+type Waiting = { tenant: string; hear(): void };
+
 /** Tells whoever waits for a job that something has happened to it, on whichever node. */
 export class JobNews implements Disposable {
-  readonly #waiting = new Map<string, Set<() => void>>();
+  readonly #waiting = new Map<string, Set<Waiting>>();
   #count = 0;
   #listening: Disposable | undefined;
 
   private constructor() {}
 
-  static async open(store: Store): Promise<JobNews> {
+  static async open(store: Pick<Store, 'onJobs'>): Promise<JobNews> {
     const news = new JobNews();
     news.#listening = await store.onJobs((one) => news.#hear(one?.ids));
     return news;
@@ -24,7 +26,7 @@ export class JobNews implements Disposable {
   }
 
   /** `hear` is called when something may have happened to the job; disposing ends it. Throws `overloaded`. */
-  watch(id: string, hear: () => void): Disposable {
+  watch(tenant: string, id: string, hear: () => void): Disposable {
     if (this.#count >= WAITING_MOST) {
       const limit = {
         name: 'waitingForJobs',
@@ -37,13 +39,21 @@ export class JobNews implements Disposable {
     this.#count += 1;
     const hearers = this.#waiting.get(id) ?? new Set();
     this.#waiting.set(id, hearers);
-    hearers.add(hear);
+    const waiting = { tenant, hear };
+    hearers.add(waiting);
     return {
       [Symbol.dispose]: () => {
-        if (hearers.delete(hear)) this.#count -= 1;
+        if (hearers.delete(waiting)) this.#count -= 1;
         if (hearers.size === 0 && this.#waiting.get(id) === hearers) this.#waiting.delete(id);
       },
     };
+  }
+
+  /** Told of a tenant that has changed, or is gone with its jobs. */
+  hearTenant(tenant: string): void {
+    for (const hearers of this.#waiting.values()) {
+      for (const one of hearers) if (one.tenant === tenant) one.hear();
+    }
   }
 
   [Symbol.dispose](): void {
@@ -52,6 +62,6 @@ export class JobNews implements Disposable {
 
   /** Without ids anything may have happened to any. */
   #hear(ids: Iterable<string> = [...this.#waiting.keys()]): void {
-    for (const id of ids) for (const hear of this.#waiting.get(id) ?? []) hear();
+    for (const id of ids) for (const { hear } of this.#waiting.get(id) ?? []) hear();
   }
 }

@@ -47,12 +47,13 @@ export class Registrar {
     return this.#tenants.tokens(tenant);
   }
 
-  /** `secret` is the token itself, told this once. */
+  /** `secret` is the token itself, told this once. With `madeAt`, only for the tenant of that name made then. */
   async createToken(
     tenant: string,
     token: Pick<Token, 'name' | 'scopes' | 'expiresAt'>,
+    madeAt?: Date,
   ): Promise<{ token: Token; secret: string }> {
-    const created = await this.#tenants.createToken(tenant, token);
+    const created = await this.#tenants.createToken(tenant, token, madeAt);
     this.#bearers.forget(tenant);
     return created;
   }

@@ -61,6 +61,17 @@ export class Tenancies implements AsyncDisposable {
     return this.#loaded.get(id) ?? this.#loading.get(id) ?? (TENANT_ID.test(id) ? this.#load(id) : undefined);
   }
 
+  /** Whether this is what is loaded of its tenant now. */
+  has(tenancy: Tenancy): boolean {
+    return this.#loaded.get(tenancy.id) === tenancy;
+  }
+
+  /** What is loaded now of the tenant that it was loaded of; undefined where that one is gone, whoever has its name. */
+  async again(tenancy: Tenancy): Promise<Tenancy | undefined> {
+    const now = await this.find(tenancy.id);
+    return now?.isOf(tenancy.tenant) === true ? now : undefined;
+  }
+
   /** The tenant that is always there. */
   get default(): Tenancy {
     const tenancy = this.#loaded.get(DEFAULT_TENANT);

@@ -145,6 +145,11 @@ export class Tenancy implements AsyncDisposable {
     return this.#gone;
   }
 
+  /** Whether it is this tenant's, and not of another that had or has got its name. */
+  isOf({ id, createdAt }: Tenant): boolean {
+    return id === this.id && (id === DEFAULT_TENANT || createdAt.getTime() === this.#tenant.createdAt.getTime());
+  }
+
   begin(now: number): void {
     this.#runs += 1;
     this.usedAt = now;
@@ -199,9 +204,7 @@ export class Tenancy implements AsyncDisposable {
     try {
       if (stale.includes('tenants')) {
         const tenant = await records.tenant(this.id);
-        // Another may have got its name meanwhile.
-        const isSame = tenant?.createdAt.getTime() === this.#tenant.createdAt.getTime();
-        if (tenant !== undefined && (isSame || this.id === DEFAULT_TENANT)) this.#apply(tenant);
+        if (tenant !== undefined && this.isOf(tenant)) this.#apply(tenant);
         else if (this.id !== DEFAULT_TENANT) {
           this.#gone = true;
           return await gone();

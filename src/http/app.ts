@@ -13,7 +13,7 @@ import fastify, {
 } from 'fastify';
 import { Failure } from '../core/failure.ts';
 import type { Tenancy } from '../engine/tenancy.ts';
-import { type AuthOptions, authenticate, type Caller } from './auth.ts';
+import { type AuthOptions, authenticate, authenticateAgain, type Caller } from './auth.ts';
 import { budgetBodies } from './body-budget.ts';
 import { docs } from './docs.ts';
 import { errorHandler, problem, sendProblem } from './errors.ts';
@@ -86,6 +86,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   app.decorateRequest('invocation', '');
   app.addHook('onRequest', authenticate(options));
   budgetBodies(app, { each: requestBytes, all: requestBytesAtOnce });
+  app.addHook('preValidation', authenticateAgain(options));
   app.setErrorHandler(errorHandler(requestBytes, bug));
   app.setNotFoundHandler((request, reply) => {
     const path = request.originalUrl.split('?', 1)[0];

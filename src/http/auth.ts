@@ -8,7 +8,7 @@ import { hash, timingSafeEqual } from 'node:crypto';
 import type { FastifyContextConfig, FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify';
 import { Failure } from '../core/failure.ts';
 import { DEFAULT_TENANT, includes, type Scope } from '../core/tenant.ts';
-import type { Bearers } from '../engine/bearers.ts';
+import type { Bearers, Found, Held } from '../engine/bearers.ts';
 import { noTenant } from '../engine/invoker.ts';
 import type { Tenancies } from '../engine/tenancies.ts';
 import type { Tenancy } from '../engine/tenancy.ts';
@@ -37,6 +37,8 @@ export type Caller = {
   tenant: string;
   scopes: readonly Scope[];
   isOperator: boolean;
+  /** What a tenant's token was found to open; null for an operator. */
+  held: Held | null;
 };
 
 export type AuthOptions = { tokens: readonly string[]; bearers: Bearers; tenancies: Tenancies };
@@ -57,11 +59,43 @@ export function authenticate({ tokens, bearers, tenancies }: AuthOptions): Hook 
   };
 }
 
+/**
+ * For after the body was read, which may have taken a minute: whoever has lost their token or their tenant meanwhile is
+ * answered as if they had only come now, whoever has got the tenant's name.
+ */
+export function authenticateAgain({ bearers, tenancies }: Pick<AuthOptions, 'bearers' | 'tenancies'>): Hook {
+  return (request, _reply, done) => {
+    const { tenancy, caller } = request;
+    // Open routes have neither.
+    if (tenancy === null) return done();
+    const { held } = caller;
+    if (tenancies.has(tenancy) && (held === null || held.until > Date.now())) return done();
+    renewed(request, bearers, tenancies).then(done, done);
+  };
+}
+
+async function renewed(request: FastifyRequest, bearers: Bearers, tenancies: Tenancies): Promise<undefined> {
+  const { caller } = request;
+  if (caller.held !== null) {
+    const now = await bearer(shownIn(request.headers.authorization ?? '') ?? '', bearers);
+    if (now instanceof Failure) throw now;
+    request.caller = now;
+  }
+  const tenancy = await tenancies.again(request.tenancy);
+  if (tenancy === undefined) throw caller.held === null ? noTenant(request.tenant) : judged(undefined);
+  request.tenancy = tenancy;
+}
+
 // ── who asks ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 type Judged = Caller | Failure;
 
-const OPERATOR: Caller = Object.freeze({ tenant: DEFAULT_TENANT, scopes: ['admin'] as const, isOperator: true });
+const OPERATOR: Caller = Object.freeze({
+  tenant: DEFAULT_TENANT,
+  scopes: ['admin'] as const,
+  isOperator: true,
+  held: null,
+});
 
 function tokenCaller(
   authorization: string | undefined,
@@ -90,9 +124,12 @@ function bearer(secret: string, bearers: Bearers): Judged | Promise<Judged> {
   return found instanceof Promise ? found.then(judged) : judged(found);
 }
 
-function judged(bearer: Pick<Caller, 'tenant' | 'scopes'> | undefined): Judged {
-  if (bearer === undefined) return new Failure('unauthenticated', 'This token is not known');
-  return { tenant: bearer.tenant, scopes: bearer.scopes, isOperator: false };
+function judged(found: Found): Judged {
+  if (found === undefined) return new Failure('unauthenticated', 'This token is not known');
+  if ('token' in found) return { tenant: found.tenant, scopes: found.scopes, isOperator: false, held: found };
+  const { ended, at } = found;
+  const words = ended === 'expired' ? `This token expired at ${at.toISOString()}` : 'This token was revoked';
+  return new Failure('unauthenticated', words);
 }
 
 function shownIn(authorization: string): string | undefined {

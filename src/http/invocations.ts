@@ -6,7 +6,7 @@ import type { Request } from '../core/invocation.ts';
 import { type Job, NO_RETRIES } from '../core/job.ts';
 import type { LogLine } from '../core/outcome.ts';
 import type { KeptAnswer, TenantAnswers, TenantJobs, TenantKeep } from '../core/tenant-store.ts';
-import type { Invoker, Running, Settled } from '../engine/invoker.ts';
+import { type Invoker, type Running, type Settled, tenantGone } from '../engine/invoker.ts';
 import type { JobNews } from '../engine/job-news.ts';
 import { answerText, reportOf, serverTiming, type Timings, timingsOf } from './answer.ts';
 import type { App } from './app.ts';
@@ -148,6 +148,8 @@ async function invokeOnce(
     reply.code(kept.status).headers({ 'content-type': `${type}; charset=utf-8`, 'idempotency-replayed': 'true' });
     return reply.send(kept.text);
   }
+  // Another may have got its name while the key was looked up.
+  if (request.tenancy.isGone) throw tenantGone();
   const running = invoker.invoke(wanted);
   request.invocation = running.id;
   stopWhenGone(reply, running);

@@ -56,7 +56,7 @@ export async function jobEvents(app: App, { keep, news }: Pick<JobRoutes, 'keep'
         await Promise.race([reply.sse.send({ id: String(id), event, data }), whenAborted(gone.signal)]);
       };
       const signal = new Signal();
-      const watching = news.watch(job.id, () => signal.set());
+      const watching = news.watch(request.tenant, job.id, () => signal.set());
       gone.signal.addEventListener('abort', () => {
         watching[Symbol.dispose]();
         signal.set();

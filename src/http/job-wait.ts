@@ -15,7 +15,7 @@ export async function untilEnded(job: Job, { jobs, news, ms, reply }: Wait): Pro
   if (hasEnded(job)) return job;
   const until = performance.now() + ms;
   const signal = new Signal();
-  using _watch = news.watch(job.id, () => signal.set());
+  using _watch = news.watch(reply.request.tenant, job.id, () => signal.set());
   reply.raw.once('close', () => signal.set());
   for (;;) {
     // Looked at after the watch began: its end is either seen here or heard of.

@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox';
 import { Failure } from '../core/failure.ts';
-import { SCOPES, type Token } from '../core/tenant.ts';
+import { DEFAULT_TENANT, SCOPES, type Token } from '../core/tenant.ts';
 import type { App } from './app.ts';
 import { nothing } from './nothing.ts';
 import { OrNull, Problems } from './schemas.ts';
@@ -54,7 +54,7 @@ export function tokens(app: App, { registrar }: TenantRoutes): void {
         response: { 201: Created, ...Problems(400, 401, 403, 404, 429, 503) },
       },
     },
-    async ({ params, body: { name, scopes, expiresAt }, caller }, reply) => {
+    async ({ params, body: { name, scopes, expiresAt }, caller, tenancy }, reply) => {
       const expires = expiresAt === undefined ? null : new Date(expiresAt);
       if (expires !== null && !(expires.getTime() > Date.now())) {
         throw new Failure('invalid_request', 'expiresAt must be in the future', {
@@ -62,7 +62,12 @@ export function tokens(app: App, { registrar }: TenantRoutes): void {
         });
       }
       const id = reached(params.tenant, caller);
-      const { token, secret } = await registrar.createToken(id, { name, scopes, expiresAt: expires });
+      const { token, secret } = await registrar.createToken(
+        id,
+        { name, scopes, expiresAt: expires },
+        // Whoever had the name of this tenant before must get no token of it. The default tenant is always the same.
+        caller.isOperator || id === DEFAULT_TENANT ? undefined : tenancy.tenant.createdAt,
+      );
       return reply
         .code(201)
         .header('cache-control', 'no-store')

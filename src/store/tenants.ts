@@ -7,6 +7,7 @@ import {
   NO_QUOTAS,
   type Quotas,
   type Scope,
+  type Spent,
   TENANT_ID,
   type Tenant,
   type TenantChange,
@@ -102,17 +103,23 @@ export class Tenants {
 
   // ── tokens ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** `secret` is the token itself, which is told this once and kept nowhere. Throws `not_found`. */
+  /**
+   * `secret` is the token itself, which is told this once and kept nowhere. Throws `not_found`, also where the tenant is
+   * not the one of that name that was made at `madeAt`.
+   */
   async createToken(
     tenant: string,
     { name, scopes, expiresAt = null }: { name: string; scopes: readonly Scope[]; expiresAt?: Date | null },
+    madeAt?: Date,
   ): Promise<{ token: Token; secret: string }> {
     const id = randomBytes(9).toString('base64url');
     const secret = `isopod_${id}_${randomBytes(24).toString('base64url')}`;
     const row = await inTransaction(this.#db, async (tx) => {
       // Locked, so that nobody else counts meanwhile.
-      const owner = tx.selectFrom('tenants').select('id').where('id', '=', tenant).forUpdate();
-      if ((await owner.executeTakeFirst()) === undefined) throw noTenant(tenant);
+      const rows = tx.selectFrom('tenants').select('created_at').where('id', '=', tenant).forUpdate();
+      const owner = await rows.executeTakeFirst();
+      if (owner === undefined) throw noTenant(tenant);
+      if (madeAt !== undefined && owner.created_at.getTime() !== madeAt.getTime()) throw noTenant(tenant);
       await makeRoom(tx, tenant);
       return await tx
         .insertInto('tokens')
@@ -153,16 +160,16 @@ export class Tenants {
     if (row === undefined) throw new Failure('not_found', `There is no token "${id}"`);
   }
 
-  /** What a token opens now; undefined for one that is unknown, revoked or expired. */
-  async bearer(secret: string): Promise<Bearer | undefined> {
+  /** What a token opens now, or since when it opens nothing any more; undefined for one that is unknown. */
+  async bearer(secret: string): Promise<Bearer | Spent | undefined> {
     const row = await this.#db
       .selectFrom('tokens')
-      .select(['id', 'tenant', 'scopes', 'expires_at'])
+      .select(['id', 'tenant', 'scopes', 'expires_at', 'revoked_at'])
       .where('hash', '=', digest(secret))
-      .where('revoked_at', 'is', null)
-      .where((eb) => eb.or([eb('expires_at', 'is', null), eb('expires_at', '>', new Date())]))
       .executeTakeFirst();
     if (row === undefined) return undefined;
+    if (row.revoked_at !== null) return { ended: 'revoked', at: row.revoked_at };
+    if (row.expires_at !== null && row.expires_at <= new Date()) return { ended: 'expired', at: row.expires_at };
     return { token: row.id, tenant: row.tenant, scopes: row.scopes, expiresAt: row.expires_at };
   }
 }

@@ -1,7 +1,7 @@
 import { expect, test, vi } from 'vitest';
 import { Failure } from '../../src/core/failure.ts';
 import type { Bearer } from '../../src/core/tenant.ts';
-import { Bearers } from '../../src/engine/bearers.ts';
+import { Bearers, type Held } from '../../src/engine/bearers.ts';
 
 const secret = (letter: string) => `isopod_${letter.repeat(12)}_${letter.repeat(32)}`;
 const bearer = (more: Partial<Bearer> = {}): Bearer => ({
@@ -55,6 +55,31 @@ test('what was found before a change is not remembered after it', async () => {
   looking.resolve(bearer());
   await found;
   expect(bearers.find(secret('a'))).toBeInstanceOf(Promise);
+});
+
+test('what is held says that it is not believed any more as soon as a change is heard', async () => {
+  const looking = Promise.withResolvers<Bearer>();
+  const look = vi.fn(async () => bearer());
+  const bearers = new Bearers({ look });
+  const held = (await bearers.find(secret('a'))) as Held;
+  expect(held.until).toBeGreaterThan(Date.now());
+  bearers.forget('acme');
+  expect(held.until).toBe(0);
+
+  // What is asked after a change does not get the answer to what was asked before it.
+  look.mockReturnValueOnce(looking.promise);
+  const before = bearers.find(secret('a'));
+  bearers.forget('acme');
+  expect(((await bearers.find(secret('a'))) as Held).until).toBeGreaterThan(Date.now());
+  looking.resolve(bearer());
+  expect(((await before) as Held).until).toBe(0);
+});
+
+test('why a token opens nothing any more is remembered with it', async () => {
+  const spent = { ended: 'revoked', at: new Date(0) } as const;
+  const bearers = new Bearers({ look: async () => spent });
+  expect(await bearers.find(secret('a'))).toBe(spent);
+  expect(bearers.find(secret('a'))).toBe(spent);
 });
 
 test('a token is not remembered beyond its own time, nor beyond ours', async () => {

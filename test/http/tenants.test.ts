@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { Scope } from '../../src/core/tenant.ts';
 import type { Answer } from '../support/client.ts';
+import { eventsOf } from '../support/events.ts';
 import { type FakeService, ok, plugin, startFakeService } from '../support/fake.ts';
-import { parsed, raw } from '../support/socket.ts';
+import { parsed, raw, slowly } from '../support/socket.ts';
 
 const OPERATOR = 'the-operators-own';
 
@@ -174,6 +175,97 @@ describe('the operator', () => {
     expect(existsSync(join(folder, 'secret'))).toBe(false);
     await operator('DELETE', '/v1/tenants/left');
   });
+});
+
+describe('a body that takes its time', () => {
+  const task = JSON.stringify({ plugin: 'demo' });
+  const writes: [string, string, string][] = [
+    ['POST', '/v1/tenants/ghost/tokens', JSON.stringify({ name: 'mine', scopes: ['admin'] })],
+    ['POST', '/v1/jobs', task],
+    ['PUT', '/v1/schedules/x', JSON.stringify({ ...JSON.parse(task), cron: '* * * * *' })],
+    ['PUT', '/v1/plugins/demo/settings', '{"a": 1}'],
+    ['POST', '/v1/plugins/demo/invocations', '{"args": {}}'],
+    ['POST', '/v1/tenants/ghost/tokens', '{"name": ""}'],
+  ];
+
+  test('opens nothing of the tenant that has got the name of the one it began with', async () => {
+    await operator('POST', '/v1/tenants', { id: 'ghost' });
+    const token = await tokenOf('ghost', 'admin');
+    const begun = [];
+    for (const [method, path, body] of writes) {
+      begun.push(await slowly(service.url, { method, path, token, body }));
+    }
+    const byOperator = await slowly(service.url, {
+      method: 'POST',
+      path: '/t/ghost/v1/jobs',
+      token: OPERATOR,
+      body: task,
+    });
+    await operator('DELETE', '/v1/tenants/ghost');
+    await operator('POST', '/v1/tenants', { id: 'ghost' });
+    const fresh = await tokenOf('ghost', 'invoke');
+    expect((await service.ask('GET', '/v1/tenant', { token: fresh })).status).toBe(200);
+
+    for (const one of begun) {
+      const { status, body } = parsed(await one.finish());
+      expect([status, body.code, body.detail]).toEqual([401, 'unauthenticated', 'This token is not known']);
+    }
+    const { status, body } = parsed(await byOperator.finish());
+    expect([status, body.detail]).toEqual([404, 'There is no tenant "ghost"']);
+    expect((await operator('GET', '/v1/tenants/ghost/tokens')).body.tokens).toHaveLength(1);
+    expect((await operator('GET', '/t/ghost/v1/jobs')).body.jobs).toEqual([]);
+    await operator('DELETE', '/v1/tenants/ghost');
+  });
+
+  test('opens nothing when its token was revoked or expired meanwhile, and goes on after any other change', async () => {
+    const expiresAt = new Date(Date.now() + 1_000);
+    const made = { name: 'x', scopes: ['invoke'] };
+    const asked = [{ ...made, expiresAt }, made, made];
+    const tokens = [];
+    for (const one of asked) tokens.push((await operator('POST', '/v1/tenants/beta/tokens', one)).body);
+    const begun = [];
+    for (const { secret } of tokens) {
+      const invocation = { method: 'POST', path: '/v1/plugins/own/invocations', token: secret, body: '{"args": {}}' };
+      begun.push(await slowly(service.url, invocation));
+    }
+    await operator('DELETE', `/v1/tenants/beta/tokens/${tokens[1].id}`);
+    await vi.waitUntil(() => Date.now() > expiresAt.getTime(), { timeout: 5_000 });
+    const answers = [];
+    for (const one of begun) answers.push(parsed(await one.finish()));
+    expect(answers.map(({ status, body }) => [status, body.detail])).toEqual([
+      [401, `This token expired at ${expiresAt.toISOString()}`],
+      [401, 'This token was revoked'],
+      [200, undefined],
+    ]);
+  });
+});
+
+test('whoever waits for a job of a tenant that is removed is let go, not after a while', async () => {
+  await operator('POST', '/v1/tenants', { id: 'acme' });
+  const token = await tokenOf('acme', 'invoke');
+  hanging = Promise.withResolvers();
+  const waiting = service.ask('POST', '/v1/jobs', {
+    token,
+    body: { plugin: 'hang' },
+    headers: { prefer: 'wait=30' },
+  });
+  await hanging.promise;
+  const { body } = await service.ask('GET', '/v1/jobs', { token });
+  const url = `${service.url}/v1/jobs/${body.jobs[0].id}/events`;
+  const seen = Promise.withResolvers<void>();
+  const stream = eventsOf(url, {
+    headers: { authorization: `Bearer ${token}` },
+    enough: (events) => {
+      if (events.some(({ event }) => event === 'started')) seen.resolve();
+      return false;
+    },
+  });
+  await seen.promise;
+  await operator('DELETE', '/v1/tenants/acme');
+  const { status, body: refusal } = await waiting;
+  expect([status, refusal.code]).toEqual([404, 'not_found']);
+  expect((await stream).map(({ event }) => event)).not.toContain('outcome');
+  await operator('POST', '/v1/tenants', { id: 'acme' });
 });
 
 describe('a token', () => {

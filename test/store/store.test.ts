@@ -47,6 +47,17 @@ describe.each(ENGINES)('on the %s engine', (engine) => {
     expect(await codeOf(store.tenants.remove('beta'))).toBe('not_found');
   });
 
+  test('no token is made for the tenant that has got the name of another', async () => {
+    const { createdAt } = await store.tenants.create('ghost');
+    const wish = { name: 'x', scopes: ['admin'] } as const;
+    await store.tenants.createToken('ghost', wish, createdAt);
+    await store.tenants.remove('ghost');
+    await store.tenants.create('ghost');
+    expect(await codeOf(store.tenants.createToken('ghost', wish, createdAt))).toBe('not_found');
+    expect(await store.tenants.tokens('ghost')).toEqual([]);
+    await store.tenants.remove('ghost');
+  });
+
   test('a token opens what it was made for until it is revoked or its time is over', async () => {
     await store.tenants.create('keys');
     const { token, secret } = await store.tenants.createToken('keys', { name: 'ci', scopes: ['invoke', 'manage'] });
@@ -62,11 +73,11 @@ describe.each(ENGINES)('on the %s engine', (engine) => {
 
     const past = new Date(Date.now() - 1000);
     const expired = await store.tenants.createToken('keys', { name: 'old', scopes: ['invoke'], expiresAt: past });
-    expect(await store.tenants.bearer(expired.secret)).toBeUndefined();
+    expect(await store.tenants.bearer(expired.secret)).toEqual({ ended: 'expired', at: past });
 
     expect(await codeOf(store.tenants.revokeToken('default', token.id))).toBe('not_found');
     await store.tenants.revokeToken('keys', token.id);
-    expect(await store.tenants.bearer(secret)).toBeUndefined();
+    expect(await store.tenants.bearer(secret)).toEqual({ ended: 'revoked', at: expect.any(Date) });
     const [first] = await store.tenants.tokens('keys');
     await store.tenants.revokeToken('keys', token.id);
     expect((await store.tenants.tokens('keys'))[0]).toEqual(first);
