@@ -79,4 +79,9 @@ export function mayTake(mine: number, free: number): boolean {
   return free > 0 && mine < GREED * free;
 }
 
+/** What one may have by that of `most`, where nobody else takes any of it. */
+export function partOf(most: number): number {
+  return Math.floor((most * GREED) / (GREED + 1));
+}
+
 const GREED = 2;

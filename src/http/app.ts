@@ -46,6 +46,8 @@ export type AppOptions = {
   /** How long a caller may take to send a request, and its head alone. Answers have no such limit. */
   requestMs?: number;
   headersMs?: number;
+  /** A large body has to come in steadily: some of it each time that so long has passed. */
+  paceMs?: number;
   /** Told of every error that is our own bug. */
   bug(error: unknown, invocation: string | undefined): void;
 } & AuthOptions &
@@ -59,7 +61,15 @@ export type AppOptions = {
   OrderRoutes;
 
 export async function createApp(options: AppOptions): Promise<App> {
-  const { requestBytes, requestBytesAtOnce, version, requestMs = 60_000, headersMs = 15_000, bug } = options;
+  const {
+    requestBytes,
+    requestBytesAtOnce,
+    version,
+    requestMs = 60_000,
+    headersMs = 15_000,
+    paceMs = 5_000,
+    bug,
+  } = options;
   const app: App = fastify({
     bodyLimit: requestBytes,
     requestTimeout: requestMs,
@@ -85,7 +95,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   app.decorateRequest('caller', null as unknown as Caller);
   app.decorateRequest('invocation', '');
   app.addHook('onRequest', authenticate(options));
-  budgetBodies(app, { each: requestBytes, all: requestBytesAtOnce });
+  budgetBodies(app, { each: requestBytes, all: requestBytesAtOnce, paceMs, refuseSlow });
   app.addHook('preValidation', authenticateAgain(options));
   app.setErrorHandler(errorHandler(requestBytes, bug));
   app.setNotFoundHandler((request, reply) => {
@@ -148,6 +158,12 @@ function refuseBytes(error: NodeJS.ErrnoException, socket: Socket): void {
   const { text, headers } = problem(new Failure('invalid_request', sentence), { status: Number.parseInt(line, 10) });
   const head = Object.entries({ ...headers, 'content-length': Buffer.byteLength(text), connection: 'close' });
   socket.end(`HTTP/1.1 ${line}\r\n${head.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${text}`);
+}
+
+function refuseSlow(socket: Socket): void {
+  refuseBytes(Object.assign(new Error('too slow'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' }), socket);
+  // Not half of it: whoever goes on sending would keep what is taken for the body.
+  socket.destroySoon();
 }
 
 const BYTES: Record<string, [string, string]> = {
