@@ -12,6 +12,8 @@ import { isAlias, isMap, isScalar, isSeq, type ParsedNode, type YAMLMap, type YA
 import { quoted, Refused } from './refused.ts';
 import type { BoundNode, YamlDocument, YamlNode } from './yaml.ts';
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const CONTROL = /[\x00-\x1f\x7f]/;
 const MOST_VALUES = 50_000;
 const MOST_TEXT = 1_000_000;
 
@@ -63,6 +65,20 @@ export class Decoder {
     });
   }
 
+  /**
+   * Text that others call something by: control characters are refused, however they are written. It stands in URLs, log
+   * lines and the database, which takes no NUL. Stash takes them all.
+   */
+  name(value: Value, label: string): string {
+    const name = this.text(value, label);
+    const bad = CONTROL.exec(name)?.[0];
+    if (bad !== undefined) {
+      const code = bad.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0');
+      this.refuse(value, `${label} may not contain the control character U+${code}`);
+    }
+    return name;
+  }
+
   /** Null gives the empty list. */
   list<T>(value: Value, label: string, item: (value: YamlNode, label: string) => T): T[] {
     return this.#follow(value, (node) => {
@@ -76,12 +92,19 @@ export class Decoder {
     return this.list(value, label, (item, itemLabel) => this.text(item, itemLabel));
   }
 
-  /** A mapping with free keys, added to `into`. Null empties it. */
-  map<T>(value: Value, label: string, into: Map<string, T>, item: (value: Value, label: string) => T): void {
+  /** A mapping with free keys, added to `into`. Null empties it. `keys` says what a key may be. */
+  map<T>(
+    value: Value,
+    label: string,
+    into: Map<string, T>,
+    item: (value: Value, label: string) => T,
+    keys: 'text' | 'name' = 'text',
+  ): void {
+    const merge = (merged: Value) => this.map(merged, label, into, item, keys);
     this.#follow(value, (node) => {
       if (isNull(node)) return into.clear();
-      for (const { key, value: under } of this.#pairs(node, label, (merged) => this.map(merged, label, into, item))) {
-        const name = this.text(key, `a key of ${label}`);
+      for (const { key, value: under } of this.#pairs(node, label, merge)) {
+        const name = this[keys](key, `a key of ${label}`);
         const decoded = item(under, `${label}.${name.slice(0, 40)}`);
         if (into.has(name)) this.refuse(key, `key ${quoted(name)} is given twice in ${label}`);
         into.set(name, decoded);

@@ -1,6 +1,7 @@
 /**
  * Stash's manifests: `<id>.yml`. Every verdict is the one that Stash gives (its `pkg/plugin/config.go`, decoded
- * by yaml.v2 in strict mode), with a reason and a place that a person can act on.
+ * by yaml.v2 in strict mode), with a reason and a place that a person can act on; but for names with control characters,
+ * which Stash takes.
  */
 import { basename, dirname } from 'node:path';
 import type { Entry, Plugin, Program, Setting, UserInterface, Verdict } from '../core/plugin.ts';
@@ -76,7 +77,7 @@ function read(document: YamlDocument): Manifest {
     tasks: (value) => (manifest.tasks = yaml.list(value, 'tasks', (item, label) => taskOf(yaml, item, label))),
     hooks: (value) => (manifest.hooks = yaml.list(value, 'hooks', (item, label) => hookOf(yaml, item, label))),
     ui: (value) => (manifest.ui = userInterfaceOf(yaml, value)),
-    settings: (value) => yaml.map(value, 'settings', settings, (item, label) => settingOf(yaml, item, label)),
+    settings: (value) => yaml.map(value, 'settings', settings, (item, label) => settingOf(yaml, item, label), 'name'),
   });
 
   manifest.settings = [...settings].map(([key, setting]) => ({ key, ...setting })).sort(byKey);
@@ -117,7 +118,7 @@ function operation(
   if (yaml.isNull(value)) yaml.refuse(value, `${label} is empty; remove it, or give it a name`);
   const defaultArgs = new Map<string, string>();
   yaml.fields(value, label, {
-    name: (under) => (into.name = yaml.text(under, `${label}.name`)),
+    name: (under) => (into.name = yaml.name(under, `${label}.name`)),
     description: (under) => (into.description = yaml.text(under, `${label}.description`)),
     execArgs: (under) => (into.execArgs = yaml.texts(under, `${label}.execArgs`)),
     defaultArgs: (under) =>

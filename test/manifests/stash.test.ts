@@ -333,6 +333,19 @@ describe('a manifest is refused', () => {
     'for text that is not what its tag says': ['version: !!int x', '1:16', /tagged "!!int" and is not one/],
     'for an unknown directive': ['%FOO\n---\nname: x', '1:1', /only the directives %YAML and %TAG/],
     'for a control character': ['name: x\nversion: a\u0007', '2:11', /control character U\+0007/],
+    'for NUL in the name of a task': [
+      'tasks:\n- description: x\n  name: "a\\0"',
+      '3:9',
+      /tasks\[0\].name may not contain the control character U\+0000/,
+    ],
+    'for a line feed in the name of a hook': ['hooks: [{name: "a\\nb"}]', '1:16', /hooks\[0\].name .* U\+000A/],
+    'for a control character in the key of a setting': [
+      'settings:\n  "a\\x7f": {}',
+      '2:3',
+      /a key of settings .* U\+007F/,
+    ],
+    'for one that is merged into a name': ['tasks: [{<<: {name: "\\e"}}]', '1:21', /tasks\[0\].name .* U\+001B/],
+    'for one in base64': ['tasks: [{name: !!binary AA==}]', '1:25', /tasks\[0\].name .* U\+0000/],
   };
   for (const [why, [text, at, reason]] of Object.entries(refusals)) {
     test(why, () => {
@@ -355,6 +368,17 @@ describe('a manifest is refused', () => {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: that is the point
     assert.doesNotMatch(reason, /[\u0000-\u001f]/);
   });
+});
+
+test('descriptions and arguments may have tabs and line feeds', () => {
+  const { entries, description } = accepted(
+    'description: "a\\tb\\n"\ntasks: [{description: "a\\n\\tb", defaultArgs: {a: "1\\n"}}]',
+  );
+  assert.equal(description, 'a\tb\n');
+  const [task] = entries;
+  assert(task?.kind === 'task');
+  assert.equal(task.description, 'a\n\tb');
+  assert.equal(task.defaultArgs['a'], '1\n');
 });
 
 describe('the key __proto__', () => {
