@@ -31,9 +31,12 @@ export function plugins(app: App, { runtimes, quarantine, configurator }: Plugin
       },
     },
     async ({ tenancy }) => {
-      const { plugins: all, refused, loadedAt } = tenancy.catalogue;
+      const { plugins: all, packages, refused, loadedAt } = tenancy.catalogue;
       return {
-        plugins: [...all.values()].map((plugin) => summary(plugin, tenancy)),
+        plugins: [...all.values()].map((plugin) => ({
+          ...summary(plugin, tenancy),
+          package: packageOf(packages.get(plugin.id)),
+        })),
         refused: [...refused],
         loadedAt: loadedAt.toISOString(),
       };

@@ -147,9 +147,16 @@ export const PluginSummary = Type.Object({
   ),
 });
 
+const CameIn = Type.Object({
+  sha256: Type.String({ description: 'Of the archive' }),
+  installedAt: Type.String({ format: 'date-time' }),
+});
+
+const PLAIN = { description: 'The archive that it came in; null for a plain folder' } as const;
+
 export const PluginList = Type.Object(
   {
-    plugins: Type.Array(PluginSummary),
+    plugins: Type.Array(Type.Object({ ...PluginSummary.properties, package: OrNull(CameIn, PLAIN) })),
     refused: Type.Array(
       Type.Object({
         file: Type.String({ description: 'Relative to the plugins folder' }),
@@ -165,9 +172,8 @@ export const PluginList = Type.Object(
 );
 
 const Package = Type.Object({
-  sha256: Type.String({ description: 'Of the archive' }),
+  ...CameIn.properties,
   bytes: Type.Integer({ description: 'Size of the archive' }),
-  installedAt: Type.String({ format: 'date-time' }),
 });
 
 export const PluginEntry = Type.Object(
@@ -176,7 +182,7 @@ export const PluginEntry = Type.Object(
     interface: Type.Unknown({ description: 'The program as the manifest describes it' }),
     ui: Type.Unknown({ description: 'Its parts for the user interface, or null' }),
     errLog: OrNull(Text),
-    package: OrNull(Package, { description: 'The archive that it came in; null for a plain folder' }),
+    package: OrNull(Package, PLAIN),
     limits: Type.Record(Type.String(), Type.Integer(), { description: 'The most that one invocation may use' }),
     explain: OrNull(Type.Object({ runtime: Text, way: Text, because: Text }), {
       description: 'How it is run, and why that way',

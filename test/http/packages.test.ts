@@ -68,6 +68,14 @@ test('an embedded plugin is installed, runs, is replaced and removed', async () 
   expect(body.package).toMatchObject({ sha256: hash('sha256', first), bytes: first.length });
   expect(Date.parse(body.package.installedAt)).toBeGreaterThan(0);
   expect((await service.get('/v1/plugins/plain')).body.package).toBe(null);
+  const { plugins } = (await service.get('/v1/plugins')).body;
+  const { sha256, installedAt } = body.package;
+  expect(plugins.map(({ id, package: cameIn }: Answer['body']) => [id, cameIn])).toEqual(
+    expect.arrayContaining([
+      ['hello', { sha256, installedAt }],
+      ['plain', null],
+    ]),
+  );
 
   const again = await install(first, { 'content-type': 'application/octet-stream' });
   expect([again.status, again.body.replaced]).toEqual([200, []]);

@@ -36,6 +36,7 @@ test('the list has what each plugin offers, and the manifests that were refused'
         url: null,
         version: '1.0',
         enabled: true,
+        package: null,
         program: 'isolate',
         tasks: [{ name: 'Run', description: 'runs', defaultArgs: { mode: 'run' } }],
         hooks: [{ name: 'H', description: '', triggeredBy: ['Scene.Create.Post'] }],
