@@ -14,13 +14,14 @@ import { Limiter } from './engine/limiter.ts';
 import { Quarantine } from './engine/quarantine.ts';
 import { Tenancies } from './engine/tenancies.ts';
 import type { LiveCatalogue, Records } from './engine/tenancy.ts';
-import { TenantFolders } from './engine/tenant-folder.ts';
+import type { TenantFolders } from './engine/tenant-folder.ts';
 import { endpointOf, HttpApplication, noApplication } from './gateway/application.ts';
 
 export type Parts = {
   /** Made anew at each call; what it gives belongs to the caller. Without records there are plain folders only. */
   catalogueOf(tenant: string, records?: PackageRecords): LiveCatalogue;
   runtimes: readonly Runtime[];
+  folders: TenantFolders;
   /** What archives of plugins are opened and read with. */
   packages: PackageParts;
   /** What holds plugins back on this machine, a sentence for each runtime. */
@@ -46,7 +47,8 @@ export type AssemblyOptions = {
 
 export async function assemble({ config, parts, records = none, ownUrl, onSettled }: AssemblyOptions): Promise<Engine> {
   await using scope = new AsyncDisposableStack();
-  const { runtimes } = parts;
+  const { runtimes, folders } = parts;
+  await folders.sweep();
   const applications = scope.use(new Applications(config, ownUrl));
   const limiter = new Limiter(config.concurrency);
   const quarantine = new Quarantine(config.quarantine);
@@ -57,7 +59,7 @@ export async function assemble({ config, parts, records = none, ownUrl, onSettle
       runtimes,
       quarantine,
       catalogueOf: (tenant) => parts.catalogueOf(tenant, records.packages?.(tenant)),
-      folders: new TenantFolders(config.dataDir),
+      folders,
       limits: config.limits,
       plugins: config.plugins,
       outside: (tenant, dir) => applications.of(tenant, dir),

@@ -12,11 +12,13 @@ import { Failure } from './core/failure.ts';
 import { DEFAULT_TENANT } from './core/tenant.ts';
 import { Catalogues } from './engine/catalogue.ts';
 import { Installed, type PackageRecords } from './engine/installed.ts';
+import { TenantFolders } from './engine/tenant-folder.ts';
 import { backgroundDestination } from './log.ts';
 import type { ManifestDialect } from './manifests/dialect.ts';
 import { ManifestReader } from './manifests/reader.ts';
 import { stash } from './manifests/stash.ts';
 import { PrivateCopies } from './packages/private-copies.ts';
+import { Remover } from './packages/remover.ts';
 import { UnpackCache } from './packages/unpack-cache.ts';
 import { Unpacker } from './packages/unpacker.ts';
 import { refuseOpenDoor, Service } from './service.ts';
@@ -29,8 +31,12 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
   await using scope = new AsyncDisposableStack();
   const reader = scope.use(new ManifestReader());
   const unpacker = scope.use(new Unpacker(config.packages));
-  const cache = new UnpackCache({ dir: join(config.dataDir, 'cache'), unpacker, bytes: config.packages.cacheBytes });
-  const copiesOf = (tenant: string) => new PrivateCopies(join(config.dataDir, 'tenants', tenant, 'packages'), unpacker);
+  const stranger = scope.use(new Unpacker(config.packages));
+  const { cacheBytes: bytes } = config.packages;
+  const cache = new UnpackCache({ dir: join(config.dataDir, 'cache'), unpacker, stranger, bytes });
+  const remover = scope.use(new Remover());
+  const folders = new TenantFolders(config.dataDir, remover);
+  const copiesOf = (tenant: string) => new PrivateCopies(join(folders.of(tenant), 'packages'), unpacker, remover);
   const catalogueOf = (tenant: string, records?: PackageRecords) =>
     new Catalogues({
       pluginsDir: pluginsDirOf(tenant, config),
@@ -55,6 +61,7 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
   const owned = scope.move();
   return {
     catalogueOf,
+    folders,
     packages: { cache, reader, dialects },
     runtimes: [isolate, programs],
     confinement: [`external programs: ${walls}`],

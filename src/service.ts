@@ -108,6 +108,7 @@ export class Service implements AsyncDisposable {
     const installer = new Installer({
       ...parts.packages,
       store,
+      tenantBytes: config.packages.tenantBytes,
       catalogue: async (tenant) => (await tenancies.find(tenant))?.catalogue,
       refresh: (tenant) => tenancies.learn(tenant, 'packages'),
     });

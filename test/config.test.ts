@@ -67,7 +67,12 @@ test('without a file and variables all has a default', () => {
     tenants: { loaded: 1_000, idleMs: 900_000 },
     quarantine: { offences: 3, windowMs: 600_000, firstMs: 60_000, longestMs: 1_800_000 },
     processes: { most: 32, perTenant: 8, memoryMb: 0, isolation: 'auto', environment: {} },
-    packages: { archiveBytes: 52_428_800, unpackedBytes: 209_715_200, cacheBytes: 2_147_483_648 },
+    packages: {
+      archiveBytes: 52_428_800,
+      unpackedBytes: 209_715_200,
+      tenantBytes: 2_147_483_648,
+      cacheBytes: 2_147_483_648,
+    },
     requestBytes: 10_485_760,
     requestBytesAtOnce: 67_108_864,
     drainMs: 10_000,

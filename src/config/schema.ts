@@ -138,6 +138,7 @@ export const Settings = Type.Object(
       {
         archiveBytes: whole(52_428_800, 1_024, GIB, 'A zip archive of plugins'),
         unpackedBytes: whole(209_715_200, 1_024, 16 * GIB, 'All files of an archive, unpacked'),
+        tenantBytes: whole(2 * GIB, 1_024, 1_024 * GIB, 'All packages of a tenant, unpacked, in blocks of 4 KiB'),
         cacheBytes: whole(
           2 * GIB,
           0,

@@ -20,8 +20,15 @@ export type InstalledPackage = {
   installedAt: Date;
 };
 
-/** An archive that is to be kept: its bytes, their SHA-256, and the hash of what is unpacked of it, in hexadecimal. */
-export type Archive = { bytes: Buffer; sha256: string; treeHash: string };
+/** An archive that is to be kept. */
+export type Archive = {
+  bytes: Buffer;
+  /** In hexadecimal, as is the hash of what is unpacked of it. */
+  sha256: string;
+  treeHash: string;
+  /** What it takes of a disk when it is unpacked. */
+  unpackedBytes: number;
+};
 
 /** What came of an installation. */
 export type Installation = {

@@ -71,7 +71,7 @@ export class Installed implements Disposable {
     }
     this.#loaded = new Map(found.flatMap((one) => (one.ok ? [[one.from.plugin, one]] : [])));
     // Also those that cannot be loaded now: what they have written is still theirs.
-    await copies.retain(new Map(packages.map(({ plugin, sha256 }) => [plugin, sha256])));
+    await copies.retain(new Set(packages.map(({ sha256 }) => sha256)));
     return found.sort((one, other) => (one.from.plugin < other.from.plugin ? -1 : 1));
   }
 
@@ -112,7 +112,7 @@ export class Installed implements Disposable {
     if (plugin.program.runtime !== 'process') return { ok: true, file, from, plugin };
     let manifestFile: string;
     try {
-      manifestFile = join(await this.#options.copies.open(from.plugin, from.sha256, folder), from.manifest);
+      manifestFile = join(await this.#options.copies.open(from.sha256, folder), from.manifest);
     } catch {
       return refused(from, 'there is no room for a copy that it may write to');
     }

@@ -9,10 +9,12 @@ import { folded } from '../core/text.ts';
 import type { ManifestDialect, ManifestSource } from '../manifests/dialect.ts';
 import type { ManifestReader } from '../manifests/reader.ts';
 import { discover } from '../packages/discovery.ts';
+import { roomOf } from '../packages/tree.ts';
 import type { Fresh, UnpackCache } from '../packages/unpack-cache.ts';
 import type { PackagedPlugin } from '../store/packages.ts';
 import type { Store } from '../store/store.ts';
 import type { Catalogue } from './catalogue.ts';
+import { Installations } from './installations.ts';
 import { noTenant } from './invoker.ts';
 
 /** What archives are opened and read with. */
@@ -20,6 +22,8 @@ export type PackageParts = { cache: UnpackCache; reader: ManifestReader; dialect
 
 export type InstallerOptions = PackageParts & {
   store: Store;
+  /** What all packages of a tenant may take of a disk, unpacked. */
+  tenantBytes: number;
   /** The plugins that a tenant has now; undefined where there is no such tenant. */
   catalogue(tenant: string): Promise<Catalogue | undefined>;
   /** Resolves when what was installed or removed is known on this node. */
@@ -42,8 +46,7 @@ type Packaged = PackagedPlugin & { described: Plugin };
 
 export class Installer {
   readonly #options: InstallerOptions;
-  /** One archive at a time: what is unpacked and not yet kept has no other bound. */
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #installations = new Installations();
 
   constructor(options: InstallerOptions) {
     this.#options = options;
@@ -52,13 +55,10 @@ export class Installer {
   /**
    * Installs all plugins of an archive, which is taken away. They replace those of the same ids that came in archives;
    * what else those archives had stays. Throws `package_rejected`, `manifest_rejected`, `conflict`, `quota_exceeded`,
-   * and the reason of the signal as long as nothing has happened.
+   * `concurrency_limited`, and the reason of the signal as long as nothing has happened.
    */
   async install(tenant: string, archive: Buffer, signal: AbortSignal): Promise<Installed> {
-    const installed = await this.#inTurn(async () => {
-      signal.throwIfAborted();
-      return await this.#install(tenant, archive, signal);
-    });
+    const installed = await this.#installations.inTurn(tenant, signal, () => this.#install(tenant, archive, signal));
     if (installed.changed) await this.#settle(tenant);
     return installed;
   }
@@ -75,17 +75,18 @@ export class Installer {
   }
 
   async #install(tenant: string, archive: Buffer, signal: AbortSignal): Promise<Installed> {
-    const { store, cache } = this.#options;
+    const { store, cache, tenantBytes } = this.#options;
     await using fresh = await cache.unpack(archive);
     const found = await this.#read(fresh);
     const { packages } = store.of(tenant);
     await this.#assertNoClash(tenant, found, await packages.list());
     signal.throwIfAborted();
     const { sha256, tree } = fresh;
-    const kept = { bytes: fresh.archive, sha256, treeHash: tree.hash };
+    const kept = { bytes: fresh.archive, sha256, treeHash: tree.hash, unpackedBytes: roomOf(tree) };
     const { changed, replaced } = await packages.install(
       kept,
       found.map(({ plugin, dialect, manifest }) => ({ plugin, dialect, manifest })),
+      tenantBytes,
     );
     // It is installed already: whoever needs the folder and does not find it unpacks it again.
     await fresh.keep().catch(() => {});
@@ -104,8 +105,11 @@ export class Installer {
     const { dialects, reader } = this.#options;
     const packaged: Packaged[] = [];
     const refused: Refusal[] = [];
+    let manifests = 0;
     for (const dialect of dialects) {
       const found = await discover({ pluginsDir: dir, folder: '.', isManifest: dialect.isManifest });
+      manifests += found.length;
+      if (manifests > PLUGINS_MOST) throw tooManyPlugins(manifests);
       const sources = found.flatMap((one) => (one.ok ? [one] : []));
       const verdicts = await reader.read(dialect, sources);
       for (const one of found) if (!one.ok) refused.push(one.refusal);
@@ -155,16 +159,20 @@ export class Installer {
     if (catalogue === undefined) throw noTenant(tenant);
     return catalogue;
   }
-
-  #inTurn<T>(does: () => Promise<T>): Promise<T> {
-    const mine = this.#turn.then(does);
-    this.#turn = mine.catch(() => {});
-    return mine;
-  }
 }
 
 function packagedOf(described: Plugin, { file }: ManifestSource): Packaged {
   return { plugin: described.id, dialect: described.dialect, manifest: file, described };
+}
+
+/** Of one archive. Each costs rows, a manifest that is read again and again, and a place in lists. */
+const PLUGINS_MOST = 100;
+
+function tooManyPlugins(observed: number): Failure {
+  const limit = { name: 'plugins', allowed: PLUGINS_MOST, observed, unit: 'count' } as const;
+  return new Failure('package_rejected', `The archive has ${observed} plugins, and may have ${PLUGINS_MOST}`, {
+    limit,
+  });
 }
 
 const REFUSALS_MOST = 20;

@@ -1,6 +1,7 @@
-import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DEFAULT_TENANT, type Tenant } from '../core/tenant.ts';
+import type { Remover } from '../packages/remover.ts';
 
 /** Which tenant a folder is of: one that was removed may have had the same name. */
 const MARK = '.tenant';
@@ -8,9 +9,16 @@ const MARK = '.tenant';
 /** The folders of tenants below the data folder. Ids have been checked before they get here. */
 export class TenantFolders {
   readonly #dir: string;
+  readonly #remover: Remover;
 
-  constructor(dataDir: string) {
+  constructor(dataDir: string, remover: Remover) {
     this.#dir = join(dataDir, 'tenants');
+    this.#remover = remover;
+  }
+
+  /** Goes on with what was being removed when the service ended. */
+  async sweep(): Promise<void> {
+    await this.#remover.sweep(this.#dir);
   }
 
   of(tenant: string): string {
@@ -38,7 +46,8 @@ export class TenantFolders {
     return dir;
   }
 
+  /** Resolves when the name is free; what was in there goes in its own time. */
   async remove(tenant: string): Promise<void> {
-    await rm(this.of(tenant), { recursive: true, force: true, maxRetries: 3 });
+    await this.#remover.remove(this.of(tenant));
   }
 }

@@ -1,13 +1,14 @@
 /**
- * Copies that the programs of one tenant may write to: `<plugin>/<sha256 of the archive>/`. A program that runs as a
- * process may do as it likes in its folder, so it gets one that is its own. A copy lasts until its plugin comes in another
- * archive or goes. Nothing is read back from it but by the program itself.
+ * Copies that the programs of one tenant may write to: `<sha256 of the archive>/`. A program that runs as a process may do
+ * as it likes in its folder, so it does not get the one that others use, too. What came in one archive is of one author,
+ * and shares one copy. It lasts as long as one of its plugins is installed from that archive. Nothing is read back from
+ * it but by the programs themselves.
  */
 import { lstat, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '../core/failure.ts';
-import { fileName } from './file-name.ts';
-import { passingName, placed, removeFolder } from './folders.ts';
+import { passingName, passingSince, placed } from './folders.ts';
+import type { Remover } from './remover.ts';
 import { SEALED } from './tree.ts';
 import type { Held } from './unpack-cache.ts';
 import type { Unpacker } from './unpacker.ts';
@@ -15,20 +16,21 @@ import type { Unpacker } from './unpacker.ts';
 export class PrivateCopies {
   readonly #dir: string;
   readonly #unpacker: Unpacker;
+  readonly #remover: Remover;
 
   /** `dir` is of one tenant alone. */
-  constructor(dir: string, unpacker: Unpacker) {
+  constructor(dir: string, unpacker: Unpacker, remover: Remover) {
     this.#dir = dir;
     this.#unpacker = unpacker;
+    this.#remover = remover;
   }
 
-  /** The copy for a plugin, with all that its program has written into it so far. */
-  async open(plugin: string, sha256: string, { dir, tree }: Held): Promise<string> {
-    const folder = join(this.#dir, fileName(plugin));
-    const copy = join(folder, sha256);
+  /** The copy of an archive, with all that its programs have written into it so far. */
+  async open(sha256: string, { dir, tree }: Held): Promise<string> {
+    const copy = join(this.#dir, sha256);
     if (await isFolder(copy)) return copy;
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    const unfinished = join(folder, passingName());
+    await mkdir(this.#dir, { recursive: true, mode: 0o700 });
+    const unfinished = join(this.#dir, passingName());
     try {
       const copied = await this.#unpacker.copy(dir, unfinished, SEALED);
       if (copied.hash !== tree.hash)
@@ -36,20 +38,15 @@ export class PrivateCopies {
       if (!(await placed(unfinished, copy)) && !(await isFolder(copy))) throw new Error(`${copy} is in the way`);
       return copy;
     } finally {
-      await removeFolder(unfinished);
+      await this.#remover.remove(unfinished);
     }
   }
 
-  /** Removes all copies but these: by plugin, the archive that it comes from now. */
-  async retain(current: ReadonlyMap<string, string>): Promise<void> {
-    const kept = new Map([...current].map(([plugin, sha256]) => [fileName(plugin), sha256]));
-    for (const plugin of await names(this.#dir)) {
-      const sha256 = kept.get(plugin);
-      if (sha256 === undefined) await removeFolder(join(this.#dir, plugin));
-      else {
-        const others = (await names(join(this.#dir, plugin))).filter((name) => name !== sha256);
-        for (const other of others) await removeFolder(join(this.#dir, plugin, other));
-      }
+  /** Removes all copies but those of these archives. */
+  async retain(archives: ReadonlySet<string>): Promise<void> {
+    await this.#remover.sweep(this.#dir);
+    for (const name of await names(this.#dir)) {
+      if (!archives.has(name) && passingSince(name) === null) await this.#remover.remove(join(this.#dir, name));
     }
   }
 }

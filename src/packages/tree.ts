@@ -37,6 +37,18 @@ export function treeOf(files: readonly TreeFile[], folders: readonly string[]): 
   return { files: sorted, folders: sortedFolders, bytes: all, hash: hash.digest('hex') };
 }
 
+/** What it takes of a disk, as file systems count: in blocks, of which the smallest file and each folder have one. */
+export function roomOf({ files, folders }: Tree): number {
+  const blocks = files.reduce((sum, { bytes }) => sum + blocksOf(bytes), folders.length);
+  return blocks * BLOCK_BYTES;
+}
+
+function blocksOf(bytes: number): number {
+  return Math.max(1, Math.ceil(bytes / BLOCK_BYTES));
+}
+
+const BLOCK_BYTES = 4_096;
+
 export type WalkOptions = {
   /** Any file with other permissions makes it another folder. */
   modes: Modes;
@@ -95,13 +107,14 @@ export function walk(root: string, { modes, most, each = () => {} }: WalkOptions
   return treeOf(files, folders);
 }
 
-/** How many bytes the files of a folder have, without a look into them. */
+/** What a folder takes of a disk (see `roomOf`), without a look into its files. */
 export function sizeOf(root: string): number {
-  let bytes = 0;
+  let blocks = 0;
   for (const entry of readdirSync(root, { withFileTypes: true, recursive: true })) {
-    bytes += lstatSync(join(entry.parentPath, entry.name), { throwIfNoEntry: false })?.size ?? 0;
+    const stats = lstatSync(join(entry.parentPath, entry.name), { throwIfNoEntry: false });
+    blocks += stats?.isFile() === true ? blocksOf(stats.size) : 1;
   }
-  return bytes;
+  return blocks * BLOCK_BYTES;
 }
 
 const BUFFER_BYTES = 256 * 1024;

@@ -9,13 +9,16 @@ import { mkdir, readdir, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '../core/failure.ts';
 import { passingName, passingSince, placed, removeFolder } from './folders.ts';
-import { SEALED, type Tree } from './tree.ts';
+import { roomOf, SEALED, type Tree } from './tree.ts';
 import type { Unpacker } from './unpacker.ts';
 
 export type UnpackCacheOptions = {
   dir: string;
+  /** For what is installed already: tenants that are loaded wait for this one. */
   unpacker: Unpacker;
-  /** What is not in use is removed beyond so many bytes, least recently used first. */
+  /** For archives of which nothing is known yet, which take their time. */
+  stranger: Unpacker;
+  /** What is not in use is removed beyond so many bytes on the disk, least recently used first. */
   bytes: number;
 };
 
@@ -51,7 +54,7 @@ export class UnpackCache {
   async unpack(archive: Buffer): Promise<Fresh> {
     await this.#open();
     const dir = join(this.#options.dir, passingName());
-    const unpacked = await this.#options.unpacker.unpack(archive, dir, SEALED);
+    const unpacked = await this.#options.stranger.unpack(archive, dir, SEALED);
     return {
       ...unpacked,
       dir,
@@ -73,7 +76,7 @@ export class UnpackCache {
       const tree = found ?? (await this.#unpackAgain(bundle));
       const known = this.#enter(sha256);
       known.holders += 1;
-      known.bytes = tree.bytes;
+      known.bytes = roomOf(tree);
       known.usedAt = Date.now();
       await utimes(dir, new Date(), new Date());
       return { tree, known, isNew: found === null };
@@ -106,7 +109,7 @@ export class UnpackCache {
       await this.#takeAway(dir);
     }
     const known = this.#enter(sha256);
-    known.bytes = tree.bytes;
+    known.bytes = roomOf(tree);
     known.usedAt = Date.now();
   }
 

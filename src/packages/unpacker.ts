@@ -84,7 +84,7 @@ export class Unpacker implements AsyncDisposable {
     return this.#run('walk', task);
   }
 
-  /** How many bytes the files of a folder have, whatever they are. */
+  /** What a folder takes of a disk, whatever is in it. */
   size(dir: string): Promise<number> {
     return this.#run('size', { dir });
   }

@@ -20,15 +20,15 @@ export class Bundles {
    * Keeps an archive, in the transaction of whoever refers to it. `fill` writes its bytes, where they are not there: by
    * then others may have found out that it may not be kept after all.
    */
-  async put(tx: Tx, { sha256: hex, bytes, treeHash }: Archive): Promise<{ fill(): Promise<void> }> {
+  async put(tx: Tx, { sha256: hex, bytes, treeHash, unpackedBytes }: Archive): Promise<{ fill(): Promise<void> }> {
     const sha256 = Buffer.from(hex, 'hex');
     const chunks = Math.ceil(bytes.length / CHUNK_BYTES);
-    const tree_hash = Buffer.from(treeHash, 'hex');
+    const unpacked = { tree_hash: Buffer.from(treeHash, 'hex'), unpacked_bytes: unpackedBytes };
     const { isNew } = await tx
       .insertInto('bundles')
-      .values({ sha256, bytes: bytes.length, chunks, tree_hash })
+      .values({ sha256, bytes: bytes.length, chunks, ...unpacked })
       // Also holds on to one that is there, so that nobody removes it under our hands.
-      .onConflict((conflict) => conflict.column('sha256').doUpdateSet({ tree_hash }))
+      .onConflict((conflict) => conflict.column('sha256').doUpdateSet(unpacked))
       .returning(sql<boolean>`xmax = 0`.as('isNew'))
       .executeTakeFirstOrThrow();
     return {

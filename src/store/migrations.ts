@@ -4,6 +4,7 @@ import * as tenants from './migrations/0001-tenants.ts';
 import * as packages from './migrations/0002-packages.ts';
 import * as trees from './migrations/0003-trees.ts';
 import * as jobs from './migrations/0004-jobs.ts';
+import * as unpacked from './migrations/0005-unpacked.ts';
 
 /** In order of their names. One that has been released is never changed: what it made is changed by the next. */
 const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -11,6 +12,7 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0002-packages': packages,
   '0003-trees': trees,
   '0004-jobs': jobs,
+  '0005-unpacked': unpacked,
 };
 
 export const SCHEMA = 'isopod';

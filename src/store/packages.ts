@@ -1,7 +1,8 @@
+import { Failure } from '../core/failure.ts';
 import type { Archive, Installation, InstalledPackage } from '../core/store.ts';
 import type { Bundles } from './bundles.ts';
 import type { Db, Tx } from './database.ts';
-import { noRoom, storedBytes } from './stored-bytes.ts';
+import { noRoom, storedBytes, unpackedBytes } from './stored-bytes.ts';
 import { noTenant } from './tenants.ts';
 import { inTransaction } from './transaction.ts';
 
@@ -22,9 +23,14 @@ export class Packages {
 
   /**
    * Archive and plugins are there for all nodes at the same moment. What was installed under their ids before is gone;
-   * what else came with it stays. Throws `not_found` and `quota_exceeded`.
+   * what else came with it stays. `unpackedMost` is what all packages of the tenant may take of a disk. Throws `not_found`
+   * and `quota_exceeded`.
    */
-  async install(archive: Archive, plugins: readonly PackagedPlugin[]): Promise<Installation> {
+  async install(
+    archive: Archive,
+    plugins: readonly PackagedPlugin[],
+    unpackedMost = Number.POSITIVE_INFINITY,
+  ): Promise<Installation> {
     return await inTransaction(this.#db, async (tx) => {
       const most = await this.#quota(tx);
       const { fill } = await this.#bundles.put(tx, archive);
@@ -42,7 +48,7 @@ export class Packages {
           .onConflict((conflict) => conflict.columns(['tenant', 'plugin']).doUpdateSet(row))
           .execute();
       }
-      if (changed.length > 0 && most !== null) await this.#assertWithin(most, tx);
+      if (changed.length > 0) await this.#assertWithin(most, unpackedMost, tx);
       await fill();
       const replaced = changed.map(({ plugin }) => plugin).filter((plugin) => before.has(plugin));
       return { changed: changed.length > 0, replaced };
@@ -102,8 +108,17 @@ export class Packages {
     return row.quotas.storedBytes ?? null;
   }
 
-  async #assertWithin(most: number, tx: Tx): Promise<void> {
+  async #assertWithin(most: number | null, unpackedMost: number, tx: Tx): Promise<void> {
+    const unpacked = await unpackedBytes(tx, this.#tenant);
+    if (unpacked > unpackedMost) throw tooMuchUnpacked(this.#tenant, unpackedMost, unpacked);
+    if (most === null) return;
     const observed = await storedBytes(tx, this.#tenant);
     if (observed > most) throw noRoom(this.#tenant, most, observed);
   }
+}
+
+function tooMuchUnpacked(tenant: string, allowed: number, observed: number): Failure {
+  const limit = { name: 'packages.tenantBytes', allowed, observed, unit: 'bytes' } as const;
+  const words = `With this, the packages of tenant "${tenant}" would take ${observed} bytes unpacked, and may take ${allowed}: remove some`;
+  return new Failure('quota_exceeded', words, { limit });
 }

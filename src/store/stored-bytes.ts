@@ -11,16 +11,29 @@ export async function assertRoomFor(db: Db, tenant: string, bytes: number): Prom
   if (observed > most) throw noRoom(tenant, most, observed);
 }
 
-/** What a tenant has here: packages, jobs, answers, and what is to be run. What several tenants have counts for each. */
+/**
+ * What a tenant has here: packages, packed and unpacked, jobs, answers, and what is to be run. What several tenants have
+ * counts for each.
+ */
 export async function storedBytes(db: Db, tenant: string): Promise<number> {
   const { rows } = await sql<{ bytes: number }>`
     select coalesce((select sum(bytes) from jobs where tenant = ${tenant}), 0)::bigint
       + coalesce((
-        select sum(bytes) from bundles where sha256 in (select sha256 from packages where tenant = ${tenant})
+        select sum(bytes + coalesce(unpacked_bytes, 0))
+        from bundles where sha256 in (select sha256 from packages where tenant = ${tenant})
       ), 0)::bigint
       + coalesce((select sum(octet_length(answer)) from idempotency_keys where tenant = ${tenant}), 0)::bigint
       + coalesce((select sum(octet_length(request)) from schedules where tenant = ${tenant}), 0)::bigint
       + coalesce((select sum(octet_length(request)) from triggers where tenant = ${tenant}), 0)::bigint as bytes
+  `.execute(db);
+  return rows[0]?.bytes ?? 0;
+}
+
+/** What the packages of a tenant take of a disk when they are unpacked. */
+export async function unpackedBytes(db: Db, tenant: string): Promise<number> {
+  const { rows } = await sql<{ bytes: number }>`
+    select coalesce(sum(unpacked_bytes), 0)::bigint as bytes
+    from bundles where sha256 in (select sha256 from packages where tenant = ${tenant})
   `.execute(db);
   return rows[0]?.bytes ?? 0;
 }

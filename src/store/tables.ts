@@ -45,6 +45,8 @@ export type BundleRow = {
   created_at: CreatedAt;
   /** Of what it is unpacked: see packages/tree.ts. */
   tree_hash: Buffer | null;
+  /** On a disk. */
+  unpacked_bytes: number | null;
 };
 export type BundleChunkRow = { sha256: Buffer; number: number; bytes: Buffer };
 

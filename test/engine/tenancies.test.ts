@@ -8,13 +8,19 @@ import { Limiter } from '../../src/engine/limiter.ts';
 import { Quarantine } from '../../src/engine/quarantine.ts';
 import { Tenancies, type TenanciesOptions } from '../../src/engine/tenancies.ts';
 import { TenantFolders } from '../../src/engine/tenant-folder.ts';
+import { Remover } from '../../src/packages/remover.ts';
 import { FakeCatalogue, FakeRuntime, plugin, tenant } from '../support/fake.ts';
 
 let dataDir: string;
+let remover: Remover;
 beforeEach(async () => {
   dataDir = await mkdtemp(join(tmpdir(), 'isopod-tenancies-'));
+  remover = new Remover();
 });
-afterEach(() => rm(dataDir, { recursive: true, force: true }));
+afterEach(async () => {
+  remover[Symbol.dispose]();
+  await rm(dataDir, { recursive: true, force: true });
+});
 
 /** Tenancies over records that the test holds in its hand. */
 async function open(ids: readonly string[], more: Partial<TenanciesOptions> = {}) {
@@ -23,7 +29,7 @@ async function open(ids: readonly string[], more: Partial<TenanciesOptions> = {}
   const loads = vi.fn(async (id: string) => tenants.get(id));
   const runtime = new FakeRuntime(() => Promise.reject(new Error('nothing is run here')));
   const gone = vi.fn();
-  const folders = new TenantFolders(dataDir);
+  const folders = new TenantFolders(dataDir, remover);
   const tenancies = await Tenancies.open({
     records: { tenant: loads, states: async (id) => states.get(id) ?? new Map() },
     limiter: new Limiter({ running: 10, waiting: 10, waitMs: 100 }),

@@ -3,7 +3,7 @@ import { strict as assert } from 'node:assert';
 import { hash } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { readdir, stat, writeFile } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
@@ -101,14 +101,14 @@ test('an external plugin writes into a folder of its own, which lasts until its 
   expect((await install(archive)).status).toBe(200);
   expect((await service.invoke('counter')).body.output).toBe(4);
 
-  const copies = join(service.config.dataDir, 'tenants/default/packages/counter');
+  const copies = join(service.config.dataDir, 'tenants/default/packages');
   expect(await readdir(copies)).toEqual([hash('sha256', archive)]);
   const other = zipOf({ ...external('counter'), 'more.txt': 'another archive' });
   expect((await install(other)).body.replaced).toEqual(['counter']);
-  expect(await readdir(copies)).toEqual([hash('sha256', other)]);
+  await vi.waitFor(async () => expect(await readdir(copies)).toEqual([hash('sha256', other)]));
   expect((await service.invoke('counter')).body.output).toBe(1);
   await remove('counter');
-  await assert.rejects(stat(copies), { code: 'ENOENT' });
+  await vi.waitFor(async () => expect(await readdir(copies)).toEqual([]));
 });
 
 test('plugins of an archive whose others were replaced stay', async () => {
@@ -219,15 +219,15 @@ test('settings outlive a removal unless they are to be forgotten', async () => {
 
 test('a manifest in the folder of a plugin, changed after it was installed, changes nothing', async () => {
   await install(zipOf(external('stubborn')));
-  const copies = join(service.config.dataDir, 'tenants/default/packages/stubborn');
-  const [sha256 = ''] = await readdir(copies);
+  const copies = join(service.config.dataDir, 'tenants/default/packages');
+  const { sha256 } = (await service.get('/v1/plugins/stubborn')).body.package;
   await writeFile(join(copies, sha256, 'stubborn.yml'), 'name: changed\ninterface: js\nexec: [x.js]\n');
   await service.fetch('/v1/plugins/reload', { method: 'POST' });
   expect((await service.get('/v1/plugins/stubborn')).body).toMatchObject({ name: 'stubborn', program: 'process' });
   await remove('stubborn');
 });
 
-test('a plugin of a strange name has a folder with a plain one', async () => {
+test('a plugin of a strange name runs', async () => {
   const id = 'Ünï ..%2f\'"$(id)';
   await install(
     zipOf({
@@ -236,9 +236,6 @@ test('a plugin of a strange name has a folder with a plain one', async () => {
     }),
   );
   expect((await service.invoke(id)).body.output).toBe(1);
-  const folders = await readdir(join(service.config.dataDir, 'tenants/default/packages'));
-  expect(folders).toHaveLength(1);
-  expect(folders[0]).toMatch(/^[a-z0-9-]*~[0-9a-f]{32}$/);
   expect((await remove(encodeURIComponent(id))).status).toBe(204);
 });
 

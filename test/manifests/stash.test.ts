@@ -378,7 +378,7 @@ test('descriptions and arguments may have tabs and line feeds', () => {
   const [task] = entries;
   assert(task?.kind === 'task');
   assert.equal(task.description, 'a\n\tb');
-  assert.equal(task.defaultArgs['a'], '1\n');
+  assert.equal(task.defaultArgs.a, '1\n');
 });
 
 describe('the key __proto__', () => {

@@ -15,9 +15,11 @@ import {
 } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Failure } from '../../src/core/failure.ts';
+import { passingName } from '../../src/packages/folders.ts';
 import { PrivateCopies } from '../../src/packages/private-copies.ts';
+import { Remover } from '../../src/packages/remover.ts';
 import { type Bundle, UnpackCache } from '../../src/packages/unpack-cache.ts';
 import { Unpacker } from '../../src/packages/unpacker.ts';
 import { zipOf } from '../support/zip.ts';
@@ -41,7 +43,7 @@ beforeAll(async () => {
 afterAll(() => scope.disposeAsync());
 beforeEach(async () => {
   dir = await mkdtemp(join(root, 'cache-'));
-  cache = new UnpackCache({ dir, unpacker, bytes: 1_000_000 });
+  cache = new UnpackCache({ dir, unpacker, stranger: unpacker, bytes: 1_000_000 });
   fetched = 0;
 });
 
@@ -64,7 +66,7 @@ test('an archive is unpacked once, and nothing of it can be written to', async (
   expect(folder).toBe(join(dir, bundle.sha256));
   expect(await open()).toBe(folder);
   // Another process, or the same one after a start.
-  expect(await open(new UnpackCache({ dir, unpacker, bytes: 1_000_000 }))).toBe(folder);
+  expect(await open(new UnpackCache({ dir, unpacker, stranger: unpacker, bytes: 1_000_000 }))).toBe(folder);
   expect(fetched).toBe(1);
   const mode = async (path: string) => ((await stat(join(folder, path))).mode & 0o7777).toString(8);
   expect([await mode('a.yml'), await mode('dir/run.sh')]).toEqual(['444', '555']);
@@ -132,14 +134,18 @@ test('what a crash has left behind does not count, and is gone with the next sta
     await mkdir(join(dir, String(name)));
     await writeFile(join(dir, String(name), 'half'), 'x');
   }
-  expect(await open(new UnpackCache({ dir, unpacker, bytes: 1_000_000 }))).toBe(folder);
+  expect(await open(new UnpackCache({ dir, unpacker, stranger: unpacker, bytes: 1_000_000 }))).toBe(folder);
   expect((await readdir(dir)).sort()).toEqual([young, bundle.sha256, foreign].sort());
 });
 
 test('several that unpack the same archive at once do not harm each other', async () => {
-  const caches = Array.from({ length: 6 }, () => new UnpackCache({ dir, unpacker, bytes: 1_000_000 }));
+  const caches = Array.from(
+    { length: 6 },
+    () => new UnpackCache({ dir, unpacker, stranger: unpacker, bytes: 1_000_000 }),
+  );
   const helpers = await Promise.all(Array.from({ length: 2 }, async () => scope.use(new Unpacker())));
-  for (const helper of helpers) caches.push(new UnpackCache({ dir, unpacker: helper, bytes: 1_000_000 }));
+  for (const helper of helpers)
+    caches.push(new UnpackCache({ dir, unpacker: helper, stranger: helper, bytes: 1_000_000 }));
   const folders = await Promise.all(caches.flatMap((one) => [open(one), open(one)]));
   expect(new Set(folders)).toEqual(new Set([join(dir, bundle.sha256)]));
   expect(await readdir(dir)).toEqual([bundle.sha256]);
@@ -151,7 +157,7 @@ test('what nobody uses is removed beyond its bound, what was used longest ago fi
     ['one', 'two', 'three', 'four'].map((name) => bundleOf(zipOf({ 'a.yml': name, data: Buffer.alloc(1_000) }))),
   );
   const [one, two, three, four] = bundles as [Bundle, Bundle, Bundle, Bundle];
-  const small = new UnpackCache({ dir, unpacker, bytes: 2_500 });
+  const small = new UnpackCache({ dir, unpacker, stranger: unpacker, bytes: 20_000 });
   using _inUse = await small.open(one);
   for (const each of [two, three]) (await small.open(each))[Symbol.dispose]();
   expect((await readdir(dir)).sort()).toEqual([one.sha256, three.sha256].sort());
@@ -159,51 +165,57 @@ test('what nobody uses is removed beyond its bound, what was used longest ago fi
   // After a start it is the files that say what was used when.
   (await small.open(four))[Symbol.dispose]();
   await utimes(join(dir, four.sha256), 1, 1);
-  const later = new UnpackCache({ dir, unpacker, bytes: 1_500 });
+  const later = new UnpackCache({ dir, unpacker, stranger: unpacker, bytes: 12_000 });
   (await later.open(one))[Symbol.dispose]();
   expect(await readdir(dir)).toEqual([one.sha256]);
 });
 
 describe('a private copy', () => {
   let copies: PrivateCopies;
+  let remover: Remover;
+  const newCopies = async () =>
+    new PrivateCopies(join(await mkdtemp(join(root, 'tenant-')), 'packages'), unpacker, remover);
   beforeEach(async () => {
-    copies = new PrivateCopies(join(await mkdtemp(join(root, 'tenant-')), 'packages'), unpacker);
+    remover = scope.use(new Remover());
+    copies = await newCopies();
   });
 
   test('can be written to, stays as it is, and is nobody else’s', async () => {
     using held = await cache.open(bundle);
-    const mine = await copies.open('p', bundle.sha256, held);
-    const other = new PrivateCopies(join(await mkdtemp(join(root, 'tenant-')), 'packages'), unpacker);
-    const theirs = await other.open('p', bundle.sha256, held);
+    const mine = await copies.open(bundle.sha256, held);
+    const theirs = await (await newCopies()).open(bundle.sha256, held);
     await writeFile(join(mine, 'dir/data'), 'mine');
     await writeFile(join(mine, 'new'), 'mine');
     expect(await readFile(join(theirs, 'dir/data'), 'utf8')).toBe('x'.repeat(1_000));
-    expect(await copies.open('p', bundle.sha256, held)).toBe(mine);
+    expect(await copies.open(bundle.sha256, held)).toBe(mine);
     expect(await readFile(join(mine, 'dir/data'), 'utf8')).toBe('mine');
     expect((await stat(join(mine, 'dir/run.sh'))).mode & 0o7777).toBe(0o755);
     await open();
     expect(fetched).toBe(1);
   });
 
-  test('is gone when its plugin is, or comes in another archive', async () => {
+  test('is gone when nothing is installed from its archive any more, and so is whatever else is there', async () => {
     using held = await cache.open(bundle);
-    const [p, odd] = [await copies.open('p', bundle.sha256, held), await copies.open('Odd/../p', bundle.sha256, held)];
-    await copies.retain(new Map([['p', bundle.sha256]]));
-    expect((await stat(p)).isDirectory()).toBe(true);
-    await assert.rejects(stat(odd), { code: 'ENOENT' });
-    await copies.retain(new Map([['p', 'f'.repeat(64)]]));
-    await assert.rejects(stat(p), { code: 'ENOENT' });
+    const copy = await copies.open(bundle.sha256, held);
+    const all = join(copy, '..');
+    await mkdir(join(all, 'plugin', 'f'.repeat(64)), { recursive: true });
+    await copies.retain(new Set([bundle.sha256]));
+    await vi.waitFor(async () => expect(await readdir(all)).toEqual([bundle.sha256]));
+    expect((await readdir(copy)).sort()).toEqual(['a.yml', 'dir']);
+    await copies.retain(new Set(['f'.repeat(64)]));
+    await assert.rejects(stat(copy), { code: 'ENOENT' });
+    await vi.waitFor(async () => expect(await readdir(all)).toEqual([]));
   });
 
   test('of which only a half was made does not count', async () => {
     using held = await cache.open(bundle);
-    const copy = await copies.open('p', bundle.sha256, held);
-    const half = join(copy, '..', '.half');
+    const copy = await copies.open(bundle.sha256, held);
+    const half = join(copy, '..', passingName());
     await rename(copy, half);
     await rm(join(half, 'a.yml'));
-    const again = await copies.open('p', bundle.sha256, held);
+    const again = await copies.open(bundle.sha256, held);
     expect((await readdir(again)).sort()).toEqual(['a.yml', 'dir']);
-    await copies.retain(new Map([['p', bundle.sha256]]));
-    expect(await readdir(join(copy, '..'))).toEqual([bundle.sha256]);
+    await copies.retain(new Set([bundle.sha256]));
+    await vi.waitFor(async () => expect(await readdir(join(copy, '..'))).toEqual([bundle.sha256]));
   });
 });

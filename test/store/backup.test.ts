@@ -15,7 +15,12 @@ let embedded: Store;
 let file: string;
 let secret: string;
 const archive = Buffer.alloc(1_500_000, 'bytes of a package');
-const kept = { bytes: archive, sha256: hash('sha256', archive), treeHash: hash('sha256', 'tree') };
+const kept = {
+  bytes: archive,
+  sha256: hash('sha256', archive),
+  treeHash: hash('sha256', 'tree'),
+  unpackedBytes: 5_000_000_000,
+};
 const plugins = [{ plugin: 'p', dialect: 'stash', manifest: 'p.yml' }];
 
 beforeAll(async () => {
@@ -94,7 +99,7 @@ test('a backup from before the newest tables is brought up to date', async () =>
   const server = await fresh();
   const said: string[] = [];
   await server.restore(path, (what) => said.push(what));
-  expect(said).toEqual(['bringing the database up to date (3 steps)']);
+  expect(said).toEqual(['bringing the database up to date (4 steps)']);
   await server.of('acme').packages.install(kept, plugins);
   expect(await server.tenants.bearer(secret)).toMatchObject({ tenant: 'acme' });
 });
@@ -108,7 +113,7 @@ test('packages of a backup from before their trees were known find their manifes
     if (line === '') return line;
     const { table, row, ...head } = JSON.parse(line);
     if (table === undefined) return JSON.stringify({ ...head, schema: '0002-packages' });
-    const { tree_hash: _hash, manifest: _manifest, ...rest } = row;
+    const { tree_hash: _hash, unpacked_bytes: _unpacked, manifest: _manifest, ...rest } = row;
     return JSON.stringify({ table, row: table === 'packages' ? { ...rest, root: 'in/here' } : rest });
   });
   const path = join(folder, 'older.gz');

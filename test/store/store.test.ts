@@ -11,9 +11,9 @@ const scope = new AsyncDisposableStack();
 afterAll(() => scope.disposeAsync());
 
 /** An archive, with a tree that it does not have. */
-function kept(bytes: Buffer): Archive {
+function kept(bytes: Buffer, unpackedBytes = 0): Archive {
   const sha256 = hash('sha256', bytes);
-  return { bytes, sha256, treeHash: hash('sha256', sha256) };
+  return { bytes, sha256, treeHash: hash('sha256', sha256), unpackedBytes };
 }
 
 describe.each(ENGINES)('on the %s engine', (engine) => {
@@ -179,6 +179,10 @@ describe.each(ENGINES)('on the %s engine', (engine) => {
     const both = await Promise.allSettled([install('c', 200), install('d', 200)]);
     expect(both.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
     expect((await packages.list()).reduce((sum, { bytes }) => sum + bytes, 0)).toBe(900);
+    const unpacked = kept(Buffer.from('a bomb'), 95);
+    expect(await codeOf(packages.install(unpacked, [{ plugin: 'e', dialect: 'stash', manifest: 'e.yml' }]))).toBe(
+      'quota_exceeded',
+    );
   });
 
   test('what was set for a plugin outlives its package, unless it is to be forgotten', async () => {

@@ -9,7 +9,9 @@ import type { Plugin, Refusal } from '../../src/core/plugin.ts';
 import type { Runtime } from '../../src/core/runtime.ts';
 import { DEFAULT_TENANT, NO_QUOTAS, type Tenant } from '../../src/core/tenant.ts';
 import type { Catalogue } from '../../src/engine/catalogue.ts';
+import { TenantFolders } from '../../src/engine/tenant-folder.ts';
 import { ManifestReader } from '../../src/manifests/reader.ts';
+import { Remover } from '../../src/packages/remover.ts';
 import { UnpackCache } from '../../src/packages/unpack-cache.ts';
 import { Unpacker } from '../../src/packages/unpacker.ts';
 import { Service } from '../../src/service.ts';
@@ -100,10 +102,12 @@ export async function startFakeService(options: FakeOptions = {}): Promise<FakeS
   const { url } = scope.use(await testDatabase());
   const store = await Store.open({ url, dataDir: folder });
   const reader = scope.use(new ManifestReader());
-  const cache = new UnpackCache({ dir: join(folder, 'cache'), unpacker: scope.use(new Unpacker()), bytes: 0 });
+  const unpacker = scope.use(new Unpacker());
+  const cache = new UnpackCache({ dir: join(folder, 'cache'), unpacker, stranger: unpacker, bytes: 0 });
   const parts = {
     catalogueOf: (tenant: string) =>
       tenant === DEFAULT_TENANT ? catalogue : new FakeCatalogue(tenants[tenant] ?? [], []),
+    folders: new TenantFolders(config.dataDir, scope.use(new Remover())),
     packages: { cache, reader, dialects: [] },
     runtimes: [runtime],
     confinement: [],
