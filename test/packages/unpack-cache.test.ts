@@ -170,6 +170,15 @@ test('what nobody uses is removed beyond its bound, what was used longest ago fi
   expect(await readdir(dir)).toEqual([one.sha256]);
 });
 
+test('what is installed already does not wait for the one who unpacks what strangers send', async () => {
+  const stranger = new Unpacker();
+  await stranger[Symbol.asyncDispose]();
+  const busy = new UnpackCache({ dir, unpacker, stranger, bytes: 1_000_000 });
+  await assert.rejects(busy.unpack(zipOf({ 'b.yml': 'b' })), /closed/);
+  using held = await busy.open(bundle);
+  expect(held.tree.hash).toBe(bundle.treeHash);
+});
+
 describe('a private copy', () => {
   let copies: PrivateCopies;
   let remover: Remover;
