@@ -74,7 +74,7 @@ export const Settings = Type.Object(
       10,
       2,
       1_000,
-      'Connections to PostgreSQL for queries; a node has a few more, and those of all nodes must fit its max_connections',
+      'Connections to PostgreSQL for what callers ask; a node has 5 more for itself, and those of all nodes must fit its max_connections',
     ),
     tokens: Type.Array(
       Type.String({

@@ -5,7 +5,8 @@
  */
 import pg from 'pg';
 import { Failure } from '../core/failure.ts';
-import { failureToConnect, failureToExecute, isLoss, noConnectionFree } from './unreachable.ts';
+import { first, Lines, mayTake } from '../core/fairness.ts';
+import { failureToConnect, failureToExecute, isLoss, noConnectionFree, type Shortfall } from './unreachable.ts';
 
 export type ConnectionsOptions = pg.ClientConfig & {
   /** Of them there are so many at most. */
@@ -26,8 +27,12 @@ const TIMERS_MS = 2;
 export class Connections {
   readonly #pool: pg.Pool;
   readonly #most: number;
+  readonly #connectMs: number;
   readonly #answerMs: number | undefined;
   readonly #broken = new WeakMap<pg.PoolClient, Error>();
+  readonly #lines = new Lines<string, Waiter>();
+  /** How many each has now. */
+  readonly #used = new Map<string, number>();
   #inUse = 0;
 
   constructor({ most, connectMs, answerMs, ...config }: ConnectionsOptions) {
@@ -40,6 +45,7 @@ export class Connections {
       ...(answerMs === undefined ? {} : { query_timeout: answerMs }),
     });
     this.#most = most;
+    this.#connectMs = connectMs;
     this.#answerMs = answerMs;
     // A connection that breaks while nobody uses it: the next query gets another.
     this.#pool.on('error', () => {});
@@ -47,21 +53,23 @@ export class Connections {
     this.#pool.on('connect', (client) => client.on('error', (error) => this.#broken.set(client, error)));
   }
 
-  /** One of them, to be released. Rejects with a Failure. */
-  async connect(): Promise<Connection> {
-    if (this.#pool.waitingCount >= WAITING_MOST) throw noConnectionFree(this.#most, undefined);
+  /**
+   * One of them, to be released. Those who wait do it in lines, one for each `who`; the lines take turns, and nobody has
+   * more than twice of what is left to the others. Rejects with a Failure.
+   */
+  async connect(who = ''): Promise<Connection> {
+    if (this.#lines.size === 0 && this.#hasRoom(who)) this.#enter(who);
+    else await this.#wait(who);
     let client: pg.PoolClient;
     try {
       client = await this.#pool.connect();
     } catch (error) {
-      throw this.#inUse >= this.#most ? noConnectionFree(this.#most, error) : failureToConnect(error);
+      this.#leave(who);
+      throw failureToConnect(error);
     }
-    this.#inUse += 1;
     return new Connection(client, this.#answerMs, {
       broken: () => this.#broken.get(client),
-      released: () => {
-        this.#inUse -= 1;
-      },
+      released: () => this.#leave(who),
     });
   }
 
@@ -79,7 +87,73 @@ export class Connections {
   async end(): Promise<void> {
     await this.#pool.end();
   }
+
+  #hasRoom(who: string): boolean {
+    return mayTake(this.#used.get(who) ?? 0, this.#most - this.#inUse);
+  }
+
+  #enter(who: string): void {
+    this.#inUse += 1;
+    this.#used.set(who, (this.#used.get(who) ?? 0) + 1);
+  }
+
+  #leave(who: string): void {
+    this.#inUse -= 1;
+    const used = (this.#used.get(who) ?? 0) - 1;
+    if (used > 0) this.#used.set(who, used);
+    else this.#used.delete(who);
+    this.#admit();
+  }
+
+  #admit(): void {
+    for (;;) {
+      const next = this.#lines.next((line, who) => (this.#hasRoom(who) ? first(line) : undefined));
+      if (next === undefined) return;
+      next.admit();
+    }
+  }
+
+  #wait(who: string): Promise<void> {
+    if (this.#lines.size >= WAITING_MOST && !this.#makeRoom(who)) return Promise.reject(this.#noneFree(who));
+    return new Promise((resolve, reject) => {
+      const refuse = () => {
+        clearTimeout(timer);
+        this.#lines.delete(who, waiter);
+        reject(this.#noneFree(who));
+      };
+      const timer = setTimeout(refuse, this.#connectMs);
+      const admit = () => {
+        clearTimeout(timer);
+        this.#enter(who);
+        resolve();
+      };
+      const waiter: Waiter = { admit, refuse };
+      this.#lines.add(who, waiter);
+      // Those who wait may all have as much as they may.
+      this.#admit();
+    });
+  }
+
+  /** The newest of the longest line gives way to one whose line is shorter. */
+  #makeRoom(who: string): boolean {
+    let longest: ReadonlySet<Waiter> = new Set();
+    let own = 0;
+    for (const [key, line] of this.#lines) {
+      if (line.size > longest.size) longest = line;
+      if (key === who) own = line.size;
+    }
+    if (own >= longest.size) return false;
+    [...longest].at(-1)?.refuse();
+    return true;
+  }
+
+  #noneFree(who: string): Failure {
+    const shortfall: Shortfall = { most: this.#most, inUse: this.#inUse, own: this.#used.get(who) ?? 0 };
+    return noConnectionFree(shortfall);
+  }
 }
+
+type Waiter = { admit(): void; refuse(): void };
 
 type Circumstances = { broken(): Error | undefined; released(): void };
 
@@ -115,7 +189,7 @@ export class Connection {
 
   /** Gives it back; one that is lost, or that somebody has left in the middle of a transaction, is not used again. */
   release(destroy = false): void {
-    this.#circumstances.released();
     this.#client.release(destroy || this.#lost !== undefined || this.#client.getTransactionStatus() !== 'I');
+    this.#circumstances.released();
   }
 }

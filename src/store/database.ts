@@ -1,6 +1,7 @@
 /**
- * One PostgreSQL, ours or the user's: a pool for queries, and one connection that listens. All that we keep is in the
- * schema `isopod`, so that a database may be shared.
+ * One PostgreSQL, ours or the user's: a pool for what callers ask, a small one for what this node does by itself, which
+ * callers cannot keep it from, and one connection that listens. All that we keep is in the schema `isopod`, so that a
+ * database may be shared.
  */
 import { Kysely, PostgresDialect, type PostgresPool, sql, type Transaction } from 'kysely';
 import pg from 'pg';
@@ -17,7 +18,7 @@ export type DatabaseOptions = {
   /** The user's server; without it a private one is started below the data folder. */
   url: string | undefined;
   dataDir: string;
-  /** Connections for queries, at most. The listener has one more. */
+  /** Connections for what callers ask, at most. The node's own work and the listener have a few more. */
   connections?: number;
   /** Told what takes time. */
   say?(what: string): void;
@@ -29,6 +30,8 @@ export type Tx = Transaction<Tables>;
 // Numbers of 64 bits come as text by default; ours are counts and sizes, which fit.
 const INT8 = 20;
 const CONNECT_MS = 10_000;
+/** Of these the jobs of this node have two thirds, and its signs of life the rest. */
+const OWN_MOST = 4;
 const UNHURRIED_MOST = 2;
 const STATEMENT_MS = 30_000;
 /** By then the server has said that it took too long, if it is there. */
@@ -38,18 +41,21 @@ const SEARCH_PATH = `-c search_path=${SCHEMA}`;
 const HURRY = `-c statement_timeout=${STATEMENT_MS} -c idle_in_transaction_session_timeout=${STATEMENT_MS}`;
 
 export class Database implements AsyncDisposable {
+  /** Takes its turn with the tenants. */
   readonly db: Db;
   readonly connections: Connections;
   readonly listener: Listener;
   readonly trouble: Trouble;
+  readonly #own: Connections;
   readonly #config: pg.ClientConfig;
   readonly #scope: AsyncDisposableStack;
 
-  private constructor({ db, connections, listener, trouble, config, scope }: Inside) {
+  private constructor({ db, connections, own, listener, trouble, config, scope }: Inside) {
     this.db = db;
     this.connections = connections;
     this.listener = listener;
     this.trouble = trouble;
+    this.#own = own;
     this.#config = config;
     this.#scope = scope;
   }
@@ -77,14 +83,26 @@ export class Database implements AsyncDisposable {
     });
     const hurried = { ...config, options: `${config.options} ${HURRY}` };
     const connections = new Connections({ ...hurried, most, connectMs: CONNECT_MS, answerMs: ANSWER_MS });
+    scope.defer(() => connections.end());
+    const own = new Connections({ ...hurried, most: OWN_MOST, connectMs: CONNECT_MS, answerMs: ANSWER_MS });
+    scope.defer(() => own.end());
     const db = kysely(connections);
-    scope.defer(() => db.destroy());
     const listener = scope.use(
       await Listener.open({ ...config, connectionTimeoutMillis: CONNECT_MS }, (error) =>
         error === undefined ? trouble.end() : trouble.begin(error),
       ),
     );
-    return new Database({ db, connections, listener, trouble, config, scope: scope.move() });
+    return new Database({ db, connections, own, listener, trouble, config, scope: scope.move() });
+  }
+
+  /** For what a tenant asks, or for what is asked for several together: `who` takes turns with others of another name. */
+  for(who: string): Db {
+    return kysely(connectionsOf(this.connections, who));
+  }
+
+  /** For what this node does by itself, whatever callers ask; `what` takes turns with what has another name. */
+  own(what: string): Db {
+    return kysely(connectionsOf(this.#own, what));
   }
 
   /** For what takes as long as it takes: on connections of its own, which wait for every answer. */
@@ -100,6 +118,7 @@ export class Database implements AsyncDisposable {
 type Inside = {
   db: Db;
   connections: Connections;
+  own: Connections;
   listener: Listener;
   trouble: Trouble;
   config: pg.ClientConfig;
@@ -115,7 +134,13 @@ async function unhurried<R>(config: pg.ClientConfig, work: (db: Db) => Promise<R
   }
 }
 
-function kysely(connections: Connections): Db {
+type Pool = Pick<Connections, 'connect' | 'end'>;
+
+function connectionsOf(connections: Connections, who: string): Pool {
+  return { connect: () => connections.connect(who), end: () => connections.end() };
+}
+
+function kysely(connections: Pool): Db {
   // All but cursors, which nobody here asks for.
   const pool = connections as unknown as PostgresPool;
   return new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });

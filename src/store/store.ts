@@ -28,8 +28,9 @@ export class TenantStore implements TenantKeep {
   readonly triggers: Triggers;
   readonly answers: Answers;
 
-  constructor({ db }: Database, shared: Shared, tenant: string) {
+  constructor(database: Database, shared: Shared, tenant: string) {
     const { bundles, keepMs } = shared;
+    const db = database.for(tenant);
     this.tenant = tenant;
     this.packages = new Packages(db, bundles, tenant);
     this.pluginStates = new PluginStates(db, tenant);
@@ -51,6 +52,10 @@ export type StoreOptions = DatabaseOptions & {
   complain?(error: unknown): void;
 };
 
+// Who takes turns with whom for connections. No tenant has such a name.
+const NEW_JOBS = 'new jobs';
+const WORK = 'own work';
+const QUEUE = 'own queue';
 const WEEK_MS = 7 * 86_400_000;
 
 /** What is kept: the tenants, for each of them a store of its own, and the desk where nodes fetch jobs. */
@@ -62,22 +67,21 @@ export class Store implements AsyncDisposable {
   readonly #shared: Shared;
 
   private constructor(database: Database, shared: Shared, node: string) {
-    const { db } = database;
     const { bundles, keepMs } = shared;
     this.#database = database;
     this.#shared = shared;
-    this.tenants = new Tenants(db);
+    this.tenants = new Tenants(database.db);
     this.bundles = bundles;
-    this.desk = new Desk(db, shared, { node, keepMs });
+    this.desk = new Desk(database.own(WORK), shared, { node, keepMs });
   }
 
   static async open(options: StoreOptions): Promise<Store> {
     const { node = randomUUID(), keepMs = WEEK_MS, complain = () => {}, ...rest } = options;
     await using scope = new AsyncDisposableStack();
     const database = scope.use(await Database.open(rest));
-    const queue = await Queue.open(database.db, complain);
-    const herald = new Herald(database.db);
-    const adder = new Adder(database.db, queue, herald, keepMs);
+    const queue = await Queue.open(database.own(QUEUE), complain);
+    const herald = new Herald(database.own(WORK));
+    const adder = new Adder(database.for(NEW_JOBS), queue, herald, keepMs);
     scope.move();
     return new Store(database, { bundles: new Bundles(database.db), queue, adder, herald, keepMs }, node);
   }

@@ -36,12 +36,15 @@ export function failureToConnect(cause: unknown): Failure {
   return unreachable(cause, true);
 }
 
-export function noConnectionFree(most: number, cause: unknown): Failure {
-  return new Failure('overloaded', `All ${most} connections to the database are in use`, {
-    retryable: true,
-    retryAfterMs: AGAIN_MS,
-    cause,
-  });
+/** How many connections there are, how many are in use, and how many of those by the same. */
+export type Shortfall = { most: number; inUse: number; own: number };
+
+export function noConnectionFree({ most, inUse, own }: Shortfall): Failure {
+  const words =
+    inUse >= most
+      ? `All ${most} connections to the database are in use`
+      : `As many connections to the database are in use for this tenant as one may have: ${own} of ${most}`;
+  return new Failure('overloaded', words, { retryable: true, retryAfterMs: AGAIN_MS });
 }
 
 /** `text` was sent. Gives the error back as it is where it is about the statement itself. */

@@ -73,6 +73,45 @@ test('a full pool makes nobody wait for longer than it says, and says that it is
   expect((await one.connections.query('select 1 as one')).rows).toEqual([{ one: 1 }]);
 });
 
+test('nobody has all connections, and those who wait take turns', async () => {
+  await using one = await pool({ most: 4 });
+  const { connections } = one;
+  const greedy = Array.from({ length: 6 }, () => connections.connect('greedy'));
+  const held = await Promise.all(greedy.slice(0, 3));
+  // The fourth is not for whoever has three.
+  (await connections.connect('other')).release();
+
+  const last = await connections.connect('somebody');
+  const served: string[] = [];
+  const serve = async (who: string, connecting = connections.connect(who)) => {
+    const connection = await connecting;
+    served.push(who);
+    connection.release();
+  };
+  const all = [...greedy.slice(3).map((connecting) => serve('greedy', connecting)), serve('other'), serve('third')];
+  held.pop()?.release();
+  await vi.waitFor(() => expect(served.sort()).toEqual(['other', 'third']));
+  for (const connection of [...held, last]) connection.release();
+  await Promise.all(all);
+});
+
+test('a line that is too long gives way to others, and says why', async () => {
+  await using one = await pool({ most: 2, connectMs: 60_000 });
+  const { connections } = one;
+  const held = await Promise.all([connections.connect('greedy'), connections.connect('greedy')]);
+  const waiting = Array.from({ length: 1_000 }, () => connections.connect('greedy'));
+  const { message } = await failure(connections.connect('greedy'));
+  expect(message).toBe('All 2 connections to the database are in use');
+
+  const other = connections.connect('other');
+  expect((await failure(waiting.pop() as Promise<unknown>)).code).toBe('overloaded');
+  held[0]?.release();
+  held[1]?.release();
+  const released = waiting.map(async (connecting) => (await connecting).release());
+  (await other).release();
+  await Promise.all(released);
+});
+
 test('an error about the statement itself stays what it is, and the connection is used again', async () => {
   await using one = await pool({ most: 1 });
   const connection = await one.connections.connect();

@@ -1,8 +1,9 @@
 // What jobs are promised to be, on both engines.
 import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Failure } from '../../src/core/failure.ts';
-import { type Claimed, type JobWish, NO_RETRIES, type Settlement } from '../../src/core/job.ts';
+import { type Claimed, type Job, type JobWish, NO_RETRIES, type Settlement } from '../../src/core/job.ts';
 import { Store } from '../../src/store/store.ts';
 import { testDatabase } from '../support/databases.ts';
 import { codeOf, ENGINES, openStoreOn } from '../support/engines.ts';
@@ -428,6 +429,73 @@ describe.each(ENGINES)('on the %s engine', (engine) => {
     expect(await codeOf(put('* * * * *', 'Mars/Olympus'))).toBe('invalid_request');
     expect((await put('0 9-17/2 1,15 JAN-dec Mon-THU')).isNew).toBe(true);
   });
+});
+
+test('callers who ask for one key a thousand times keep neither others nor the work of this node waiting', async () => {
+  await using database = await testDatabase();
+  await using store = await Store.open({ url: database.url, dataDir: '/nowhere', connections: 4 });
+  await store.tenants.create('loud');
+  await store.of('default').jobs.add(wish());
+  const { claimed } = await store.desk.claim(1);
+  const admin = new pg.Client({ connectionString: database.url });
+  await admin.connect();
+  await admin.query('begin');
+  const hold = `select pg_advisory_xact_lock(hashtextextended($1, 0))`;
+  const keys = Array.from({ length: 20 }, (_, at) => `key ${at}`);
+  for (const key of keys) await admin.query(hold, [`job key loud ${key}`]);
+
+  // Some under the same key, and some under others, so that each of them waits for the database.
+  const loud = store.of('loud').jobs;
+  const same = Array.from({ length: 100 }, () =>
+    loud.add(wish({ singleton: 'key 0' })).catch((error: unknown) => error),
+  );
+  const others = keys.slice(1).map((singleton) => loud.add(wish({ singleton })));
+  const refused = await Promise.race(same);
+  expect(refused).toMatchObject({ code: 'concurrency_limited', details: { limit: { allowed: 64 } } });
+  await vi.waitFor(async () => {
+    const { rows } = await admin.query(
+      `select from pg_locks where locktype = 'advisory' and not granted
+       and database = (select oid from pg_database where datname = current_database())`,
+    );
+    expect(rows).toHaveLength(3);
+  });
+
+  const [job] = claimed as [Claimed];
+  const { job: quiet } = await store.of('default').jobs.add(wish({ singleton: 'key 0' }));
+  expect(await store.of('default').jobs.get(quiet.id)).toMatchObject({ state: 'waiting' });
+  expect(await store.desk.keep([job])).toEqual([]);
+  expect(await store.desk.tell(job, [], 0.5)).toBe(0);
+  expect(await store.tick()).toBe(0);
+  expect(await store.desk.settle(ended(job))).toBe(true);
+  expect((await store.desk.claim(1)).claimed).toMatchObject([{ id: quiet.id }]);
+
+  await admin.query('commit');
+  await admin.end();
+  await Promise.all(others);
+  const results = await Promise.all(same);
+  const ids = new Set(results.flatMap((one) => (one instanceof Failure ? [] : [(one as { job: Job }).job.id])));
+  expect(ids.size).toBe(1);
+  expect(results.filter((one) => one instanceof Failure)).toHaveLength(100 - 65);
+});
+
+test('when callers have every connection, the work of this node goes on', async () => {
+  await using database = await testDatabase();
+  await using store = await Store.open({ url: database.url, dataDir: '/nowhere', connections: 2 });
+  await store.of('default').jobs.add(wish());
+  const { claimed } = await store.desk.claim(1);
+  const admin = new pg.Client({ connectionString: database.url });
+  await admin.connect();
+  await admin.query('begin');
+  await admin.query('lock table isopod.tokens');
+  const callers = Array.from({ length: 50 }, () => store.tenants.tokens('default'));
+
+  const [job] = claimed as [Claimed];
+  expect(await store.desk.keep([job])).toEqual([]);
+  expect(await store.desk.settle(ended(job))).toBe(true);
+
+  await admin.query('commit');
+  await admin.end();
+  await Promise.all(callers);
 });
 
 test('nodes that start at the same moment on an empty database do not get in the way of each other', async () => {

@@ -13,6 +13,7 @@ import { assertRoomFor, noRoom, storedBytes } from '../stored-bytes.ts';
 import type { JobRow } from '../tables.ts';
 import { noTenant } from '../tenants.ts';
 import { lock } from '../transaction.ts';
+import { Turns } from '../turns.ts';
 import { isForeignKeyViolation } from '../violations.ts';
 import type { Herald } from './herald.ts';
 import { newJobId } from './job-id.ts';
@@ -45,6 +46,7 @@ export class Adder {
   /** How long idempotency keys are remembered, and jobs that have ended; in ms. */
   readonly #keepMs: number;
   readonly #plain: Batcher<AddAsk, Added | Failure>;
+  readonly #turns = new Turns();
 
   constructor(db: Db, queue: Queue, herald: Herald, keepMs: number) {
     this.#db = db;
@@ -54,10 +56,13 @@ export class Adder {
     this.#plain = new Batcher(BATCH, (asks) => this.#addPlain(asks));
   }
 
-  /** Throws `queue_full`, `quota_exceeded`, `idempotency_key_reused`, `not_found` for the tenant. */
-  async add(ask: AddAsk): Promise<Added> {
+  /**
+   * `db` is the tenant's. Throws `queue_full`, `quota_exceeded`, `idempotency_key_reused`, `not_found` for the tenant,
+   * and `concurrency_limited` where too many ask for the same key at once.
+   */
+  async add(ask: AddAsk, db: Db): Promise<Added> {
     const { singleton, debounce, idempotency } = ask.wish;
-    if (singleton !== null || debounce !== null || idempotency !== null) return await this.#addKeyed(ask);
+    if (singleton !== null || debounce !== null || idempotency !== null) return await this.#addKeyed(ask, db);
     const added = await this.#plain.do(ask);
     if (added instanceof Failure) throw added;
     return added;
@@ -102,8 +107,9 @@ export class Adder {
     try {
       const loads = await this.#loads(this.#db, tenantsOf(asks));
       if (loads.some(isBounded)) {
-        return await this.#herald.during(async (tx, news) =>
-          this.#addWhere(tx, news, asks, await this.#refusals(tx, asks)),
+        return await this.#herald.during(
+          async (tx, news) => this.#addWhere(tx, news, asks, await this.#refusals(tx, asks)),
+          this.#db,
         );
       }
       const news = new News();
@@ -137,9 +143,14 @@ export class Adder {
     return refusals.map((refusal) => refusal ?? { job: jobs[next++] as Job, isNew: true });
   }
 
-  async #addKeyed(ask: AddAsk): Promise<Added> {
+  async #addKeyed(ask: AddAsk, db: Db): Promise<Added> {
     const { tenant, wish } = ask;
     const { singleton, debounce, idempotency } = wish;
+    // Whoever waits for a lock has a connection meanwhile; whoever waits here has none.
+    using _turn = await this.#turns.take([
+      ...(idempotency === null ? [] : [`idempotency key ${tenant} ${idempotency.key}`]),
+      ...[singleton, debounce].flatMap((key) => (key === null ? [] : [`job key ${tenant} ${key}`])),
+    ]);
     try {
       return await this.#herald.during(async (tx, news) => {
         const known = idempotency === null ? null : await this.#known(tx, tenant, idempotency);
@@ -153,7 +164,7 @@ export class Adder {
         const job = there ?? ((await this.#insert(tx, news, [ask]))[0] as Job);
         if (idempotency !== null) await this.#remember(tx, tenant, idempotency, job.id);
         return { job, isNew: there === null };
-      });
+      }, db);
     } catch (error) {
       throw isForeignKeyViolation(error) ? noTenant(tenant) : error;
     }

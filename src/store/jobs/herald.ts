@@ -20,10 +20,13 @@ export class Herald implements AsyncDisposable {
     this.#db = db;
   }
 
-  /** All of `work` or nothing of it, as `inTransaction` has it; then what it has put into `news` is told. */
-  async during<R>(work: (tx: Tx, news: News) => Promise<R>): Promise<R> {
+  /**
+   * All of `work` or nothing of it, as `inTransaction` has it; then what it has put into `news` is told. What a caller
+   * asks is done on the caller's `db`.
+   */
+  async during<R>(work: (tx: Tx, news: News) => Promise<R>, db = this.#db): Promise<R> {
     let news = new News();
-    const result = await inTransaction(this.#db, (tx) => {
+    const result = await inTransaction(db, (tx) => {
       news = new News();
       return work(tx, news);
     });

@@ -72,7 +72,7 @@ export class Jobs implements TenantJobs {
 
   /** Throws `queue_full`, `quota_exceeded`, `idempotency_key_reused`. */
   add(wish: JobWish): Promise<Added> {
-    return this.#adder.add({ tenant: this.#tenant, wish });
+    return this.#adder.add({ tenant: this.#tenant, wish }, this.#db);
   }
 
   /** Throws `not_found`, and `gone` for one that was made longer ago than jobs are kept. */
@@ -133,7 +133,7 @@ export class Jobs implements TenantJobs {
         .executeTakeFirstOrThrow();
       await tellOfCancel(tx, id);
       return jobOf(changed);
-    });
+    }, this.#db);
   }
 
   /** Takes the row of the queue first, as those who claim do: so nobody waits in a circle. */
@@ -163,7 +163,7 @@ export class Jobs implements TenantJobs {
   /** A failed or dead one is tried again, from the start. Throws `conflict` for any other. */
   async redrive(id: string): Promise<Job> {
     try {
-      return await this.#herald.during((tx, news) => this.#redriveIn(tx, news, id));
+      return await this.#herald.during((tx, news) => this.#redriveIn(tx, news, id), this.#db);
     } catch (error) {
       if (isUniqueViolation(error)) throw new Failure('conflict', 'There is another job of its key already');
       throw error;
