@@ -115,7 +115,10 @@ async function invokeAsJob(
     idempotency: idempotencyOf(request),
     cause: null,
   });
-  const job = waitMs === 0 ? added.job : await untilEnded(added.job, { jobs, news, ms: waitMs, reply });
+  const job =
+    waitMs === 0
+      ? added.job
+      : await untilEnded(added.job, { owner: { tenant: wanted.tenant, jobs }, news, ms: waitMs, reply });
   reply.header('location', locationOf(request, job)).header('preference-applied', applied(waitMs));
   const settled = settledOf(job, logs ? await logsOf(jobs, job) : []);
   if (settled === null) return send(reply.code(202), jobText(job));

@@ -3,20 +3,20 @@
  * `outcome` last. Each is numbered, so that a client that was cut off goes on where it was (`Last-Event-ID`), at any
  * node: events are read from the store, and news of the job only say when to look.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fastifySSE } from '@fastify/sse';
 import { Type } from 'typebox';
-import { hasEnded } from '../core/job.ts';
-import type { TenantJobs } from '../core/tenant-store.ts';
+import { hasEnded, type Job } from '../core/job.ts';
+import type { JobWatch } from '../engine/job-news.ts';
 import type { App } from './app.ts';
 import { JobParams } from './job-schemas.ts';
 import { jobText } from './job-text.ts';
+import { pause, unlessOverloaded } from './job-wait.ts';
 import type { JobRoutes } from './jobs.ts';
 import { nothing } from './nothing.ts';
 import { Problems } from './schemas.ts';
 import { Signal } from './signal.ts';
 
-/** Read in one go. */
-const EVENTS_EACH = 50;
 /** A comment, so that nobody on the way takes the connection for dead. */
 const HEARTBEAT_MS = 10_000;
 /** News that were lost are made up for. */
@@ -39,7 +39,7 @@ export async function jobEvents(app: App, { keep, news }: Pick<JobRoutes, 'keep'
         params: JobParams,
         response: {
           200: { description: 'Events', content: { 'text/event-stream': { schema: Type.String() } } },
-          ...Problems(400, 401, 403, 404, 410, 503),
+          ...Problems(400, 401, 403, 404, 410, 429, 503),
         },
       },
     },
@@ -56,7 +56,7 @@ export async function jobEvents(app: App, { keep, news }: Pick<JobRoutes, 'keep'
         await Promise.race([reply.sse.send({ id: String(id), event, data }), whenAborted(gone.signal)]);
       };
       const signal = new Signal();
-      const watching = news.watch(request.tenant, job.id, () => signal.set());
+      const watching = news.watch({ tenant: request.tenant, jobs: mine }, job.id, () => signal.set());
       gone.signal.addEventListener('abort', () => {
         watching[Symbol.dispose]();
         signal.set();
@@ -65,8 +65,8 @@ export async function jobEvents(app: App, { keep, news }: Pick<JobRoutes, 'keep'
         if (last < 0) await send(0, 'accepted', jobText(job, { position: await mine.position(job), whole: false }));
         last = Math.max(last, 0);
         while (!gone.signal.aborted) {
-          job = await mine.get(job.id);
-          last = await sendFrom(mine, job.id, last, send, gone.signal);
+          job = (await patiently(() => watching.job(), gone.signal)) ?? job;
+          last = await sendFrom(watching, job, last, send, gone.signal);
           if (hasEnded(job) && last >= job.told) {
             await send(job.told + 1, 'outcome', jobText(job));
             return;
@@ -85,17 +85,30 @@ export async function jobEvents(app: App, { keep, news }: Pick<JobRoutes, 'keep'
 
 type Send = (id: number, event: string, data: string) => Promise<void>;
 
-/** All events after `last` that there are now. Gives the number of the newest. */
-async function sendFrom(jobs: TenantJobs, id: string, last: number, send: Send, gone: AbortSignal): Promise<number> {
-  for (let sent = last; ; ) {
-    const events = await jobs.events(id, sent, EVENTS_EACH);
+/** The events after `last` that it had as `job`. Gives the number of the newest. */
+async function sendFrom(watch: JobWatch, job: Job, last: number, send: Send, gone: AbortSignal): Promise<number> {
+  for (let sent = last; sent < job.told && !gone.aborted; ) {
+    const after = sent;
+    const events = await patiently(() => watch.events(after, job), gone);
+    if (events === null || events.length === 0) break;
     for (const { seq, at, event } of events) {
       const { kind, ...body } = event;
       await send(seq, kind, JSON.stringify({ at, ...body }));
       sent = seq;
     }
-    if (events.length < EVENTS_EACH || gone.aborted) return sent;
+    if (gone.aborted) return sent;
   }
+  return Math.max(last, job.told);
+}
+
+/** A store that is overloaded for a moment cuts nobody off. Null when the client has gone. */
+async function patiently<R>(read: () => Promise<R>, gone: AbortSignal): Promise<R | null> {
+  while (!gone.aborted) {
+    const found = await unlessOverloaded(read());
+    if (found !== null) return found;
+    await sleep(pause(), undefined, { signal: gone }).catch(() => {});
+  }
+  return null;
 }
 
 /** The number of the last event that a client has seen; -1 for none. */

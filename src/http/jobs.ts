@@ -115,7 +115,12 @@ export function jobs(app: App, { invoker, keep, news }: JobRoutes): void {
       const preference = preferenceOf(request.headers.prefer);
       const job =
         preference.way === 'job' && preference.waitMs > 0
-          ? await untilEnded(added.job, { jobs: mine, news, ms: preference.waitMs, reply })
+          ? await untilEnded(added.job, {
+              owner: { tenant: request.tenant, jobs: mine },
+              news,
+              ms: preference.waitMs,
+              reply,
+            })
           : added.job;
       const isThere = !added.isNew || hasEnded(job);
       reply.header('location', locationOf(request, job));
@@ -191,7 +196,12 @@ export function jobs(app: App, { invoker, keep, news }: JobRoutes): void {
     async (request, reply) => {
       const mine = of(request.tenant);
       const asked = await mine.cancel(request.params.job);
-      const job = await untilEnded(asked, { jobs: mine, news, ms: CANCEL_MS, reply });
+      const job = await untilEnded(asked, {
+        owner: { tenant: request.tenant, jobs: mine },
+        news,
+        ms: CANCEL_MS,
+        reply,
+      });
       return send(reply.code(job.state === 'running' ? 202 : 200), jobText(job));
     },
   );

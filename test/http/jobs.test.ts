@@ -3,6 +3,8 @@ import { strict as assert } from 'node:assert';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { Failure } from '../../src/core/failure.ts';
+import { Jobs } from '../../src/store/jobs/jobs.ts';
 import type { Answer, TestService } from '../support/client.ts';
 import { eventsOf } from '../support/events.ts';
 import { startTestService } from '../support/service.ts';
@@ -140,6 +142,31 @@ test('events come as they happen, are numbered, and go on where a client was cut
   const over = await service.get(`/v1/jobs/${body.id}/events`, { 'last-event-id': all.at(-1)?.id as string });
   expect(over.status).toBe(204);
   expect((await service.get('/v1/jobs/nobody/events')).status).toBe(404);
+});
+
+test('a store that is overloaded for a moment cuts no stream', async () => {
+  const { body } = await post('/v1/jobs', { plugin: 'talk', args: { ms: 300 } });
+  const { get, events } = Jobs.prototype;
+  const busy = () => Promise.reject(new Failure('overloaded', 'All connections to the database are in use'));
+  let gets = 0;
+  let reads = 0;
+  vi.spyOn(Jobs.prototype, 'get').mockImplementation(function (this: Jobs, id) {
+    gets += 1;
+    return gets === 2 ? busy() : get.call(this, id);
+  });
+  vi.spyOn(Jobs.prototype, 'events').mockImplementation(function (this: Jobs, ...ask) {
+    reads += 1;
+    return reads < 3 ? busy() : events.apply(this, ask);
+  });
+  try {
+    const seen = await eventsOf(`${service.service.url}/v1/jobs/${body.id}/events`);
+    expect(seen.map(({ event }) => event)).toContain('log');
+    expect(seen.at(-1)).toMatchObject({ event: 'outcome', data: { state: 'succeeded' } });
+    expect(seen.map(({ id }) => Number(id))).toEqual(seen.map((_, at) => at));
+    expect(reads).toBeGreaterThan(2);
+  } finally {
+    vi.restoreAllMocks();
+  }
 });
 
 test('cancelling ends a running plugin really, and says how', async () => {
