@@ -326,6 +326,13 @@ test('a backup is taken while nobody serves, and goes into an empty data folder'
   const restored = await isopod(['restore', file], { ISOPOD_DATA_DIR: join(cwd, 'to') });
   expect([restored.code, restored.stderr]).toEqual([0, expect.stringMatching(/1 rows of .* are in the database/)]);
   const absent = await isopod(['restore', join(cwd, 'absent')], { ISOPOD_DATA_DIR: join(cwd, 'to') });
-  expect([absent.code, absent.stderr]).toEqual([3, expect.stringContaining('ENOENT')]);
-  await Promise.all(['from', 'to', 'kept.gz'].map((one) => rm(join(cwd, one), { recursive: true })));
+  expect([absent.code, absent.stderr]).toEqual([2, expect.stringContaining('There is no file')]);
+  // A folder that is misspelt holds nothing, and a copy of nothing helps nobody.
+  const nothing = await isopod(['backup', join(cwd, 'none.gz')], { ISOPOD_DATA_DIR: join(cwd, 'misspelt') });
+  expect([nothing.code, nothing.stderr]).toEqual([2, expect.stringContaining('There is no database in')]);
+  const other = await isopod(['restore', join(import.meta.dirname, 'cli.test.ts')], {
+    ISOPOD_DATA_DIR: join(cwd, 'new'),
+  });
+  expect(other.stderr).toContain('is no backup of isopod');
+  await Promise.all(['from', 'to', 'new', 'kept.gz'].map((one) => rm(join(cwd, one), { recursive: true })));
 });

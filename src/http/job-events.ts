@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fastifySSE } from '@fastify/sse';
 import { Type } from 'typebox';
 import { hasEnded, type Job } from '../core/job.ts';
+import { onAbort } from '../core/signal.ts';
 import type { JobWatch } from '../engine/job-news.ts';
 import type { App } from './app.ts';
 import { JobParams } from './job-schemas.ts';
@@ -53,7 +54,10 @@ export async function jobEvents(app: App, { keep, news }: Pick<JobRoutes, 'keep'
       const gone = new AbortController();
       reply.sse.onClose(() => gone.abort());
       const send: Send = async (id, event, data) => {
-        await Promise.race([reply.sse.send({ id: String(id), event, data }), whenAborted(gone.signal)]);
+        // What is written to a client that has gone is never said to have been.
+        const { promise: left, resolve } = Promise.withResolvers<void>();
+        using _left = onAbort(gone.signal, () => resolve());
+        await Promise.race([reply.sse.send({ id: String(id), event, data }), left]);
       };
       const signal = new Signal();
       const watching = news.watch({ tenant: request.tenant, jobs: mine }, job.id, () => signal.set());
@@ -114,11 +118,4 @@ async function patiently<R>(read: () => Promise<R>, gone: AbortSignal): Promise<
 /** The number of the last event that a client has seen; -1 for none. */
 function numberOf(header: string | string[] | undefined): number {
   return typeof header === 'string' && /^\d{1,9}$/.test(header) ? Number(header) : -1;
-}
-
-function whenAborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }
