@@ -53,6 +53,21 @@ export type JobWish = {
   cause: JobCause | null;
 };
 
+/** As soon as there is room, once, and for no other reason than that somebody asked. */
+export function wishFor(request: JobRequest, more: Partial<JobWish> = {}): JobWish {
+  return {
+    request,
+    priority: 0,
+    retries: NO_RETRIES,
+    start: { delayMs: 0 },
+    singleton: null,
+    debounce: null,
+    idempotency: null,
+    cause: null,
+    ...more,
+  };
+}
+
 /** A try that was not the end. */
 export type Attempt = { attempt: number; at: string; code: string; message: string; rung?: string | undefined };
 

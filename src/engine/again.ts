@@ -2,16 +2,16 @@
  * Work that is done over and over. Whoever asks gets a round that began after they asked, since one that is under way
  * may have passed what they changed; those who ask in the meantime share the next one.
  */
-export class Again {
-  readonly #work: () => Promise<void>;
-  #running: Promise<void> | null = null;
-  #next: Promise<void> | null = null;
+export class Again<T = void> {
+  readonly #work: () => Promise<T>;
+  #running: Promise<T> | null = null;
+  #next: Promise<T> | null = null;
 
-  constructor(work: () => Promise<void>) {
+  constructor(work: () => Promise<T>) {
     this.#work = work;
   }
 
-  ask(): Promise<void> {
+  ask(): Promise<T> {
     if (this.#running === null) return this.#begin();
     this.#next ??= this.#running
       .catch(() => {})
@@ -22,7 +22,12 @@ export class Again {
     return this.#next;
   }
 
-  #begin(): Promise<void> {
+  /** Resolves when the round that is under way is over, however it ends. */
+  async idle(): Promise<void> {
+    await this.#running?.catch(() => {});
+  }
+
+  #begin(): Promise<T> {
     const running = this.#work().finally(() => {
       if (this.#running === running) this.#running = null;
     });

@@ -7,6 +7,7 @@ import { folded } from '../core/text.ts';
 import type { ManifestDialect, ManifestSource } from '../manifests/dialect.ts';
 import { ManifestReader } from '../manifests/reader.ts';
 import { type DiscoveryLimits, discover } from '../packages/discovery.ts';
+import { Again } from './again.ts';
 import type { Installed } from './installed.ts';
 
 /** All plugins there are, in the order in which they were found, and the manifests that are none. */
@@ -45,8 +46,7 @@ export class Catalogues implements AsyncDisposable {
   #current: Catalogue = { plugins: new Map(), packages: new Map(), refused: [], loadedAt: new Date(0), loadMs: 0 };
   /** By the path of the manifest. */
   #loaded = new Map<string, Loaded>();
-  #running: Promise<Catalogue> | null = null;
-  #next: Promise<Catalogue> | null = null;
+  readonly #again = new Again(() => this.#load());
 
   constructor(options: CataloguesOptions) {
     this.#options = options;
@@ -63,29 +63,14 @@ export class Catalogues implements AsyncDisposable {
    * file before it changed, so calls in the meantime share one more load after it.
    */
   reload(): Promise<Catalogue> {
-    if (this.#running === null) return this.#begin();
-    this.#next ??= this.#running
-      .catch(() => {})
-      .then(() => {
-        this.#next = null;
-        return this.#begin();
-      });
-    return this.#next;
+    return this.#again.ask();
   }
 
   /** A load that is under way rejects, if the reader is its own. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#options.reader === undefined) await this.#reader[Symbol.asyncDispose]();
-    await this.#running?.catch(() => {});
+    await this.#again.idle();
     this.#options.installed?.[Symbol.dispose]();
-  }
-
-  #begin(): Promise<Catalogue> {
-    const running = this.#load().finally(() => {
-      if (this.#running === running) this.#running = null;
-    });
-    this.#running = running;
-    return running;
   }
 
   async #load(): Promise<Catalogue> {

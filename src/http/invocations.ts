@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
 import { Failure } from '../core/failure.ts';
 import type { Request } from '../core/invocation.ts';
-import { type Job, NO_RETRIES } from '../core/job.ts';
+import { type Job, wishFor } from '../core/job.ts';
 import type { LogLine } from '../core/outcome.ts';
 import type { KeptAnswer, TenantAnswers, TenantJobs, TenantKeep } from '../core/tenant-store.ts';
 import { type Invoker, type Running, type Settled, tenantGone } from '../engine/invoker.ts';
@@ -99,22 +99,14 @@ async function invokeAsJob(
   await invoker.check(wanted);
   const { jobs } = keep(wanted.tenant);
   const { plugin, task = null, args, limits, traceparent } = wanted;
-  const added = await jobs.add({
-    request: {
-      plugin,
-      task,
-      args,
-      ...(limits === undefined ? {} : { limits }),
-      ...(traceparent === undefined ? {} : { traceparent }),
-    },
-    priority: 0,
-    retries: NO_RETRIES,
-    start: { delayMs: 0 },
-    singleton: null,
-    debounce: null,
-    idempotency: idempotencyOf(request),
-    cause: null,
-  });
+  const what = {
+    plugin,
+    task,
+    args,
+    ...(limits === undefined ? {} : { limits }),
+    ...(traceparent === undefined ? {} : { traceparent }),
+  };
+  const added = await jobs.add(wishFor(what, { idempotency: idempotencyOf(request) }));
   const job =
     waitMs === 0
       ? added.job

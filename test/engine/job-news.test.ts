@@ -3,7 +3,7 @@ import { EventEmitter } from 'node:events';
 import type { FastifyReply } from 'fastify';
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { Failure } from '../../src/core/failure.ts';
-import { type Claimed, type Job, type JobWish, NO_RETRIES } from '../../src/core/job.ts';
+import { type Claimed, type Job, wishFor } from '../../src/core/job.ts';
 import type { TenantJobs } from '../../src/core/tenant-store.ts';
 import { JobNews } from '../../src/engine/job-news.ts';
 import { untilEnded } from '../../src/http/job-wait.ts';
@@ -13,16 +13,7 @@ import { openStoreOn } from '../support/engines.ts';
 const scope = new AsyncDisposableStack();
 afterAll(() => scope.disposeAsync());
 
-const WISH: JobWish = {
-  request: { plugin: 'p', task: null, args: {} },
-  priority: 0,
-  retries: NO_RETRIES,
-  start: { delayMs: 0 },
-  singleton: null,
-  debounce: null,
-  idempotency: null,
-  cause: null,
-};
+const WISH = wishFor({ plugin: 'p', task: null, args: {} });
 
 let store: Store;
 let news: JobNews;

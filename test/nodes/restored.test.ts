@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
-import { type JobWish, NO_RETRIES } from '../../src/core/job.ts';
+import { wishFor } from '../../src/core/job.ts';
 import { Store } from '../../src/store/store.ts';
 import { testDatabase } from '../support/databases.ts';
 import { js, Nodes } from '../support/nodes.ts';
@@ -8,16 +8,7 @@ import { js, Nodes } from '../support/nodes.ts';
 // Nodes take their time to start where cores are shared.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
-const WISH: JobWish = {
-  request: { plugin: 'add', task: null, args: { a: 1, b: 2 } },
-  priority: 0,
-  retries: NO_RETRIES,
-  start: { delayMs: 0 },
-  singleton: null,
-  debounce: null,
-  idempotency: null,
-  cause: null,
-};
+const WISH = wishFor({ plugin: 'add', task: null, args: { a: 1, b: 2 } });
 
 test('jobs that waited or ran when a backup was taken are run where it is restored', async () => {
   await using nodes = await Nodes.open({ plugins: js('add', '({ Output: input.Args.a + input.Args.b });') });

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Failure } from '../../src/core/failure.ts';
-import { type Claimed, type Job, type JobWish, NO_RETRIES, type Settlement } from '../../src/core/job.ts';
+import { type Claimed, type Job, type JobWish, NO_RETRIES, type Settlement, wishFor } from '../../src/core/job.ts';
 import { Store } from '../../src/store/store.ts';
 import { testDatabase } from '../support/databases.ts';
 import { codeOf, ENGINES, openStoreOn } from '../support/engines.ts';
@@ -12,17 +12,7 @@ const scope = new AsyncDisposableStack();
 afterAll(() => scope.disposeAsync());
 
 function wish(more: Partial<JobWish> = {}): JobWish {
-  return {
-    request: { plugin: 'p', task: 'T', args: { n: 1 } },
-    priority: 0,
-    retries: NO_RETRIES,
-    start: { delayMs: 0 },
-    singleton: null,
-    debounce: null,
-    idempotency: null,
-    cause: null,
-    ...more,
-  };
+  return wishFor({ plugin: 'p', task: 'T', args: { n: 1 } }, more);
 }
 
 function ended(claimed: Claimed, more: Partial<Settlement> = {}): Settlement {

@@ -1,4 +1,4 @@
-import type { JobWish } from '../../core/job.ts';
+import { type JobWish, wishFor } from '../../core/job.ts';
 import type { Schedule } from '../../core/schedule.ts';
 import type { Tx } from '../database.ts';
 import type { Adder } from './adder.ts';
@@ -57,14 +57,5 @@ function timesOf(schedule: Schedule, now: Date): { due: Date[]; next: Date | nul
 }
 
 function wishOf({ id, request, priority, retries }: Schedule, dueAt: Date): JobWish {
-  return {
-    request,
-    priority,
-    retries,
-    start: { delayMs: 0 },
-    singleton: null,
-    debounce: null,
-    idempotency: null,
-    cause: { schedule: id, dueAt: dueAt.toISOString() },
-  };
+  return wishFor(request, { priority, retries, cause: { schedule: id, dueAt: dueAt.toISOString() } });
 }

@@ -8,14 +8,7 @@
  */
 import { type RawBuilder, sql } from 'kysely';
 import { Failure } from '../../core/failure.ts';
-import {
-  type Claimed,
-  failureText,
-  type JobCause,
-  type JobEvent,
-  type JobWish,
-  type Settlement,
-} from '../../core/job.ts';
+import { type Claimed, failureText, type JobCause, type JobEvent, type Settlement, wishFor } from '../../core/job.ts';
 import { Batcher } from '../batcher.ts';
 import type { Db, Tx } from '../database.ts';
 import type { Adder } from './adder.ts';
@@ -313,16 +306,12 @@ export class Desk {
           .where('id', '=', trigger.id)
           .executeTakeFirst();
         if (order === undefined) continue;
-        const wish: JobWish = {
-          request: requestOf(order),
-          priority: order.priority,
-          retries: order.retries,
-          start: { delayMs: 0 },
-          singleton: null,
-          debounce: null,
-          idempotency: null,
+        const { priority, retries } = order;
+        const wish = wishFor(requestOf(order), {
+          priority,
+          retries,
           cause: { trigger: trigger.id, job: claimed.id, depth, root },
-        };
+        });
         const [job] = await this.#adder.addIn(tx, news, claimed.tenant, [wish]);
         if (job?.state === 'waiting' && depth > CHAIN_MOST) await this.#endLoop(tx, job.id, trigger.id, depth);
       }
