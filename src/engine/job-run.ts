@@ -26,7 +26,8 @@ export class JobRun implements Watch {
   #lines: LogLine[] = [];
   #linesTold = 0;
   #progress: number | null = null;
-  #cancelled = false;
+  /** Whose business its end is, and whether somebody has asked for it. */
+  #fate: 'ours' | 'cancelled' | 'left' = 'ours';
   #opened = false;
   #timer: NodeJS.Timeout | undefined;
   #telling: Promise<void> = Promise.resolve();
@@ -61,7 +62,7 @@ export class JobRun implements Watch {
   }
 
   cancel(): void {
-    this.#cancelled = true;
+    if (this.#fate === 'ours') this.#fate = 'cancelled';
     this.#running.stop(new Failure('cancelled', 'Somebody has cancelled the job'));
   }
 
@@ -72,6 +73,7 @@ export class JobRun implements Watch {
 
   /** It is another node's now. */
   leave(): void {
+    this.#fate = 'left';
     this.#running.stop(TAKEN_OVER);
   }
 
@@ -83,9 +85,8 @@ export class JobRun implements Watch {
     const settled = await this.#running.settled;
     clearTimeout(this.#timer);
     await this.#telling;
-    const { outcome } = settled;
-    if (!outcome.ok && outcome.failure === TAKEN_OVER) return null;
-    const cancelled = this.#cancelled;
+    if (this.#fate === 'left') return null;
+    const cancelled = this.#fate === 'cancelled';
     let settlement = settlementOf(this.claimed, settled, this.#rest(settled), { now: Date.now(), cancelled });
     for (let wait = AGAIN_MS; ; wait = Math.min(wait * 2, AGAIN_MS_MOST)) {
       try {

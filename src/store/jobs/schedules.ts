@@ -3,16 +3,12 @@ import { Failure } from '../../core/failure.ts';
 import type { Schedule, ScheduleWish } from '../../core/schedule.ts';
 import type { Orders, Page } from '../../core/tenant-store.ts';
 import type { Db } from '../database.ts';
-import { assertRoomFor } from '../stored-bytes.ts';
 import type { ScheduleRow } from '../tables.ts';
-import { changedMeanwhile, noTenant } from '../tenants.ts';
+import { noTenant } from '../tenants.ts';
 import { inTransaction } from '../transaction.ts';
 import { isForeignKeyViolation } from '../violations.ts';
-import { requestOf, requestText } from './job-row.ts';
+import { assertMayPut, orderColumns, orderOf } from './orders.ts';
 import { nextTimes } from './times.ts';
-
-/** So many a tenant has at most. */
-export const ORDERS_MOST = 1_000;
 
 /** The schedules of one tenant. */
 export class Schedules implements Orders<ScheduleWish, Schedule> {
@@ -29,31 +25,18 @@ export class Schedules implements Orders<ScheduleWish, Schedule> {
    * `invalid_request` for a timetable that is none.
    */
   async put(id: string, wish: ScheduleWish, revision?: number): Promise<{ order: Schedule; isNew: boolean }> {
-    const [next_at = null] = wish.enabled ? nextTimes(wish, new Date(), 1) : nextTimes(wish, new Date(), 1).slice(1);
+    const [first = null] = nextTimes(wish, new Date(), 1);
     const columns = {
-      plugin: wish.request.plugin,
-      task: wish.request.task,
-      request: requestText(wish.request),
+      ...orderColumns(wish),
       cron: wish.cron,
       time_zone: wish.timeZone,
       missed: wish.missed,
-      enabled: wish.enabled,
-      priority: wish.priority,
-      retries: JSON.stringify(wish.retries),
-      next_at,
+      next_at: wish.enabled ? first : null,
     };
     try {
       return await inTransaction(this.#db, async (tx) => {
-        const before = await tx
-          .selectFrom('schedules')
-          .select('revision')
-          .where('tenant', '=', this.#tenant)
-          .where('id', '=', id)
-          .forUpdate()
-          .executeTakeFirst();
-        if (revision !== undefined && revision !== before?.revision) throw changedMeanwhile(before?.revision ?? 0);
-        if (before === undefined) await refuseTooMany(tx, 'schedules', this.#tenant);
-        await assertRoomFor(tx, this.#tenant, Buffer.byteLength(columns.request));
+        const bytes = Buffer.byteLength(columns.request);
+        const isNew = await assertMayPut(tx, { table: 'schedules', tenant: this.#tenant, id, revision, bytes });
         const row = await tx
           .insertInto('schedules')
           .values({ tenant: this.#tenant, id, ...columns })
@@ -64,7 +47,7 @@ export class Schedules implements Orders<ScheduleWish, Schedule> {
           )
           .returningAll()
           .executeTakeFirstOrThrow();
-        return { order: scheduleOf(row), isNew: before === undefined };
+        return { order: scheduleOf(row), isNew };
       });
     } catch (error) {
       throw isForeignKeyViolation(error) ? noTenant(this.#tenant) : error;
@@ -100,29 +83,12 @@ export class Schedules implements Orders<ScheduleWish, Schedule> {
 
 export function scheduleOf(row: Selectable<ScheduleRow>): Schedule {
   return {
-    id: row.id,
-    request: requestOf(row),
-    priority: row.priority,
-    retries: row.retries,
-    enabled: row.enabled,
+    ...orderOf(row),
     cron: row.cron,
     timeZone: row.time_zone,
     missed: row.missed,
     nextAt: row.next_at,
     lastAt: row.last_at,
     lastJob: row.last_job,
-    createdAt: row.created_at,
-    revision: row.revision,
   };
-}
-
-export async function refuseTooMany(tx: Db, table: 'schedules' | 'triggers', tenant: string): Promise<void> {
-  const { count } = await tx
-    .selectFrom(table)
-    .select(({ fn }) => fn.countAll<number>().as('count'))
-    .where('tenant', '=', tenant)
-    .executeTakeFirstOrThrow();
-  if (count < ORDERS_MOST) return;
-  const limit = { name: table, allowed: ORDERS_MOST, observed: count + 1, unit: 'count' } as const;
-  throw new Failure('quota_exceeded', `A tenant may have ${ORDERS_MOST} ${table}`, { limit });
 }

@@ -3,13 +3,11 @@ import { Failure } from '../../core/failure.ts';
 import type { Trigger, TriggerWish } from '../../core/schedule.ts';
 import type { Orders, Page } from '../../core/tenant-store.ts';
 import type { Db } from '../database.ts';
-import { assertRoomFor } from '../stored-bytes.ts';
 import type { TriggerRow } from '../tables.ts';
-import { changedMeanwhile, noTenant } from '../tenants.ts';
+import { noTenant } from '../tenants.ts';
 import { inTransaction } from '../transaction.ts';
 import { isForeignKeyViolation } from '../violations.ts';
-import { requestOf, requestText } from './job-row.ts';
-import { refuseTooMany } from './schedules.ts';
+import { assertMayPut, orderColumns, orderOf } from './orders.ts';
 
 /** The triggers of one tenant. They are pulled where jobs end, in desk.ts. */
 export class Triggers implements Orders<TriggerWish, Trigger> {
@@ -24,28 +22,15 @@ export class Triggers implements Orders<TriggerWish, Trigger> {
   /** Makes it or replaces it. With `revision`, only if that is still the newest: else `conflict`. */
   async put(id: string, wish: TriggerWish, revision?: number): Promise<{ order: Trigger; isNew: boolean }> {
     const columns = {
+      ...orderColumns(wish),
       on_plugin: wish.on.plugin,
       on_task: wish.on.task,
       on_end: wish.on.end,
-      plugin: wish.request.plugin,
-      task: wish.request.task,
-      request: requestText(wish.request),
-      enabled: wish.enabled,
-      priority: wish.priority,
-      retries: JSON.stringify(wish.retries),
     };
     try {
       return await inTransaction(this.#db, async (tx) => {
-        const before = await tx
-          .selectFrom('triggers')
-          .select('revision')
-          .where('tenant', '=', this.#tenant)
-          .where('id', '=', id)
-          .forUpdate()
-          .executeTakeFirst();
-        if (revision !== undefined && revision !== before?.revision) throw changedMeanwhile(before?.revision ?? 0);
-        if (before === undefined) await refuseTooMany(tx, 'triggers', this.#tenant);
-        await assertRoomFor(tx, this.#tenant, Buffer.byteLength(columns.request));
+        const bytes = Buffer.byteLength(columns.request);
+        const isNew = await assertMayPut(tx, { table: 'triggers', tenant: this.#tenant, id, revision, bytes });
         const row = await tx
           .insertInto('triggers')
           .values({ tenant: this.#tenant, id, ...columns })
@@ -56,7 +41,7 @@ export class Triggers implements Orders<TriggerWish, Trigger> {
           )
           .returningAll()
           .executeTakeFirstOrThrow();
-        return { order: triggerOf(row), isNew: before === undefined };
+        return { order: triggerOf(row), isNew };
       });
     } catch (error) {
       throw isForeignKeyViolation(error) ? noTenant(this.#tenant) : error;
@@ -91,14 +76,5 @@ export class Triggers implements Orders<TriggerWish, Trigger> {
 }
 
 function triggerOf(row: Selectable<TriggerRow>): Trigger {
-  return {
-    id: row.id,
-    request: requestOf(row),
-    priority: row.priority,
-    retries: row.retries,
-    enabled: row.enabled,
-    on: { plugin: row.on_plugin, task: row.on_task, end: row.on_end },
-    createdAt: row.created_at,
-    revision: row.revision,
-  };
+  return { ...orderOf(row), on: { plugin: row.on_plugin, task: row.on_task, end: row.on_end } };
 }
