@@ -3,8 +3,6 @@
  * or reads their manifests is handed in; main.ts is who knows their names.
  */
 import type { Config } from './config.ts';
-import type { Application } from './core/application.ts';
-import type { Endpoint } from './core/invocation.ts';
 import type { Runtime } from './core/runtime.ts';
 import { DEFAULT_TENANT, NO_QUOTAS, type Tenant } from './core/tenant.ts';
 import type { PackageRecords } from './engine/installed.ts';
@@ -15,7 +13,8 @@ import { Quarantine } from './engine/quarantine.ts';
 import { Tenancies } from './engine/tenancies.ts';
 import type { LiveCatalogue, Records } from './engine/tenancy.ts';
 import type { TenantFolders } from './engine/tenant-folder.ts';
-import { endpointOf, HttpApplication, noApplication } from './gateway/application.ts';
+import { Applications } from './gateway/applications.ts';
+import { Gateway } from './gateway/gateway.ts';
 
 export type Parts = {
   /** Made anew at each call; what it gives belongs to the caller. Without records there are plain folders only. */
@@ -33,6 +32,7 @@ export type Engine = {
   limiter: Limiter;
   quarantine: Quarantine;
   tenancies: Tenancies;
+  gateway: Gateway;
 } & AsyncDisposable;
 
 export type AssemblyOptions = {
@@ -40,16 +40,15 @@ export type AssemblyOptions = {
   parts: Parts;
   /** What is kept of tenants; without it there is the default tenant only. */
   records?: Records;
-  /** Where plugins are told to find the application when none is configured: at ourselves. */
-  ownUrl(): string;
   onSettled(settled: Settled): void;
 };
 
-export async function assemble({ config, parts, records = none, ownUrl, onSettled }: AssemblyOptions): Promise<Engine> {
+export async function assemble({ config, parts, records = none, onSettled }: AssemblyOptions): Promise<Engine> {
   await using scope = new AsyncDisposableStack();
   const { runtimes, folders } = parts;
   await folders.sweep();
-  const applications = scope.use(new Applications(config, ownUrl));
+  const applications = scope.use(new Applications(config));
+  const gateway = scope.use(await Gateway.open({ applications, port: config.port }));
   const limiter = new Limiter(config.concurrency);
   const quarantine = new Quarantine(config.quarantine);
   const tenancies = scope.use(
@@ -62,16 +61,16 @@ export async function assemble({ config, parts, records = none, ownUrl, onSettle
       folders,
       limits: config.limits,
       plugins: config.plugins,
-      outside: (tenant, dir) => applications.of(tenant, dir),
+      endpoint: (dir) => gateway.endpoint(dir),
       onGone: (tenant) => invoker.stopAll(tenant, tenantGone()),
       most: config.tenants.loaded,
       idleMs: config.tenants.idleMs,
     }),
   );
   const tenancy = (id: string) => tenancies.find(id);
-  const invoker = new Invoker({ tenancy, runtimes, limiter, quarantine, onSettled });
+  const invoker = new Invoker({ tenancy, runtimes, limiter, quarantine, sessions: gateway, onSettled });
   const owned = scope.move();
-  return { invoker, limiter, quarantine, tenancies, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return { invoker, limiter, quarantine, tenancies, gateway, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 /** Where nothing is kept. */
@@ -89,27 +88,3 @@ const ALONE: Tenant = Object.freeze({
   trustGroup: null,
   revision: 1,
 });
-
-/** The application that is configured is the default tenant's; others have none so far. */
-class Applications implements AsyncDisposable {
-  readonly #http: HttpApplication | undefined;
-  readonly #applicationUrl: string | undefined;
-  readonly #ownUrl: () => string;
-
-  constructor({ applicationUrl }: Config, ownUrl: () => string) {
-    this.#http = applicationUrl === undefined ? undefined : new HttpApplication({ url: applicationUrl });
-    this.#applicationUrl = applicationUrl;
-    this.#ownUrl = ownUrl;
-  }
-
-  /** Asked for at a tenant's first call, as our own address is known only once we listen. */
-  of(tenant: string, dir: string): { application: Application; endpoint: Endpoint } {
-    if (tenant !== DEFAULT_TENANT) return { application: noApplication, endpoint: endpointOf(this.#ownUrl(), dir) };
-    const url = this.#applicationUrl ?? this.#ownUrl();
-    return { application: this.#http ?? noApplication, endpoint: endpointOf(url, dir) };
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#http?.[Symbol.asyncDispose]();
-  }
-}

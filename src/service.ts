@@ -76,7 +76,6 @@ export class Service implements AsyncDisposable {
       config,
       parts,
       records: recordsOf(store),
-      ownUrl: () => url,
       onSettled: (settled) => {
         log.settled(settled);
         metrics?.settled(settled);

@@ -1,5 +1,5 @@
 import { Failure } from '../../src/core/failure.ts';
-import type { Invocation } from '../../src/core/invocation.ts';
+import { type Invocation, serverConnection } from '../../src/core/invocation.ts';
 import type { Program } from './program.ts';
 
 /** What is shorter than this, in letters, needs no second look. */
@@ -11,17 +11,18 @@ const MEMBER_BYTES = 16;
 
 /**
  * The text that becomes `input`: capital letters, as goja shows Go's fields. What is the same in every run of a
- * program, all but the session and the arguments, is written once.
+ * program, all but the cookie and the arguments, is written once.
  */
 export function inputText(program: Program, invocation: Invocation): string {
-  const { session } = invocation;
+  const { id, endpoint, plugin } = invocation;
   if (program.connection === undefined) {
-    const [before, after] = JSON.stringify(invocation.connection).split(JSON.stringify(session));
+    // Embedded code cannot send a cookie anywhere, so it is shown none that opens anything.
+    const [before, after] = JSON.stringify(serverConnection(endpoint, id, plugin.dir)).split(JSON.stringify(id));
     program.connection = { before: before ?? '', after: after ?? '' };
   }
   const { before, after } = program.connection;
   const args = JSON.stringify(withHookContext(invocation.args));
-  return `{"ServerConnection":${before}${JSON.stringify(session)}${after},"Args":${args}}`;
+  return `{"ServerConnection":${before}${JSON.stringify(id)}${after},"Args":${args}}`;
 }
 
 /** In JavaScript all four keys of `hookContext` are always there, as zero values where Go leaves them out. */

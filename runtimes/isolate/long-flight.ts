@@ -213,7 +213,7 @@ export class LongFlight implements Flight {
     const askedAt = performance.now();
     let reply: string;
     try {
-      const { status, body: text } = await this.#invocation.application.graphql(body, this.#signal);
+      const { status, body: text } = await this.#invocation.session.graphql(body, this.#signal);
       reply = `${status} ${text}`;
     } catch (error) {
       reply = `0 ${Failure.from(error).message}`;

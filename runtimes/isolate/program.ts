@@ -53,7 +53,7 @@ export class Program {
   /** Its code as V8 has compiled it, and in whose executor that was. */
   cachedData: Uint8Array = new Uint8Array(0);
   compiledBy: string | undefined;
-  /** JSON text of the server connection, before and after the session's value. */
+  /** JSON text of the server connection, before and after the cookie's value. */
   connection: { before: string; after: string } | undefined;
   /** Expected processor time of a brief run, in ms: how much work it is to have one in the queue. */
   costMs = COST_FIRST_MS;

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { type FileHandle, open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
-import type { Invocation } from '../../src/core/invocation.ts';
+import type { ServerConnection } from '../../src/core/invocation.ts';
 import { goJson } from './go-json.ts';
 
 /**
@@ -10,7 +10,13 @@ import { goJson } from './go-json.ts';
  * the fields of `server_connection` in the order of its type, and maps sorted by key as Go's encoder does. It comes in
  * pieces; see go-json.ts.
  */
-export function* rawInput({ connection, args }: Pick<Invocation, 'connection' | 'args'>): Generator<string, void> {
+export function* rawInput({
+  connection,
+  args,
+}: {
+  connection: ServerConnection;
+  args: Record<string, unknown>;
+}): Generator<string, void> {
   yield '{"server_connection":';
   yield* goJson(connection, false);
   yield ',"args":';

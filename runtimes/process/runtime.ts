@@ -3,10 +3,11 @@ import { type FileHandle, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Failure } from '../../src/core/failure.ts';
-import type { Invocation } from '../../src/core/invocation.ts';
+import { type Invocation, serverConnection } from '../../src/core/invocation.ts';
 import type { Outcome, Report } from '../../src/core/outcome.ts';
 import type { Plugin } from '../../src/core/plugin.ts';
 import type { Explanation, Runtime } from '../../src/core/runtime.ts';
+import type { Session } from '../../src/core/session.ts';
 import { commandOf } from './command.ts';
 import { environmentOf } from './environment.ts';
 import { opened, rawInput } from './input.ts';
@@ -130,7 +131,7 @@ export class ProcessRuntime implements Runtime {
       verdict = { ok: false, failure };
     }
     journal.close();
-    return { ...verdict, ...reportOn(verdict, journal, told, startedAt) };
+    return { ...verdict, ...reportOn(verdict, { journal, told, startedAt, session: invocation.session }) };
   }
 
   async #tell({ invocation, journal, place, stop, stopped }: Run): Promise<Told> {
@@ -195,20 +196,23 @@ function programOf({ program }: Plugin): string {
 
 async function inputOf(invocation: Invocation, folder: string): Promise<FileHandle> {
   try {
-    return await opened(rawInput(invocation), folder);
+    const { endpoint, session, plugin, args } = invocation;
+    return await opened(rawInput({ connection: serverConnection(endpoint, session.cookie, plugin.dir), args }), folder);
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
     throw new Failure('invalid_request', 'The arguments are nested too deeply', { cause });
   }
 }
 
-function reportOn(verdict: Verdict, journal: Journal, told: Told | null, startedAt: number): Report {
+type Seen = { journal: Journal; told: Told | null; startedAt: number; session: Session };
+
+function reportOn(verdict: Verdict, { journal, told, startedAt, session }: Seen): Report {
   return {
     usage: {
       cpuMs: told?.tree?.cpuMs ?? 0,
       wallMs: performance.now() - startedAt,
       peakMemoryBytes: told?.memory.peakBytes ?? 0,
-      hostCalls: 0,
+      hostCalls: session.calls,
       outputBytes: verdict.ok ? Buffer.byteLength(verdict.output) : 0,
       logLines: journal.logs.length,
       logLinesDropped: journal.dropped,
@@ -216,6 +220,6 @@ function reportOn(verdict: Verdict, journal: Journal, told: Told | null, started
     progress: journal.progress,
     logs: journal.logs,
     bootMs: told === null ? 0 : told.startedAt - startedAt,
-    hostMs: 0,
+    hostMs: session.waitedMs,
   };
 }

@@ -41,8 +41,7 @@ export async function run(folder: string, options: RunOptions): Promise<number> 
   const small = { ...config, dataDir, pluginsDir: dirname(dir), executors: { ...config.executors, spares: 0 } };
   const dialects = DIALECTS.map((dialect) => ({ ...dialect, folder: basename(dir) }));
   const parts = scope.use(await openParts(small, dialects));
-  const ownUrl = () => `http://127.0.0.1:${config.port}`;
-  const engine = scope.use(await assemble({ config: small, parts, ownUrl, onSettled: () => {} }));
+  const engine = scope.use(await assemble({ config: small, parts, onSettled: () => {} }));
   const plugin = pick(engine.tenancies.default.catalogue, folder, options.plugin);
 
   const request: Request = { tenant: DEFAULT_TENANT, plugin: plugin.id, args };

@@ -1,7 +1,9 @@
-import type { Application } from './application.ts';
+import type { Chain } from './chain.ts';
+import type { HookName } from './hook.ts';
 import type { Limits } from './limits.ts';
 import type { Watch } from './outcome.ts';
 import type { Entry, Plugin } from './plugin.ts';
+import type { Session } from './session.ts';
 
 /** What a caller asks for. */
 export type Request = {
@@ -9,6 +11,10 @@ export type Request = {
   plugin: string;
   /** The task to run, as the manifest names it; without it the request is an operation. */
   task?: string;
+  /** The hook to run, with the event as `args.hookContext`. */
+  hook?: HookName;
+  /** What led to it, where that was not somebody from outside. Of a hook, its own link included. */
+  chain?: Chain;
   args: Record<string, unknown>;
   /** Lower limits for this one call. */
   limits?: Partial<Limits>;
@@ -32,11 +38,10 @@ export type Invocation = {
   limits: Limits;
   /** What its plugin may use in general; the same object as `limits` where the caller has lowered none. */
   usualLimits: Limits;
-  /** What the plugin shows the application as its session cookie. */
-  session: string;
-  /** Where a Stash plugin finds its application; made on demand, as it is large. */
-  readonly connection: ServerConnection;
-  application: Application;
+  /** Where the plugin is told to find its application. */
+  endpoint: Endpoint;
+  /** Its way there; opened when it is asked for. */
+  readonly session: Session;
   /** `performance.now()` at which the wall clock ends, so that every part counts from the same start. */
   deadlineAt: number;
   /** Told of logs and progress as they come, where somebody wants to know before the end. */
@@ -69,18 +74,21 @@ export type ServerConnection = {
   PluginDir: string;
 };
 
-/** Where plugins of a tenant find their application, and the folder that stands for the host's own. */
+/** Where plugins are told to find their application, and the folder that stands for the host's own. */
 export type Endpoint = { scheme: 'http' | 'https'; host: string; port: number; dir: string };
 
-/** The `server_connection` of one invocation. All cookie fields are there, as Go encodes an otherwise empty one. */
-export function serverConnection(endpoint: Endpoint, session: string, pluginDir: string): ServerConnection {
+/**
+ * The `server_connection` of one invocation. All cookie fields are there, as Go encodes an otherwise empty one. `cookie`
+ * is a session's for whoever can show it; embedded code cannot, and is told nothing that would open anything.
+ */
+export function serverConnection(endpoint: Endpoint, cookie: string, pluginDir: string): ServerConnection {
   return {
     Scheme: endpoint.scheme,
     Host: endpoint.host,
     Port: endpoint.port,
     SessionCookie: {
       Name: 'session',
-      Value: session,
+      Value: cookie,
       Path: '',
       Domain: '',
       Expires: '0001-01-01T00:00:00Z',

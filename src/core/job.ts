@@ -1,4 +1,6 @@
+import type { Chain } from './chain.ts';
 import { Failure, type FailureCode, type FailureDetails } from './failure.ts';
+import type { HookName } from './hook.ts';
 import type { Limits } from './limits.ts';
 import type { LogLine, Usage } from './outcome.ts';
 
@@ -25,12 +27,18 @@ export const NO_RETRIES: Retries = Object.freeze({ most: 0, delayMs: 1_000, dela
  */
 export type JobCause =
   | { schedule: string; dueAt: string }
-  | { trigger: string; job: string; depth: number; root: string };
+  | { trigger: string; job: string; depth: number; root: string }
+  /** Something that happened in the application; `by` is whose invocation did it, where it was a plugin. */
+  | { event: string; type: string; by: Chain['by'] }
+  /** Another invocation, which did not wait for it. */
+  | { plugin: string; invocation: string };
 
 /** What is to be run: a request without its tenant, as it is kept. */
 export type JobRequest = {
   plugin: string;
   task: string | null;
+  hook?: HookName;
+  chain?: Chain;
   args: Record<string, unknown>;
   limits?: Partial<Limits>;
   traceparent?: string;

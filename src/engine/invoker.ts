@@ -1,18 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import type { Application } from '../core/application.ts';
+import type { Chain } from '../core/chain.ts';
 import { Failure } from '../core/failure.ts';
-import {
-  type Endpoint,
-  type Invocation,
-  type Request,
-  type ServerConnection,
-  serverConnection,
-} from '../core/invocation.ts';
+import type { HookName } from '../core/hook.ts';
+import type { Endpoint, Invocation, Request } from '../core/invocation.ts';
 import { type Limits, lowered } from '../core/limits.ts';
 import { noUsage, type Outcome, type Watch } from '../core/outcome.ts';
 import { Places } from '../core/places.ts';
 import type { Entry, Plugin } from '../core/plugin.ts';
 import type { Runtime } from '../core/runtime.ts';
+import type { Holder, Session, Sessions } from '../core/session.ts';
 import type { Limiter } from './limiter.ts';
 import { type Quarantine, quarantineKey } from './quarantine.ts';
 import type { Tenancy } from './tenancy.ts';
@@ -38,6 +34,7 @@ export type InvokerOptions = {
   runtimes: readonly Runtime[];
   limiter: Limiter;
   quarantine: Quarantine;
+  sessions: Sessions;
   onSettled(settled: Settled): void;
 };
 
@@ -63,13 +60,14 @@ export class Invoker {
   }
 
   /** Rejects with what an invocation of it would be refused with at once: the service ends, or there is no such plugin or task. */
-  async check({ tenant, plugin, task }: Pick<Request, 'tenant' | 'plugin' | 'task'>): Promise<void> {
+  async check(request: Pick<Request, 'tenant' | 'plugin' | 'task' | 'hook'>): Promise<void> {
+    const { tenant, plugin } = request;
     if (this.#closed !== undefined) throw this.#closed;
     const tenancy = await this.#options.tenancy(tenant);
     if (tenancy === undefined) throw noTenant(tenant);
     const found = tenancy.plugin(plugin);
     assertEnabled(found, tenancy);
-    entryOf(found, task);
+    entryOf(found, request);
     this.#runtimeOf(found);
   }
 
@@ -95,7 +93,7 @@ export class Invoker {
   }
 
   async #settle(id: string, request: Request, controller: AbortController): Promise<Settled> {
-    const { limiter, onSettled } = this.#options;
+    const { limiter, sessions, onSettled } = this.#options;
     const askedAt = performance.now();
     let queueMs = 0;
     let tenancy: Tenancy | undefined;
@@ -109,7 +107,7 @@ export class Invoker {
       tenancy.begin(askedAt);
       plugin = tenancy.plugin(request.plugin);
       assertEnabled(plugin, tenancy);
-      const entry = entryOf(plugin, request.task);
+      const entry = entryOf(plugin, request);
       const runtime = this.#runtimeOf(plugin);
       this.#options.quarantine.check(quarantineKey(request.tenant, plugin.id), Date.now());
       const { share } = tenancy;
@@ -122,7 +120,7 @@ export class Invoker {
       }
       try {
         if (tenancy.isGone) throw tenantGone();
-        const call = new Call(id, request, plugin, entry, tenancy, controller);
+        const call = new Call({ id, request, plugin, entry, tenancy, sessions, controller });
         const place = this.#running.add(call);
         const deadline = setTimeout(() => controller.abort(tooSlow(call.limits)), call.limits.wallMs);
         try {
@@ -130,6 +128,7 @@ export class Invoker {
         } finally {
           clearTimeout(deadline);
           this.#running.delete(place);
+          call.end();
         }
       } finally {
         limiter.leave(share);
@@ -175,6 +174,16 @@ export function tenantGone(): Failure {
   return new Failure('cancelled', 'The tenant was removed');
 }
 
+type CallOptions = {
+  id: string;
+  request: Request;
+  plugin: Plugin;
+  entry: Entry;
+  tenancy: Tenancy;
+  sessions: Sessions;
+  controller: AbortController;
+};
+
 class Call implements Invocation {
   readonly id: string;
   readonly tenant: string;
@@ -184,20 +193,15 @@ class Call implements Invocation {
   readonly args: Record<string, unknown>;
   readonly limits: Limits;
   readonly usualLimits: Limits;
-  readonly application: Application;
+  readonly endpoint: Endpoint;
   readonly deadlineAt: number;
   readonly watch: Watch | undefined;
-  readonly #endpoint: Endpoint;
+  readonly #cause: Chain | undefined;
+  readonly #sessions: Sessions;
   readonly #controller: AbortController;
+  #session: Session | undefined;
 
-  constructor(
-    id: string,
-    request: Request,
-    plugin: Plugin,
-    entry: Entry,
-    tenancy: Tenancy,
-    controller: AbortController,
-  ) {
+  constructor({ id, request, plugin, entry, tenancy, sessions, controller }: CallOptions) {
     this.id = id;
     this.tenant = request.tenant;
     this.trust = tenancy.trust;
@@ -207,9 +211,10 @@ class Call implements Invocation {
     this.args = entry.kind === 'operation' ? request.args : { ...entry.defaultArgs, ...request.args };
     this.usualLimits = tenancy.limits(plugin.id);
     this.limits = lowered(this.usualLimits, request.limits);
-    this.application = tenancy.application;
+    this.endpoint = tenancy.endpoint;
     this.deadlineAt = performance.now() + this.limits.wallMs;
-    this.#endpoint = tenancy.endpoint;
+    this.#cause = request.chain;
+    this.#sessions = sessions;
     this.#controller = controller;
   }
 
@@ -217,13 +222,22 @@ class Call implements Invocation {
     this.#controller.abort(failure);
   }
 
-  // The gateway's sessions will put a signed value here; until then it opens nothing.
-  get session(): string {
-    return this.id;
+  /** Most runs never call back, so it is opened when it is asked for. */
+  get session(): Session {
+    this.#session ??= this.#sessions.open(this.#holder());
+    return this.#session;
   }
 
-  get connection(): ServerConnection {
-    return serverConnection(this.#endpoint, this.session, this.plugin.dir);
+  end(): void {
+    this.#session?.end();
+  }
+
+  #holder(): Holder {
+    const { id, tenant, plugin, limits, deadlineAt } = this;
+    const by = { plugin: plugin.id, invocation: id };
+    const chain = { root: this.#cause?.root ?? id, by, links: this.#cause?.links ?? [] };
+    const stop = (failure: Failure) => this.stop(failure);
+    return { tenant, plugin: plugin.id, invocation: id, chain, limits, deadlineAt, stop };
   }
 }
 
@@ -233,13 +247,22 @@ function assertEnabled({ id }: Plugin, tenancy: Tenancy): void {
 
 const OPERATION: Entry = { kind: 'operation' };
 
-function entryOf(plugin: Plugin, task: string | undefined): Entry {
+function entryOf(plugin: Plugin, { task, hook }: Pick<Request, 'task' | 'hook'>): Entry {
+  if (hook !== undefined) return hookOf(plugin, hook);
   if (task === undefined) return OPERATION;
   const entry = plugin.entries.find((one) => one.kind === 'task' && one.name === task);
   if (entry !== undefined) return entry;
   const names = plugin.entries.flatMap((one) => (one.kind === 'task' ? [JSON.stringify(one.name)] : []));
   const known = names.length === 0 ? 'it has none' : `it has ${names.join(', ')}`;
   throw new Failure('not_found', `Plugin "${plugin.id}" has no task ${JSON.stringify(task)}: ${known}`);
+}
+
+/** A plugin that was changed since may have the hook elsewhere. */
+function hookOf({ id, entries }: Plugin, { at, name }: HookName): Entry {
+  const hooks = entries.filter((one) => one.kind === 'hook');
+  const hook = hooks[at]?.name === name ? hooks[at] : hooks.find((one) => one.name === name);
+  if (hook !== undefined) return hook;
+  throw new Failure('not_found', `Plugin "${id}" has no hook ${JSON.stringify(name)} any more`);
 }
 
 function tooSlow({ wallMs }: Limits): Failure {

@@ -11,7 +11,7 @@ export type TenanciesOptions = Pick<
 > & {
   folders: TenantFolders;
   catalogueOf(tenant: string): LiveCatalogue;
-  outside(tenant: string, dir: string): ReturnType<TenancyOptions['outside']>;
+  endpoint(dir: string): ReturnType<TenancyOptions['endpoint']>;
   /** Told of a tenant that is gone, before its folder is removed: whatever runs of it has to end. */
   onGone(tenant: string): void;
   /** So many are loaded at most, beside those that are in use. */
@@ -132,7 +132,7 @@ export class Tenancies implements AsyncDisposable {
   }
 
   async #open(id: string): Promise<Tenancy | undefined> {
-    const { records, folders, catalogueOf, outside } = this.#options;
+    const { records, folders, catalogueOf, endpoint } = this.#options;
     await this.#leaving.get(id);
     const tenant = await records.tenant(id);
     if (tenant === undefined) return undefined;
@@ -146,7 +146,7 @@ export class Tenancies implements AsyncDisposable {
       states,
       dir,
       catalogue,
-      outside: () => outside(id, dir),
+      endpoint: () => endpoint(dir),
       gone: () => this.#leave(tenancy),
     });
     this.#loaded.set(id, tenancy);

@@ -1,5 +1,4 @@
 import { parse } from 'node:path';
-import type { Application } from '../core/application.ts';
 import { Failure } from '../core/failure.ts';
 import type { Endpoint } from '../core/invocation.ts';
 import { type Limits, lowered } from '../core/limits.ts';
@@ -45,8 +44,8 @@ export type TenancyOptions = {
   /** The limits of all tenants, and what they are lowered to for single plugins. */
   limits: Limits;
   plugins: Readonly<Record<string, { limits?: Partial<Limits> }>>;
-  /** The application of its plugins, and where they find it. */
-  outside(): { application: Application; endpoint: Endpoint };
+  /** Where its plugins are told to find their application. */
+  endpoint(): Endpoint;
   /** Told when there is no such tenant any more. */
   gone(): Promise<void>;
 };
@@ -68,7 +67,7 @@ export class Tenancy implements AsyncDisposable {
   #states: ReadonlyMap<string, PluginState>;
   #terms: Terms;
   #rate: Rate | null;
-  #outside: { application: Application; endpoint: Endpoint } | undefined;
+  #endpoint: Endpoint | undefined;
   #gone = false;
 
   constructor(options: TenancyOptions) {
@@ -105,14 +104,9 @@ export class Tenancy implements AsyncDisposable {
     return this.#options.catalogue.current;
   }
 
-  get application(): Application {
-    this.#outside ??= this.#options.outside();
-    return this.#outside.application;
-  }
-
   get endpoint(): Endpoint {
-    this.#outside ??= this.#options.outside();
-    return this.#outside.endpoint;
+    this.#endpoint ??= this.#options.endpoint();
+    return this.#endpoint;
   }
 
   /** The plugin of that name. Throws `not_found`, with the reason where more is known. */

@@ -1,7 +1,6 @@
 import { Agent, type Dispatcher } from 'undici';
-import type { Application } from '../core/application.ts';
+import { type Application, CHAIN_HEADER } from '../core/application.ts';
 import { Failure } from '../core/failure.ts';
-import type { Endpoint } from '../core/invocation.ts';
 
 /** More than this is not an answer that a plugin could use. */
 const ANSWER_BYTES = 16 * 1024 * 1024;
@@ -19,6 +18,7 @@ export type HttpApplicationOptions = {
  * the operator's word, not the application's.
  */
 export class HttpApplication implements Application, AsyncDisposable {
+  readonly isThere = true;
   readonly #origin: string;
   readonly #path: string;
   readonly #agent: Agent;
@@ -38,13 +38,17 @@ export class HttpApplication implements Application, AsyncDisposable {
     });
   }
 
-  async graphql(body: string, signal: AbortSignal): Promise<{ status: number; body: string }> {
+  async graphql(body: string, signal: AbortSignal, chain?: string): Promise<{ status: number; body: string }> {
     try {
       const answer = await this.#agent.request({
         origin: this.#origin,
         path: this.#path,
         method: 'POST',
-        headers: { 'content-type': 'application/json', accept: 'application/json' },
+        headers: {
+          'content-type': 'application/json',
+          accept: 'application/json',
+          ...(chain === undefined ? {} : { [CHAIN_HEADER]: chain }),
+        },
         body,
         signal,
       });
@@ -99,6 +103,7 @@ const WORDS: Record<string, string> = {
 
 /** In place of an application where none is configured. */
 export const noApplication: Application = {
+  isThere: false,
   async graphql() {
     throw new Failure(
       'plugin_error',
@@ -106,11 +111,3 @@ export const noApplication: Application = {
     );
   },
 };
-
-/** Where plugins are told to find the application. `dir` stands for the folder that is the host's own. */
-export function endpointOf(url: string, dir: string): Endpoint {
-  const { protocol, hostname, port } = new URL(url);
-  const scheme = protocol === 'https:' ? 'https' : 'http';
-  const known = port === '' ? (scheme === 'https' ? 443 : 80) : Number(port);
-  return { scheme, host: hostname.replace(/^\[|\]$/g, ''), port: known, dir };
-}

@@ -39,7 +39,7 @@ async function open(ids: readonly string[], more: Partial<TenanciesOptions> = {}
     plugins: { demo: { limits: { wallMs: 500 } } },
     folders,
     catalogueOf: () => new FakeCatalogue([plugin()], []),
-    outside: () => {
+    endpoint: () => {
       throw new Error('nobody asks');
     },
     onGone: gone,

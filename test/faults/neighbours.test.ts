@@ -9,18 +9,19 @@ import { expect, test } from 'vitest';
 import { IsolateRuntime } from '../../runtimes/isolate/runtime.ts';
 import { ProcessRuntime } from '../../runtimes/process/runtime.ts';
 import { completed } from '../../src/config.ts';
-import type { Application } from '../../src/core/application.ts';
 import { Failure } from '../../src/core/failure.ts';
 import type { Limits } from '../../src/core/limits.ts';
 import type { Outcome } from '../../src/core/outcome.ts';
 import type { Plugin } from '../../src/core/plugin.ts';
 import type { Runtime } from '../../src/core/runtime.ts';
+import type { Sessions } from '../../src/core/session.ts';
 import { Invoker } from '../../src/engine/invoker.ts';
 import { Limiter } from '../../src/engine/limiter.ts';
 import { Quarantine } from '../../src/engine/quarantine.ts';
 import { Tenancy } from '../../src/engine/tenancy.ts';
 import { FakeCatalogue, tenant } from '../support/fake.ts';
 import { FIXTURES, Trial } from '../support/process.ts';
+import { sessionOf } from '../support/session.ts';
 
 /** What hangs hangs for longer than the storm lasts, and than anybody has the patience to wait for a place. */
 const HARD: Partial<Limits> = { wallMs: 60_000, cpuMs: 2_000, bootMs: 6_000, heapMb: 32, residentMb: 192 };
@@ -51,7 +52,7 @@ const GOOD: Record<string, string> = {
 };
 const TENANTS = ['b', 'c', 'd'];
 
-const APPLICATION: Application = { graphql: async () => ({ status: 200, body: '{"data":{}}' }) };
+const SESSIONS: Sessions = { open: () => sessionOf({ graphql: async () => ({ status: 200, body: '{"data":{}}' }) }) };
 
 test('118: a storm of one tenant fails nobody else', { timeout: 90_000 }, async () => {
   const folder = await mkdtemp(join(tmpdir(), 'isopod-storm-'));
@@ -91,15 +92,12 @@ test('118: a storm of one tenant fails nobody else', { timeout: 90_000 }, async 
       quarantine,
       limits: id === 'a' ? hard : patient,
       plugins: {},
-      outside: () => ({
-        application: APPLICATION,
-        endpoint: { scheme: 'http', host: '127.0.0.1', port: 9, dir: folder },
-      }),
+      endpoint: () => ({ scheme: 'http', host: '127.0.0.1', port: 9, dir: folder }),
       gone: async () => {},
     });
   const tenancies = new Map(['a', ...TENANTS].map((id) => [id, tenancyOf(id)]));
   const tenancy = (id: string) => tenancies.get(id);
-  const invoker = new Invoker({ tenancy, runtimes, limiter, quarantine, onSettled: () => {} });
+  const invoker = new Invoker({ tenancy, runtimes, limiter, quarantine, sessions: SESSIONS, onSettled: () => {} });
   const stop = new AbortController();
   setMaxListeners(0, stop.signal);
   const call = async (id: string, plugin: string, n: number): Promise<Outcome> => {

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { afterEach, expect, test, vi } from 'vitest';
 import { Failure } from '../../src/core/failure.ts';
-import { endpointOf, HttpApplication, noApplication } from '../../src/gateway/application.ts';
+import { HttpApplication, noApplication } from '../../src/gateway/application.ts';
 
 const ends: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -140,19 +140,4 @@ test('without an application the failure says which setting to set', async () =>
   expect((await failureOf(noApplication.graphql('{}', patience))).message).toMatch(
     /applicationUrl.*ISOPOD_APPLICATION_URL/,
   );
-});
-
-test('plugins are told where the application is', () => {
-  expect(endpointOf('http://127.0.0.1:9999', '/d')).toEqual({
-    scheme: 'http',
-    host: '127.0.0.1',
-    port: 9999,
-    dir: '/d',
-  });
-  expect(endpointOf('https://stash.example/base', '/d')).toMatchObject({
-    scheme: 'https',
-    host: 'stash.example',
-    port: 443,
-  });
-  expect(endpointOf('http://[::1]', '/d')).toMatchObject({ host: '::1', port: 80 });
 });

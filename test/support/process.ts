@@ -9,10 +9,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Isolation } from '../../runtimes/process/isolation.ts';
 import { ProcessRuntime, type ProcessRuntimeOptions } from '../../runtimes/process/runtime.ts';
 import { Failure } from '../../src/core/failure.ts';
-import { type Invocation, serverConnection } from '../../src/core/invocation.ts';
+import type { Invocation } from '../../src/core/invocation.ts';
 import type { Limits } from '../../src/core/limits.ts';
 import type { Outcome, Watch } from '../../src/core/outcome.ts';
 import type { Entry, Plugin } from '../../src/core/plugin.ts';
+import { sessionOf } from './session.ts';
 
 export const FIXTURES = resolve(import.meta.dirname, '../fixtures/process');
 
@@ -115,9 +116,8 @@ export class Trial implements AsyncDisposable {
       args,
       limits: { ...LIMITS, ...limits },
       usualLimits: LIMITS,
-      session: 'cookie',
-      connection: serverConnection(endpoint, 'cookie', whole.dir),
-      application: { graphql: async () => ({ status: 500, body: '' }) },
+      endpoint,
+      session: sessionOf({ graphql: async () => ({ status: 500, body: '' }) }),
       deadlineAt: performance.now() + LIMITS.wallMs,
       watch,
     };

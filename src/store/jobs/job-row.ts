@@ -6,8 +6,8 @@ import type { JobRow } from '../tables.ts';
 export type JobRecord = Selectable<JobRow>;
 
 /** The part of a request that has no column of its own. */
-export function requestText({ args, limits, traceparent }: JobRequest): string {
-  return JSON.stringify({ args, limits, traceparent });
+export function requestText({ hook, chain, args, limits, traceparent }: JobRequest): string {
+  return JSON.stringify({ hook, chain, args, limits, traceparent });
 }
 
 export function requestOf({ plugin, task, request }: Pick<JobRecord, 'plugin' | 'task' | 'request'>): JobRequest {

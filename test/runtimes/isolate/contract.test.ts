@@ -1,9 +1,8 @@
 // What a script finds and what becomes of what it does, as Stash has it: pkg/javascript and pkg/plugin/js.go.
 import { strict as assert } from 'node:assert';
 import { afterAll, afterEach, beforeAll, describe, test } from 'vitest';
-import type { Application } from '../../../src/core/application.ts';
 import { Failure } from '../../../src/core/failure.ts';
-import { type ScriptRun, Scripts, seen } from './scripts.ts';
+import { type Callee, type ScriptRun, Scripts, seen } from './scripts.ts';
 
 let scripts: Scripts;
 
@@ -29,7 +28,7 @@ async function linesOf(source: string): Promise<unknown> {
 }
 
 /** An application that remembers what it was asked, and answers in order. */
-function answering(...answers: (string | [status: number, body: string])[]): Application & { bodies: string[] } {
+function answering(...answers: (string | [status: number, body: string])[]): Callee & { bodies: string[] } {
   const bodies: string[] = [];
   return {
     bodies,
@@ -173,7 +172,7 @@ describe('gql.Do makes of an answer', () => {
   });
 
   test('none at all', async () => {
-    const application: Application = {
+    const application: Callee = {
       graphql: async () => {
         throw new Failure('invalid_request', 'no application is set');
       },
@@ -191,7 +190,7 @@ describe('gql.Do makes of an answer', () => {
 
 test('what is logged before a call is there when the call is', async () => {
   const bodies: string[] = [];
-  const application: Application = {
+  const application: Callee = {
     async graphql(body) {
       bodies.push(body);
       return { status: 200, body: `{"data":${bodies.length}}` };
@@ -208,7 +207,7 @@ test('what is logged before a call is there when the call is', async () => {
 
 test('util.Sleep can be ended, and neither catch nor finally sees it', async () => {
   const stop = new AbortController();
-  const application: Application = {
+  const application: Callee = {
     async graphql() {
       setImmediate(() => stop.abort(new Failure('cancelled', 'that is enough')));
       return { status: 200, body: '{}' };
@@ -226,7 +225,7 @@ test('a run that was ended while it waited tells nothing and calls nobody any mo
   for (let round = 0; round < 10; round += 1) {
     const stop = new AbortController();
     let calls = 0;
-    const application: Application = {
+    const application: Callee = {
       async graphql() {
         calls += 1;
         stop.abort(new Failure('cancelled', 'that is enough'));
@@ -358,7 +357,7 @@ test('input has capital letters, takes no more properties, and its arguments can
     const { ServerConnection: s } = input;
     ({ Output: [input.Args, e, input.args === undefined, s.Scheme, s.Port, s.SessionCookie.Value] })`;
   const output = await outputOf(source, { args: { list: [1] } });
-  assert.deepEqual(output, [{ list: [1, 2], more: 1 }, 'TypeError', true, 'http', 9999, 'secret']);
+  assert.deepEqual(output, [{ list: [1, 2], more: 1 }, 'TypeError', true, 'http', 9999, 'one']);
 });
 
 test('the hook context has all of its keys, and takes no more', async () => {

@@ -5,12 +5,12 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ExecutorsOptions } from '../../../runtimes/isolate/executors.ts';
 import { IsolateRuntime } from '../../../runtimes/isolate/runtime.ts';
-import type { Application } from '../../../src/core/application.ts';
 import { Failure } from '../../../src/core/failure.ts';
-import { serverConnection } from '../../../src/core/invocation.ts';
 import type { Limits } from '../../../src/core/limits.ts';
 import type { Outcome, Watch } from '../../../src/core/outcome.ts';
 import type { Entry, Plugin } from '../../../src/core/plugin.ts';
+import type { Session } from '../../../src/core/session.ts';
+import { sessionOf } from '../../support/session.ts';
 
 const LIMITS: Limits = {
   wallMs: 20_000,
@@ -26,14 +26,17 @@ const LIMITS: Limits = {
 };
 
 const TASK: Entry = { kind: 'task', name: 'Run', description: '', execArgs: [], defaultArgs: {} };
-const NOBODY: Application = { graphql: async () => ({ status: 404, body: 'nobody is there' }) };
+/** Who answers what a script asks. */
+export type Callee = Pick<Session, 'graphql'>;
+
+const NOBODY: Callee = { graphql: async () => ({ status: 404, body: 'nobody is there' }) };
 
 /** How often a script is run in the hope that it is promoted, before its way is taken as it is. */
 const PROMOTION_RUNS = 60;
 
 export type ScriptRun = {
   args?: Record<string, unknown>;
-  application?: Application;
+  application?: Callee;
   entry?: Entry;
   signal?: AbortSignal;
   watch?: Watch;
@@ -106,9 +109,8 @@ export class Scripts implements AsyncDisposable {
       args,
       limits: LIMITS,
       usualLimits: LIMITS,
-      session: 'secret',
-      connection: serverConnection(endpoint, 'secret', this.#dir),
-      application,
+      endpoint,
+      session: sessionOf(application),
       deadlineAt: performance.now() + LIMITS.wallMs,
       watch,
     };

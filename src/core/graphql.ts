@@ -1,0 +1,46 @@
+import type { DocumentNode, ExecutionResult, GraphQLSchema } from 'graphql';
+import type { Holder } from './session.ts';
+import type { Scope } from './tenant.ts';
+
+/** One GraphQL request, over whatever it came. */
+export type GraphqlAsk = {
+  query: string;
+  variables?: Record<string, unknown> | null | undefined;
+  operationName?: string | null | undefined;
+};
+
+/** Who asks: somebody with a token, or a plugin in an invocation of its own. */
+export type GraphqlCaller = {
+  tenant: string;
+  /** What they may do; see each field. A plugin has `invoke`, and may configure itself. */
+  scopes: readonly Scope[];
+  holder: Holder | null;
+  /** What is answered in place of the application's API key. */
+  apiKey: string;
+};
+
+/**
+ * Who answers a field. `both`: a field that the application has, too. Where it is an object, each of its fields is asked
+ * of whom it belongs to; a list is ours and then theirs, and a boolean is true where both are.
+ */
+export type FieldOwner = 'ours' | 'theirs' | 'both';
+
+/** The fields of an application's GraphQL that are answered here in its place. */
+export interface OwnFields {
+  readonly schema: GraphQLSchema;
+  /** `args` are those of the field, with variables filled in. */
+  ownerOf(type: string, field: string, args: Record<string, unknown>): FieldOwner;
+  /** A document of fields of ours alone. What is wrong with it is in `errors`; rejects for bugs only. */
+  execute(
+    document: DocumentNode,
+    ask: Pick<GraphqlAsk, 'variables' | 'operationName'>,
+    caller: GraphqlCaller,
+    signal: AbortSignal,
+  ): Promise<ExecutionResult>;
+}
+
+/** Answers GraphQL requests: what is ours by ourselves, all else by asking the tenant's application. */
+export interface GraphqlDesk {
+  /** Resolves with the status and the JSON text to answer with. Rejects with `signal.reason` when the signal aborts. */
+  ask(ask: GraphqlAsk, caller: GraphqlCaller, signal: AbortSignal): Promise<{ status: number; body: string }>;
+}

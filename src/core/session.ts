@@ -1,0 +1,39 @@
+import type { Chain } from './chain.ts';
+import type { Failure } from './failure.ts';
+import type { Limits } from './limits.ts';
+
+/** The invocation that calls its application back. */
+export type Holder = {
+  tenant: string;
+  plugin: string;
+  invocation: string;
+  /** What led to it, itself included. */
+  chain: Chain;
+  limits: Pick<Limits, 'hostCalls' | 'hostCallsAtOnce'>;
+  /** `performance.now()` at which its wall clock ends. */
+  deadlineAt: number;
+  /** Ends the invocation, for what it asked. */
+  stop(failure: Failure): void;
+};
+
+/** The way of one invocation to its application. It ends with the invocation. */
+export interface Session {
+  /** What a program shows as its cookie, or as its API key. It opens the gateway, for this invocation alone. */
+  readonly cookie: string;
+  /** Calls so far, and how long at least one was under way, in ms. */
+  readonly calls: number;
+  readonly waitedMs: number;
+  /**
+   * One GraphQL request: `body` is the JSON text to POST. Resolves with a status and a body as the application, or we in
+   * its place, have answered; rejects with `signal.reason` when the signal aborts, and with a Failure where there is no
+   * answer.
+   */
+  graphql(body: string, signal: AbortSignal): Promise<{ status: number; body: string }>;
+  /** Nothing is opened by it any more, after a moment for what is under way. */
+  end(): void;
+}
+
+/** Opens sessions. */
+export interface Sessions {
+  open(holder: Holder): Session;
+}
