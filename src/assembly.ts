@@ -2,7 +2,9 @@
  * The engine put together from its parts: what `isopod serve` and `isopod run` have in common. Whatever runs plugins
  * or reads their manifests is handed in; main.ts is who knows their names.
  */
+import { randomBytes } from 'node:crypto';
 import type { Config } from './config.ts';
+import type { OwnFields } from './core/graphql.ts';
 import type { Runtime } from './core/runtime.ts';
 import { DEFAULT_TENANT, NO_QUOTAS, type Tenant } from './core/tenant.ts';
 import type { PackageRecords } from './engine/installed.ts';
@@ -15,6 +17,8 @@ import type { LiveCatalogue, Records } from './engine/tenancy.ts';
 import type { TenantFolders } from './engine/tenant-folder.ts';
 import { Applications } from './gateway/applications.ts';
 import { Gateway } from './gateway/gateway.ts';
+import { noFields } from './gateway/no-fields.ts';
+import { Seal } from './gateway/seal.ts';
 
 export type Parts = {
   /** Made anew at each call; what it gives belongs to the caller. Without records there are plain folders only. */
@@ -41,14 +45,37 @@ export type AssemblyOptions = {
   /** What is kept of tenants; without it there is the default tenant only. */
   records?: Records;
   onSettled(settled: Settled): void;
+  /** What of the applications' GraphQL is answered here. */
+  own?(): OwnFields;
+  /** What sessions and chains are signed with; without it nobody but this process knows them. */
+  sealKey?: Buffer;
+  /** Told of what is a bug of ours. */
+  bug?(error: unknown): void;
 };
 
-export async function assemble({ config, parts, records = none, onSettled }: AssemblyOptions): Promise<Engine> {
+export async function assemble({
+  config,
+  parts,
+  records = none,
+  onSettled,
+  own = () => noFields,
+  sealKey = randomBytes(32),
+  bug = () => {},
+}: AssemblyOptions): Promise<Engine> {
   await using scope = new AsyncDisposableStack();
   const { runtimes, folders } = parts;
   await folders.sweep();
   const applications = scope.use(new Applications(config));
-  const gateway = scope.use(await Gateway.open({ applications, port: config.port }));
+  const gateway = scope.use(
+    await Gateway.open({
+      seal: new Seal(sealKey),
+      scopesOf: () => ['invoke'],
+      applicationOf: (tenant) => applications.of(tenant),
+      own,
+      limits: { depth: 40, fields: 5_000, port: 0, requestBytes: 1_048_576 },
+      bug,
+    }),
+  );
   const limiter = new Limiter(config.concurrency);
   const quarantine = new Quarantine(config.quarantine);
   const tenancies = scope.use(

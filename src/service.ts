@@ -76,6 +76,8 @@ export class Service implements AsyncDisposable {
       config,
       parts,
       records: recordsOf(store),
+      sealKey: await store.key('gateway'),
+      bug: (error) => log.bug(error, undefined),
       onSettled: (settled) => {
         log.settled(settled);
         metrics?.settled(settled);

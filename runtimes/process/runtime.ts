@@ -151,6 +151,7 @@ export class ProcessRuntime implements Runtime {
     stopped.throwIfAborted();
     const program = { ...command, stdin: stdin.fd, cwd: scratch.path, environment, limits, mark };
     await using sandbox = await Sandbox.spawn(program, walls, pipes);
+    invocation.session.runsAs(sandbox.pid);
     return await converse(sandbox, { limits, journal, meter: this.#meter, place, stop, stopped });
   }
 

@@ -110,9 +110,14 @@ export class Sandbox implements AsyncDisposable {
     return new Sandbox(child, { stdout, stderr }, { walls, mark });
   }
 
+  /** Of the first process, whose children all others are. */
+  get pid(): number {
+    return this.#child.pid as number;
+  }
+
   /** Lets the program start. What it uses can be looked at from here on. */
   go(): Tree {
-    const pid = this.#child.pid as number;
+    const { pid } = this;
     this.#launcher = this.#walls.isolation === 'pid-namespace' ? (childrenOf(pid, 1)[0] ?? null) : pid;
     this.#tree = new Tree(this.#launcher ?? pid);
     giveWay(this.#launcher ?? pid);

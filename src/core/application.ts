@@ -9,6 +9,8 @@ export interface Application {
    * signal aborts.
    */
   graphql(body: string, signal: AbortSignal, chain?: string): Promise<{ status: number; body: string }>;
+  /** A text of the application with `instead` wherever its credential stood. */
+  redacted(text: string, instead: string): string;
 }
 
 /** Carries a sealed chain to the application, which passes it on with the events that follow from the call. */

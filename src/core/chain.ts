@@ -48,3 +48,10 @@ function tooLong({ links }: Chain, link: Link, most: number): Failure {
     limit,
   });
 }
+
+/** Makes chains into texts that whoever passes them on can neither read anything into nor change. */
+export interface ChainSeal {
+  seal(tenant: string, chain: Chain): string;
+  /** Null for what was not sealed here for that tenant, or on a node of another database. */
+  open(tenant: string, text: string): Chain | null;
+}

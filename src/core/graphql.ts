@@ -7,6 +7,8 @@ export type GraphqlAsk = {
   query: string;
   variables?: Record<string, unknown> | null | undefined;
   operationName?: string | null | undefined;
+  /** The whole as it came, for where it is passed on as it is. */
+  text?: string;
 };
 
 /** Who asks: somebody with a token, or a plugin in an invocation of its own. */
@@ -28,8 +30,8 @@ export type FieldOwner = 'ours' | 'theirs' | 'both';
 /** The fields of an application's GraphQL that are answered here in its place. */
 export interface OwnFields {
   readonly schema: GraphQLSchema;
-  /** `args` are those of the field, with variables filled in. */
-  ownerOf(type: string, field: string, args: Record<string, unknown>): FieldOwner;
+  /** `args` are those of the field, with variables filled in; `alone`: there is no application. */
+  ownerOf(type: string, field: string, args: Record<string, unknown>, alone: boolean): FieldOwner;
   /** A document of fields of ours alone. What is wrong with it is in `errors`; rejects for bugs only. */
   execute(
     document: DocumentNode,
@@ -39,8 +41,11 @@ export interface OwnFields {
   ): Promise<ExecutionResult>;
 }
 
+/** What is answered, and as what status of HTTP. */
+export type GraphqlReply = { status: number; body: string };
+
 /** Answers GraphQL requests: what is ours by ourselves, all else by asking the tenant's application. */
 export interface GraphqlDesk {
   /** Resolves with the status and the JSON text to answer with. Rejects with `signal.reason` when the signal aborts. */
-  ask(ask: GraphqlAsk, caller: GraphqlCaller, signal: AbortSignal): Promise<{ status: number; body: string }>;
+  ask(ask: GraphqlAsk, caller: GraphqlCaller, signal: AbortSignal): Promise<GraphqlReply>;
 }

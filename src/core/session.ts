@@ -29,6 +29,8 @@ export interface Session {
    * answer.
    */
   graphql(body: string, signal: AbortSignal): Promise<{ status: number; body: string }>;
+  /** Tells the process that its program began as: whoever of its children calls without a cookie is known by it. */
+  runsAs(pid: number): void;
   /** Nothing is opened by it any more, after a moment for what is under way. */
   end(): void;
 }

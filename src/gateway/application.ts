@@ -59,6 +59,10 @@ export class HttpApplication implements Application, AsyncDisposable {
     }
   }
 
+  redacted(text: string, _instead: string): string {
+    return text;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#agent.destroy();
   }
@@ -104,6 +108,7 @@ const WORDS: Record<string, string> = {
 /** In place of an application where none is configured. */
 export const noApplication: Application = {
   isThere: false,
+  redacted: (text) => text,
   async graphql() {
     throw new Failure(
       'plugin_error',

@@ -1,37 +1,67 @@
-import { randomUUID } from 'node:crypto';
+/** What plugins reach of the world: their application, through a session that lives as long as their invocation. */
+import type { Application } from '../core/application.ts';
+import type { GraphqlDesk, OwnFields } from '../core/graphql.ts';
 import type { Endpoint } from '../core/invocation.ts';
 import type { Holder, Session, Sessions } from '../core/session.ts';
-import type { Applications } from './applications.ts';
+import { Callers } from './callers.ts';
+import { Desk } from './desk.ts';
+import { type DocumentLimits, Documents } from './documents.ts';
+import { Introspection } from './introspection.ts';
+import { Listener } from './listener.ts';
+import type { Seal } from './seal.ts';
+import { OpenSessions, type OpenSessionsOptions } from './sessions.ts';
 
-export type GatewayOptions = { applications: Applications; port: number };
+export type GatewayOptions = Pick<OpenSessionsOptions, 'scopesOf' | 'seal'> & {
+  seal: Seal;
+  applicationOf(tenant: string): Application;
+  /** What is answered here in the application's place, as it is when somebody asks. */
+  own(): OwnFields;
+  limits: DocumentLimits & { port: number; requestBytes: number };
+  bug(error: unknown): void;
+};
 
-/** What plugins reach: their application, by sessions. */
 export class Gateway implements Sessions, AsyncDisposable {
-  readonly #options: GatewayOptions;
+  readonly desk: GraphqlDesk;
+  readonly #sessions: OpenSessions;
+  readonly #listener: Listener;
 
-  private constructor(options: GatewayOptions) {
-    this.#options = options;
+  private constructor(desk: GraphqlDesk, sessions: OpenSessions, listener: Listener) {
+    this.desk = desk;
+    this.#sessions = sessions;
+    this.#listener = listener;
   }
 
-  static async open(options: GatewayOptions): Promise<Gateway> {
-    return new Gateway(options);
+  /** Resolves when it listens. */
+  static async open({ seal, scopesOf, applicationOf, own, limits, bug }: GatewayOptions): Promise<Gateway> {
+    const desk = new Desk({
+      documents: new Documents(limits),
+      introspection: new Introspection(() => own().schema),
+      own,
+      seal,
+      applicationOf,
+    });
+    const sessions = new OpenSessions({ seal, desk, scopesOf });
+    const callers = new Callers(() => sessions.withProcess());
+    const listener = await Listener.open({
+      ...limits,
+      desk,
+      find: (shown) => sessions.find(shown),
+      whose: (socket) => callers.whose(socket),
+      bug,
+    });
+    return new Gateway(desk, sessions, listener);
   }
 
-  /** Where plugins are told to find it. */
+  /** Where programs are told to find it. `dir` stands for the folder that is the host's own. */
   endpoint(dir: string): Endpoint {
-    return { scheme: 'http', host: '127.0.0.1', port: this.#options.port, dir };
+    return { scheme: 'http', host: '127.0.0.1', port: this.#listener.port, dir };
   }
 
-  open({ tenant }: Holder): Session {
-    const application = this.#options.applications.of(tenant);
-    return {
-      cookie: randomUUID(),
-      calls: 0,
-      waitedMs: 0,
-      graphql: (body, signal) => application.graphql(body, signal),
-      end: () => {},
-    };
+  open(holder: Holder): Session {
+    return this.#sessions.open(holder);
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {}
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#listener[Symbol.asyncDispose]();
+  }
 }

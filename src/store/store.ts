@@ -13,6 +13,7 @@ import { type JobNews, NEWS_CHANNEL, newsOf, WAKE_CHANNEL } from './jobs/news.ts
 import { Queue } from './jobs/queue.ts';
 import { Schedules } from './jobs/schedules.ts';
 import { Triggers } from './jobs/triggers.ts';
+import { keyOf } from './keys.ts';
 import { Packages } from './packages.ts';
 import { PluginStates } from './plugin-states.ts';
 import { Tenants } from './tenants.ts';
@@ -94,6 +95,11 @@ export class Store implements AsyncDisposable {
   /** Tells the operator's part of it: when the database goes away, and why, and when it is back. */
   onNotice(hear: (notice: Notice) => void): Disposable {
     return this.#database.trouble.hear(hear);
+  }
+
+  /** What all nodes sign with. */
+  key(name: 'gateway'): Promise<Buffer> {
+    return keyOf(this.#database.own(WORK), name);
   }
 
   of(tenant: string): TenantStore {

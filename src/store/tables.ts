@@ -135,7 +135,10 @@ export type ScheduleRow = Ordered & {
 
 export type TriggerRow = Ordered & { on_plugin: string; on_task: string | null; on_end: TriggerEnd };
 
+export type KeyRow = { name: string; value: Buffer };
+
 export type Tables = {
+  keys: KeyRow;
   schedules: ScheduleRow;
   triggers: TriggerRow;
   jobs: JobRow;

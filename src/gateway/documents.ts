@@ -1,0 +1,111 @@
+import { type DocumentNode, GraphQLError, type OperationDefinitionNode, parse } from 'graphql';
+import { Failure } from '../core/failure.ts';
+import { type Fragments, fragmentsOf, type Measure, measured } from './measure.ts';
+
+export type DocumentLimits = {
+  /** Levels of selections, one in the other, and selections in all: fragments count wherever they are spread. */
+  depth: number;
+  fields: number;
+};
+
+/** An operation that was asked for, read and found to be within bounds. */
+export type Operation = {
+  document: DocumentNode;
+  operation: OperationDefinitionNode;
+  fragments: Fragments;
+};
+
+/** Words and signs of a document. Reading so many takes some ms, in which nobody else is served. */
+const TOKENS_MOST = 20_000;
+/** Fields of the application that are asked for side by side, each of which may be work for it. */
+const ROOTS_MOST = 200;
+/** What is remembered of documents, in letters and by number. */
+const LETTERS_KEPT = 4_000_000;
+const KEPT_MOST = 500;
+
+type Read = { document: DocumentNode; fragments: Fragments; operations: readonly Measured[] };
+
+type Measured = { operation: OperationDefinitionNode; measure: Measure };
+
+/** Reads documents, and remembers what was read last: a plugin asks the same again and again. */
+export class Documents {
+  readonly #limits: DocumentLimits;
+  readonly #read = new Map<string, Read>();
+  #letters = 0;
+
+  constructor(limits: DocumentLimits) {
+    this.#limits = limits;
+  }
+
+  /** Throws `invalid_request`; `payload_too_large` where it is beyond a bound. */
+  operation(query: string, name: string | null | undefined): Operation {
+    const { document, fragments, operations } = this.#known(query) ?? this.#learn(query);
+    const found = name ? operations.find((one) => one.operation.name?.value === name) : operations[0];
+    if (found === undefined) {
+      throw new Failure(
+        'invalid_request',
+        name ? `There is no operation ${JSON.stringify(name)}` : 'There is no operation',
+      );
+    }
+    if (!name && operations.length > 1) {
+      throw new Failure('invalid_request', 'There are several operations, and no operationName says which is meant');
+    }
+    this.#judge(found.measure);
+    return { document, operation: found.operation, fragments };
+  }
+
+  #judge({ depth, fields, roots }: Measure): void {
+    const bounds = [
+      ['gateway.depth', this.#limits.depth, depth, 'is nested deeper than'],
+      ['gateway.fields', this.#limits.fields, fields, 'selects more fields than'],
+      ['rootFields', ROOTS_MOST, roots, 'has more fields side by side than'],
+    ] as const;
+    for (const [bound, allowed, observed, words] of bounds) {
+      if (observed <= allowed) continue;
+      const limit = { name: bound, allowed, observed, unit: 'count' } as const;
+      throw new Failure('payload_too_large', `The operation ${words} the ${allowed} that it may have`, { limit });
+    }
+  }
+
+  #known(query: string): Read | undefined {
+    const read = this.#read.get(query);
+    if (read === undefined) return undefined;
+    // The last one used is the last one to be forgotten.
+    this.#read.delete(query);
+    this.#read.set(query, read);
+    return read;
+  }
+
+  #learn(query: string): Read {
+    const read = readOf(query, this.#limits.fields);
+    this.#read.set(query, read);
+    this.#letters += query.length;
+    this.#forget();
+    return read;
+  }
+
+  #forget(): void {
+    for (const query of this.#read.keys()) {
+      if (this.#letters <= LETTERS_KEPT && this.#read.size <= KEPT_MOST) return;
+      this.#read.delete(query);
+      this.#letters -= query.length;
+    }
+  }
+}
+
+function readOf(query: string, fieldsMost: number): Read {
+  try {
+    const document = parse(query, { maxTokens: TOKENS_MOST });
+    const fragments = fragmentsOf(document);
+    const operations = document.definitions
+      .filter((one): one is OperationDefinitionNode => one.kind === 'OperationDefinition')
+      .map((operation) => ({ operation, measure: measured(operation.selectionSet, fragments, fieldsMost) }));
+    return { document, fragments, operations };
+  } catch (error) {
+    if (error instanceof GraphQLError)
+      throw new Failure('invalid_request', `The query cannot be read: ${error.message}`);
+    // The stack was not deep enough for it.
+    if (error instanceof RangeError) throw new Failure('invalid_request', 'The query is nested too deeply to be read');
+    throw error;
+  }
+}

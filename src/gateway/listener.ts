@@ -1,0 +1,197 @@
+/**
+ * Where programs dial: `localhost:Port`, as their `server_connection` says. Nothing but a session opens it. A program
+ * shows it as a cookie, as a header `ApiKey` or as a query `apikey`, or shows nothing and is known by its process.
+ */
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import cookie from '@fastify/cookie';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { Failure } from '../core/failure.ts';
+import type { GraphqlAsk, GraphqlDesk, GraphqlReply } from '../core/graphql.ts';
+import { askOf } from './ask.ts';
+import { errorOf, replyTo } from './reply.ts';
+import type { OpenSession } from './sessions.ts';
+
+export type ListenerOptions = {
+  desk: GraphqlDesk;
+  /** Whose cookie or key this is. */
+  find(shown: string): OpenSession | undefined;
+  /** Whose process is at the other end. */
+  whose(socket: Socket): Promise<OpenSession | undefined>;
+  /** 0 takes any that is free. */
+  port: number;
+  /** The body of a request. */
+  requestBytes: number;
+  /** Told of what is a bug of ours. */
+  bug(error: unknown): void;
+};
+
+/** How long a program may take to send the head of a request. */
+const HEADERS_MS = 15_000;
+
+export class Listener implements AsyncDisposable {
+  readonly port: number;
+  readonly #servers: readonly Server[];
+
+  private constructor(port: number, servers: readonly Server[]) {
+    this.port = port;
+    this.#servers = servers;
+  }
+
+  static async open(options: ListenerOptions): Promise<Listener> {
+    const app = await appOf(options);
+    const first = app.server;
+    await new Promise<void>((resolve, reject) => {
+      first
+        .once('error', reject)
+        .listen(options.port, '127.0.0.1', () => resolve(first.off('error', reject) && undefined));
+    });
+    const { port } = first.address() as AddressInfo;
+    // To some programs, localhost is this one first.
+    const second = createServer({ headersTimeout: HEADERS_MS, requestTimeout: 0 }, (request, response) =>
+      app.routing(request, response),
+    );
+    const isThere = await new Promise<boolean>((resolve) => {
+      second.once('error', () => resolve(false)).listen(port, '::1', () => resolve(true));
+    });
+    return new Listener(port, isThere ? [first, second] : [first]);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closing = this.#servers.map((server) => new Promise((resolve) => server.close(resolve)));
+    for (const server of this.#servers) server.closeAllConnections();
+    await Promise.all(closing);
+  }
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    session: OpenSession;
+    /** Gives the place back that the call has. */
+    leave(): void;
+  }
+}
+
+async function appOf({ desk, find, whose, requestBytes, bug }: ListenerOptions): Promise<FastifyInstance> {
+  const app = fastify({
+    bodyLimit: requestBytes,
+    // A call waits for its turn before its body is read.
+    requestTimeout: 0,
+    http: { headersTimeout: HEADERS_MS },
+    return503OnClosing: false,
+  });
+  await app.register(cookie);
+  app.decorateRequest('session', null as unknown as OpenSession);
+  app.decorateRequest('leave', null as unknown as () => void);
+  app.removeAllContentTypeParsers();
+  // Programs say all kinds of things about what they send; it is JSON.
+  app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => done(null, body));
+
+  app.addHook('onRequest', async (request, reply) => {
+    const session = await sessionOf(request, find, whose);
+    if (session === undefined) return await refuse(reply);
+    request.session = session;
+    const { socket } = request.raw;
+    const end = () => socket.destroy();
+    session.signal.addEventListener('abort', end, { once: true });
+    reply.raw.once('close', () => session.signal.removeEventListener('abort', end));
+    const leave = await session.enter();
+    request.leave = once(leave);
+    reply.raw.once('close', request.leave);
+    if (reply.raw.destroyed) request.leave();
+  });
+
+  app.setErrorHandler((error: Error & { statusCode?: number }, _request, reply) => {
+    const status = error.statusCode ?? 0;
+    if (!(error instanceof Failure) && (status < 400 || status > 499)) bug(error);
+    const failure =
+      error instanceof Failure
+        ? error
+        : status === 413
+          ? tooLarge(requestBytes)
+          : status >= 400 && status < 500
+            ? new Failure('invalid_request', error.message)
+            : Failure.from(error);
+    return send(reply, {
+      status: status >= 400 && status < 500 ? status : failure.code === 'internal' ? 500 : 429,
+      body: JSON.stringify({ errors: [errorOf(failure)], data: null }),
+    });
+  });
+  app.setNotFoundHandler((_request, reply) =>
+    send(reply, { status: 404, body: '{"errors":[{"message":"Only /graphql is here"}]}' }),
+  );
+
+  const answer = async (request: FastifyRequest, reply: FastifyReply, ask: () => GraphqlAsk) => {
+    const { session } = request;
+    const gone = new AbortController();
+    reply.raw.once('close', () => gone.abort(new Failure('cancelled', 'The program has gone away')));
+    const signal = AbortSignal.any([gone.signal, session.signal]);
+    try {
+      const answered = await replyTo(async () => await desk.ask(ask(), session.caller, signal), signal);
+      return send(reply, answered);
+    } catch (error) {
+      // Nobody is there to be answered.
+      if (signal.aborted) return reply.hijack();
+      throw error;
+    }
+  };
+  app.post('/graphql', (request, reply) =>
+    answer(request, reply, () => askOf((request.body as string | undefined) ?? '')),
+  );
+  app.get('/graphql', (request, reply) =>
+    answer(request, reply, () => askIn(request.query as Record<string, unknown>)),
+  );
+  await app.ready();
+  return app;
+}
+
+/** What is shown counts, also where it opens nothing. */
+async function sessionOf(
+  request: FastifyRequest,
+  find: ListenerOptions['find'],
+  whose: ListenerOptions['whose'],
+): Promise<OpenSession | undefined> {
+  const { apikey: inHeader } = request.headers;
+  const { apikey: inQuery } = request.query as Record<string, unknown>;
+  const shown = [request.cookies.session, inHeader, inQuery].filter((one) => one !== undefined && one !== '');
+  if (shown.length === 0) return await whose(request.raw.socket);
+  const sessions = shown.map((one) => (typeof one === 'string' ? find(one) : undefined));
+  return sessions.every((one) => one !== undefined && one === sessions[0]) ? sessions[0] : undefined;
+}
+
+function askIn({ query, variables, operationName }: Record<string, unknown>): GraphqlAsk {
+  const parts = [
+    ['query', query],
+    ['operationName', operationName],
+  ].flatMap(([name, value]) => (value === undefined ? [] : [`${JSON.stringify(name)}:${JSON.stringify(value)}`]));
+  if (typeof variables === 'string' && variables !== '') parts.push(`"variables":${variables}`);
+  const ask = askOf(`{${parts.join(',')}}`);
+  // A link must not change anything.
+  if (/\bmutation\b/.test(ask.query)) throw new Failure('invalid_request', 'A mutation has to be sent with POST');
+  return ask;
+}
+
+async function refuse(reply: FastifyReply): Promise<FastifyReply> {
+  return await reply.code(401).header('content-type', 'text/plain; charset=utf-8').send('Unauthorized');
+}
+
+function send(reply: FastifyReply, { status, body }: GraphqlReply): FastifyReply {
+  return reply
+    .code(status)
+    .headers({ 'content-type': 'application/json; charset=utf-8', 'x-content-type-options': 'nosniff' })
+    .send(body);
+}
+
+function tooLarge(allowed: number): Failure {
+  const limit = { name: 'gateway.requestBytes', allowed, observed: allowed + 1, unit: 'bytes' } as const;
+  return new Failure('payload_too_large', `A call may have ${allowed} bytes`, { limit });
+}
+
+function once(work: () => void): () => void {
+  let isDone = false;
+  return () => {
+    if (isDone) return;
+    isDone = true;
+    work();
+  };
+}
