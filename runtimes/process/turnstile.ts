@@ -1,5 +1,6 @@
 import type { LimitHit } from '../../src/core/failure.ts';
 import { first, Lines, mayTake } from '../../src/core/fairness.ts';
+import type { Standing } from '../../src/core/invocation.ts';
 import { type Shortage, shortage } from '../../src/core/shortage.ts';
 import { onAbort } from '../../src/core/signal.ts';
 
@@ -14,7 +15,7 @@ export type TurnstileBounds = {
 /**
  * Through here goes whoever starts a program; who finds no place waits until its deadline. Tenants take turns, and none
  * has more than twice of what is left to the others, in places or in memory. What runs is let run: it has limits of
- * its own.
+ * its own. For nested runs there are as many places again.
  */
 export class Turnstile {
   readonly #bounds: TurnstileBounds;
@@ -40,11 +41,13 @@ export class Turnstile {
   }
 
   /** Rejects when the signal aborts: with its reason, or, if that was the deadline, with what there was no room in. */
-  async enter(tenant: string, signal: AbortSignal): Promise<Place> {
-    return this.#hasRoom(tenant) ? this.#place(tenant) : await this.#wait(tenant, signal);
+  async enter(tenant: string, signal: AbortSignal, standing: Standing = 'outermost'): Promise<Place> {
+    if (this.#hasRoom(tenant)) return this.#place(tenant, 'outermost');
+    if (standing === 'nested' && this.#hasRoom(tenant, 'nested')) return this.#place(tenant, 'nested');
+    return await this.#wait(tenant, signal, standing);
   }
 
-  #wait(tenant: string, signal: AbortSignal): Promise<Place> {
+  #wait(tenant: string, signal: AbortSignal, standing: Standing): Promise<Place> {
     signal.throwIfAborted();
     return new Promise<Place>((resolve, reject) => {
       const settle = () => {
@@ -52,9 +55,10 @@ export class Turnstile {
         stop[Symbol.dispose]();
       };
       const waiter: Waiter = {
-        admit: () => {
+        standing,
+        admit: (place) => {
           settle();
-          resolve(this.#place(tenant));
+          resolve(this.#place(tenant, place));
         },
       };
       const stop = onAbort(signal, (reason) => {
@@ -66,8 +70,8 @@ export class Turnstile {
     });
   }
 
-  #place(tenant: string): Place {
-    const place = new Place(tenant, {
+  #place(tenant: string, standing: Standing): Place {
+    const place = new Place(tenant, standing, {
       onLess: () => this.#admit(),
       onLeave: () => {
         this.#places.delete(place);
@@ -80,20 +84,25 @@ export class Turnstile {
 
   #admit(): void {
     while (this.#lines.size > 0) {
-      const next = this.#lines.next((line, tenant) => (this.#hasRoom(tenant) ? first(line) : undefined));
+      let place: Standing = 'outermost';
+      const next = this.#lines.next((line, tenant) => {
+        place = this.#hasRoom(tenant) ? 'outermost' : 'nested';
+        if (place === 'outermost') return first(line);
+        return this.#hasRoom(tenant, 'nested') ? [...line].find(({ standing }) => standing === 'nested') : undefined;
+      });
       if (next === undefined) return;
-      next.admit();
+      next.admit(place);
     }
   }
 
-  #hasRoom(tenant: string): boolean {
-    const had = this.#had(tenant);
+  #hasRoom(tenant: string, standing: Standing = 'outermost'): boolean {
+    const had = this.#had(tenant, standing);
     return this.#hasPlace(had) && this.#hasMemory(had);
   }
 
-  #hasPlace({ places }: Had): boolean {
+  #hasPlace({ places, taken }: Had): boolean {
     const { most, perTenant } = this.#bounds;
-    const free = most - this.#places.size;
+    const free = most - taken;
     return places < perTenant && (perTenant >= most ? free > 0 : mayTake(places, free));
   }
 
@@ -102,11 +111,13 @@ export class Turnstile {
     return this.#places.size === 0 || mayTake(bytes, this.#bounds.memoryMb * 2 ** 20 - this.residentBytes);
   }
 
-  #had(tenant: string): Had {
-    const had = { places: 0, bytes: 0 };
+  #had(tenant: string, standing: Standing = 'outermost'): Had {
+    const had = { places: 0, bytes: 0, taken: 0 };
     for (const place of this.#places) {
+      const counts = place.standing === standing;
+      if (counts) had.taken += 1;
       if (place.tenant !== tenant) continue;
-      had.places += 1;
+      if (counts) had.places += 1;
       had.bytes += place.residentBytes;
     }
     return had;
@@ -125,7 +136,7 @@ export class Turnstile {
     const allowed = memoryMb * 2 ** 20;
     const limit: LimitHit = this.#hasPlace(had)
       ? { name: 'processes.memoryMb', allowed, observed: Math.max(allowed, this.residentBytes), unit: 'bytes' }
-      : count('processes.most', most, this.#places.size + 1);
+      : count('processes.most', most, had.taken + 1);
     return { message, limit, own: false };
   }
 }
@@ -133,11 +144,13 @@ export class Turnstile {
 /** One program that runs. Leaving its scope gives the place to whose turn it is. */
 export class Place implements Disposable {
   readonly tenant: string;
+  readonly standing: Standing;
   readonly #told: { onLess(): void; onLeave(): void };
   #residentBytes = 0;
 
-  constructor(tenant: string, told: { onLess(): void; onLeave(): void }) {
+  constructor(tenant: string, standing: Standing, told: { onLess(): void; onLeave(): void }) {
     this.tenant = tenant;
+    this.standing = standing;
     this.#told = told;
   }
 
@@ -157,10 +170,10 @@ export class Place implements Disposable {
   }
 }
 
-/** What a tenant has. */
-type Had = { places: number; bytes: number };
+/** What a tenant has, and how many places of that kind all have. */
+type Had = { places: number; bytes: number; taken: number };
 
-type Waiter = { admit(): void };
+type Waiter = { standing: Standing; admit(place: Standing): void };
 
 function count(name: string, allowed: number, observed: number): LimitHit {
   return { name, allowed, observed, unit: 'count' };

@@ -25,10 +25,17 @@ export type Request = {
   watch?: Watch;
 };
 
+/**
+ * Whether another run waits for this one. That one has a place and does nothing with it, so a nested run gets one beside
+ * the bounds: else runs that wait for each other's hooks would have all places, and none for the hooks.
+ */
+export type Standing = 'outermost' | 'nested';
+
 /** A request with everything that a runtime needs to run it. */
 export type Invocation = {
   id: string;
   tenant: string;
+  standing: Standing;
   /** Who may share an executor with it: the name of its tenant's trust group, or of its tenant alone. */
   trust: string;
   plugin: Plugin;

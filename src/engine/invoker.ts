@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Chain } from '../core/chain.ts';
 import { Failure } from '../core/failure.ts';
 import type { HookName } from '../core/hook.ts';
-import type { Endpoint, Invocation, Request } from '../core/invocation.ts';
+import type { Endpoint, Invocation, Request, Standing } from '../core/invocation.ts';
 import { type Limits, lowered } from '../core/limits.ts';
 import { noUsage, type Outcome, type Watch } from '../core/outcome.ts';
 import { Places } from '../core/places.ts';
@@ -111,27 +111,33 @@ export class Invoker {
       const runtime = this.#runtimeOf(plugin);
       this.#options.quarantine.check(quarantineKey(request.tenant, plugin.id), Date.now());
       const { share } = tenancy;
+      const standing = standingOf(request);
+      let place: 'own' | 'beside' = 'own';
       if (!limiter.tryEnter(share)) {
-        try {
-          await limiter.wait(share, controller.signal, request.job === undefined ? 'limited' : 'endless');
-        } finally {
-          queueMs = performance.now() - askedAt;
+        if (standing === 'nested' && limiter.tryEnterNested(share)) place = 'beside';
+        else {
+          try {
+            await limiter.wait(share, controller.signal, request.job === undefined ? 'limited' : 'endless');
+          } finally {
+            queueMs = performance.now() - askedAt;
+          }
         }
       }
       try {
         if (tenancy.isGone) throw tenantGone();
-        const call = new Call({ id, request, plugin, entry, tenancy, sessions, controller });
-        const place = this.#running.add(call);
+        const call = new Call({ id, request, standing, plugin, entry, tenancy, sessions, controller });
+        const number = this.#running.add(call);
         const deadline = setTimeout(() => controller.abort(tooSlow(call.limits)), call.limits.wallMs);
         try {
           outcome = await runtime.run(call, controller.signal);
         } finally {
           clearTimeout(deadline);
-          this.#running.delete(place);
+          this.#running.delete(number);
           call.end();
         }
       } finally {
-        limiter.leave(share);
+        if (place === 'own') limiter.leave(share);
+        else limiter.leaveNested(share);
       }
     } catch (error) {
       outcome = refused(Failure.from(error));
@@ -177,6 +183,7 @@ export function tenantGone(): Failure {
 type CallOptions = {
   id: string;
   request: Request;
+  standing: Standing;
   plugin: Plugin;
   entry: Entry;
   tenancy: Tenancy;
@@ -187,6 +194,7 @@ type CallOptions = {
 class Call implements Invocation {
   readonly id: string;
   readonly tenant: string;
+  readonly standing: Standing;
   readonly trust: string;
   readonly plugin: Plugin;
   readonly entry: Entry;
@@ -201,9 +209,10 @@ class Call implements Invocation {
   readonly #controller: AbortController;
   #session: Session | undefined;
 
-  constructor({ id, request, plugin, entry, tenancy, sessions, controller }: CallOptions) {
+  constructor({ id, request, standing, plugin, entry, tenancy, sessions, controller }: CallOptions) {
     this.id = id;
     this.tenant = request.tenant;
+    this.standing = standing;
     this.trust = tenancy.trust;
     this.watch = request.watch;
     this.plugin = plugin;
@@ -243,6 +252,11 @@ class Call implements Invocation {
 
 function assertEnabled({ id }: Plugin, tenancy: Tenancy): void {
   if (!tenancy.isEnabled(id)) throw new Failure('plugin_disabled', `Plugin "${id}" is disabled`);
+}
+
+/** Who runs a job has not been waited for. */
+function standingOf({ chain, job }: Request): Standing {
+  return chain === undefined || chain.by === null || job !== undefined ? 'outermost' : 'nested';
 }
 
 const OPERATION: Entry = { kind: 'operation' };

@@ -23,6 +23,7 @@ export class Limiter {
   readonly #lines = new Lines<Share, Waiter>();
   #shares = 0;
   #running = 0;
+  #nested = 0;
   /** Those of limited patience. */
   #inRoom = 0;
   #closed: Failure | undefined;
@@ -32,7 +33,7 @@ export class Limiter {
   }
 
   get running(): number {
-    return this.#running;
+    return this.#running + this.#nested;
   }
 
   get waiting(): number {
@@ -52,6 +53,21 @@ export class Limiter {
     this.#running += 1;
     share.running += 1;
     return true;
+  }
+
+  /** A place beside the others, of which there are as many again, for a nested run. Give it back with `leaveNested`. */
+  tryEnterNested(share: Share): boolean {
+    if (this.#closed !== undefined) throw this.#closed;
+    const free = this.#options.running - this.#nested;
+    if (!(this.#shares > 1 ? mayTake(share.nested, free) : free > 0)) return false;
+    this.#nested += 1;
+    share.nested += 1;
+    return true;
+  }
+
+  leaveNested(share: Share): void {
+    this.#nested -= 1;
+    share.nested -= 1;
   }
 
   /** Waits for a place. Rejects with a Failure: queue full, waited too long, closed, or the signal's reason. */
@@ -168,9 +184,10 @@ export class Limiter {
 
 /** What a tenant has of the places. */
 export class Share {
-  /** Read only outside of this file, as is `inRoom`: those of limited patience that wait. */
+  /** Read only outside of this file, as are `inRoom`, those of limited patience that wait, and `nested`. */
   running = 0;
   inRoom = 0;
+  nested = 0;
   #most: number | null;
   readonly #onMore: () => void;
 

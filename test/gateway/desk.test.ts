@@ -131,9 +131,7 @@ test.each<[what: string, query: string, data: unknown, asked: string[], variable
     'fragments on the first level and below',
     'query { ...Root } fragment Root on Query { plugins { ...P } findScene(id: "1") { ...S } } fragment P on Plugin { id } fragment S on Scene { title ...T } fragment T on Scene { id }',
     { plugins: [{ id: 'mine' }], findScene: { title: 'One', id: '1' } },
-    [
-      '{ ... on Query { findScene(id: "1") { ...S } } } fragment S on Scene { title ...T } fragment T on Scene { id }',
-    ],
+    ['{ ... on Query { findScene(id: "1") { ...S } } } fragment S on Scene { title ...T } fragment T on Scene { id }'],
   ],
   [
     'directives, which leave out what they leave out on either side',

@@ -110,6 +110,7 @@ export class Trial implements AsyncDisposable {
     return {
       id: randomUUID(),
       tenant,
+      standing: 'outermost',
       trust: tenant,
       plugin: whole,
       entry,

@@ -103,6 +103,7 @@ export class Scripts implements AsyncDisposable {
     const invocation = {
       id: 'one',
       tenant,
+      standing: 'outermost' as const,
       trust,
       plugin,
       entry,

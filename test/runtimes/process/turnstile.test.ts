@@ -130,3 +130,20 @@ test('what programs use is measured, and is told', async () => {
   await hoarder;
   expect(trial.runtime.gauges()).toEqual({ processes: 0, processesMb: 0, processesWaiting: 0 });
 });
+
+test('who is waited for gets a place beside those that wait, and of these there are as many again', async () => {
+  const turnstile = new Turnstile({ most: 2, perTenant: 2, memoryMb: 1_000 });
+  await turnstile.enter('a', NEVER);
+  await turnstile.enter('a', NEVER);
+  const beside = [await turnstile.enter('a', NEVER, 'nested'), await turnstile.enter('a', NEVER, 'nested')];
+  let last: Place | undefined;
+  void turnstile.enter('a', NEVER, 'nested').then((place) => {
+    last = place;
+  });
+  await new Promise(setImmediate);
+  expect([turnstile.running, turnstile.waiting, last]).toEqual([4, 1, undefined]);
+  void turnstile.enter('a', NEVER);
+  beside[0]?.[Symbol.dispose]();
+  await new Promise(setImmediate);
+  expect([turnstile.waiting, last?.standing]).toEqual([1, 'nested']);
+});
