@@ -13,6 +13,11 @@ export type Plugin = {
   version: string | null;
   /** Absolute path of the folder that holds the manifest. */
   dir: string;
+  /**
+   * The same folder without links, as it was when the manifest was found. What is served of the plugin lies in there,
+   * whatever its own program has put in the folder's place since.
+   */
+  realDir: string;
   /** Absolute path of the manifest. */
   manifestFile: string;
   program: Program;

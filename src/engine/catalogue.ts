@@ -130,10 +130,11 @@ export class Catalogues implements AsyncDisposable {
       }
       const manifestHash = createHash('sha256').update(each.bytes).digest('base64');
       const before = this.#loaded.get(each.path);
-      if (before !== undefined && (await isUnchanged(before, dialect, manifestHash))) {
+      if (before !== undefined && (await isUnchanged(before, dialect, { manifestHash, realDir: each.realDir }))) {
         results[at] = { ok: true, file: each.file, loaded: before };
       } else {
-        changed.push({ at, source: { file: each.file, path: each.path, bytes: each.bytes }, manifestHash });
+        const { file, path, realDir, bytes } = each;
+        changed.push({ at, source: { file, path, realDir, bytes }, manifestHash });
       }
     }
 
@@ -158,10 +159,15 @@ async function stamped(plugin: Plugin, manifestHash: string): Promise<Loaded> {
   return { plugin, manifestHash, programStamp: await stampOf(plugin) };
 }
 
-async function isUnchanged(before: Loaded, dialect: ManifestDialect, manifestHash: string): Promise<boolean> {
+async function isUnchanged(
+  before: Loaded,
+  dialect: ManifestDialect,
+  now: { manifestHash: string; realDir: string },
+): Promise<boolean> {
   return (
     before.plugin.dialect === dialect.name &&
-    before.manifestHash === manifestHash &&
+    before.manifestHash === now.manifestHash &&
+    before.plugin.realDir === now.realDir &&
     before.programStamp === (await stampOf(before.plugin))
   );
 }

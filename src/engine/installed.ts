@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Failure } from '../core/failure.ts';
 import type { Plugin, Refusal, Verdict } from '../core/plugin.ts';
@@ -109,15 +110,19 @@ export class Installed implements Disposable {
   /** The plugin in the folder that it runs in. */
   async #placed(from: InstalledPackage, folder: Held, plugin: Plugin): Promise<InstalledPlugin> {
     const file = fileOf(from);
-    if (plugin.program.runtime !== 'process') return { ok: true, file, from, plugin };
-    let manifestFile: string;
-    try {
-      manifestFile = join(await this.#options.copies.open(from.sha256, folder), from.manifest);
-    } catch {
-      return refused(from, 'there is no room for a copy that it may write to');
+    let root = folder.dir;
+    if (plugin.program.runtime === 'process') {
+      try {
+        root = await this.#options.copies.open(from.sha256, folder);
+      } catch {
+        return refused(from, 'there is no room for a copy that it may write to');
+      }
     }
-    if (plugin.manifestFile === manifestFile) return { ok: true, file, from, plugin };
-    return { ok: true, file, from, plugin: { ...plugin, dir: dirname(manifestFile), manifestFile } };
+    const manifestFile = join(root, from.manifest);
+    // There were no links below it: those that are there now, its programs have made.
+    const realDir = join(await realpath(root).catch(() => root), dirname(from.manifest));
+    if (plugin.manifestFile === manifestFile && plugin.realDir === realDir) return { ok: true, file, from, plugin };
+    return { ok: true, file, from, plugin: { ...plugin, dir: dirname(manifestFile), realDir, manifestFile } };
   }
 }
 

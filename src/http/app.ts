@@ -25,6 +25,8 @@ import { type OrderRoutes, orders } from './orders.ts';
 import { type PackageRoutes, packages } from './packages.ts';
 import { type PluginRoutes, plugins } from './plugins.ts';
 import { type SettingsRoutes, settings } from './settings.ts';
+import { uiPage } from './stash/ui/page.ts';
+import { uiParts } from './stash/ui/parts.ts';
 import { type SystemRoutes, system } from './system.ts';
 import { withoutTenant } from './tenant-path.ts';
 import { type TenantRoutes, tenants } from './tenants.ts';
@@ -114,6 +116,8 @@ export async function createApp(options: AppOptions): Promise<App> {
   settings(app, options);
   tenants(app, options);
   tokens(app, options);
+  uiParts(app);
+  uiPage(app);
   system(app, options);
   app.get('/openapi.json', { config: { open: true }, schema: { hide: true } }, () => app.swagger());
   // By other methods, /v1/plugins/reload is a plugin of that name.

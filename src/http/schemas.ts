@@ -104,6 +104,7 @@ const SENTENCES: Record<number, string> = {
   412: 'It is not what the caller has seen any more',
   413: 'The body is too large',
   415: 'The body is of another kind',
+  416: 'The range begins behind the end',
   422: 'What was sent is not acceptable as a package',
   429: 'Too many at once',
   500: 'A bug of ours',

@@ -28,5 +28,7 @@ export type ManifestSource = {
   file: string;
   /** Absolute path of the manifest. */
   path: string;
+  /** The folder that it is in, without links; where it is not given, there are none. */
+  realDir?: string;
   bytes: Uint8Array;
 };

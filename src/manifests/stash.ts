@@ -25,7 +25,7 @@ export function load(source: ManifestSource): Verdict {
   try {
     const id = idOf(basename(source.path));
     const manifest = read(YamlDocument.parse(textOf(source.bytes)));
-    return { ok: true, plugin: pluginOf(id, source.path, manifest) };
+    return { ok: true, plugin: pluginOf(id, source, manifest) };
   } catch (error) {
     if (error instanceof Refused) return { ok: false, refusal: error.toRefusal(source.file) };
     throw error;
@@ -164,7 +164,7 @@ function userInterfaceOf(yaml: Decoder, value: Value): UserInterface | null {
   return ui;
 }
 
-function pluginOf(id: string, path: string, manifest: Manifest): Plugin {
+function pluginOf(id: string, { path, realDir }: ManifestSource, manifest: Manifest): Plugin {
   const program = programOf(manifest);
   const entries: Entry[] = [
     ...manifest.tasks.map((task) => ({ kind: 'task' as const, ...task })),
@@ -180,6 +180,7 @@ function pluginOf(id: string, path: string, manifest: Manifest): Plugin {
     url,
     version,
     dir: dirname(path),
+    realDir: realDir ?? dirname(path),
     manifestFile: path,
     program,
     entries,

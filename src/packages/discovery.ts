@@ -33,8 +33,13 @@ export const DISCOVERY_LIMITS: DiscoveryLimits = {
   totalBytes: 64 * 1024 * 1024,
 };
 
-/** `file` is relative to the plugins folder, `path` absolute, under the names by which it was found. */
-export type Found = { ok: true; file: string; path: string; bytes: Uint8Array } | { ok: false; refusal: Refusal };
+/**
+ * `file` is relative to the plugins folder, `path` absolute, under the names by which it was found. `realDir` is
+ * the folder that the manifest is in, without links.
+ */
+export type Found =
+  | { ok: true; file: string; path: string; realDir: string; bytes: Uint8Array }
+  | { ok: false; refusal: Refusal };
 
 export type DiscoveryOptions = {
   pluginsDir: string;
@@ -95,16 +100,18 @@ class Walk {
     for (const { name, kind } of entries) {
       const entryPath = join(path, name);
       const entryReal = join(real, name);
-      if (kind === 'link') await this.#link(entryPath, entryReal, name, depth);
-      else await this.#entry(entryPath, entryReal, name, kind, depth);
+      const entry = { path: entryPath, real: entryReal, realDir: real, name };
+      if (kind === 'link') await this.#link(entry, depth);
+      else await this.#entry(entry, kind, depth);
     }
   }
 
-  async #link(path: string, linkPath: string, name: string, depth: number): Promise<void> {
+  async #link(link: Entry, depth: number): Promise<void> {
+    const { path } = link;
     let real: string;
     let kind: Kind;
     try {
-      real = await realpath(linkPath);
+      real = await realpath(link.real);
       if (!this.#inside(real)) {
         this.#refuse(path, 'the link leads out of the plugins folder and is not followed');
         return;
@@ -114,26 +121,27 @@ class Walk {
       this.#refuse(path, `the link leads nowhere (${codeOf(error)})`);
       return;
     }
-    await this.#entry(path, real, name, kind, depth);
+    await this.#entry({ ...link, real }, kind, depth);
   }
 
-  async #entry(path: string, real: string, name: string, kind: Kind, depth: number): Promise<void> {
+  async #entry(entry: Entry, kind: Kind, depth: number): Promise<void> {
+    const { path, real, name } = entry;
     if (this.#isManifest(name)) {
       if (kind === 'folder') this.#refuse(path, 'a folder has the name of a manifest; rename it');
-      else if (kind === 'file') await this.#manifest(path, real);
+      else if (kind === 'file') await this.#manifest(entry);
       else this.#refuse(path, 'not a regular file; it is not opened');
     }
     if (kind === 'folder') await this.#folder(path, real, depth + 1);
   }
 
-  async #manifest(path: string, real: string): Promise<void> {
+  async #manifest({ path, real, realDir }: Entry): Promise<void> {
     try {
       const bytes = await readManifestFile(real, this.#limits.manifestBytes);
       if (this.#bytes + bytes.length > this.#limits.totalBytes) {
         throw new Unreadable(`all manifests together may have ${this.#limits.totalBytes} bytes, and this one is over`);
       }
       this.#bytes += bytes.length;
-      this.found.push({ ok: true, file: this.#file(path), path, bytes });
+      this.found.push({ ok: true, file: this.#file(path), path, realDir, bytes });
     } catch (error) {
       this.#refuse(path, error instanceof Unreadable ? error.message : `cannot be read (${codeOf(error)})`);
     }
@@ -171,6 +179,9 @@ class Walk {
     return relative(this.#pluginsDir, path).split(sep).join('/');
   }
 }
+
+/** What a folder holds: under the name by which it is found, what that leads to, and the folder itself without links. */
+type Entry = { path: string; real: string; realDir: string; name: string };
 
 type Kind = 'file' | 'folder' | 'link' | 'other';
 

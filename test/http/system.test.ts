@@ -47,9 +47,14 @@ test('the API reference is made from the schemas and names every route', async (
   expect(Object.keys(body.paths).sort()).toEqual([
     '/healthz',
     '/metrics',
+    '/plugin/{plugin}/assets',
+    '/plugin/{plugin}/assets/{*}',
+    '/plugin/{plugin}/css',
+    '/plugin/{plugin}/javascript',
     '/problems',
     '/problems/{code}',
     '/readyz',
+    '/v1/csp',
     '/v1/jobs',
     '/v1/jobs/{job}',
     '/v1/jobs/{job}/cancel',
@@ -71,6 +76,7 @@ test('the API reference is made from the schemas and names every route', async (
     '/v1/tenants/{tenant}/tokens/{token}',
     '/v1/triggers',
     '/v1/triggers/{id}',
+    '/v1/ui',
   ]);
   const { post } = body.paths['/v1/plugins/{plugin}/invocations'];
   const request = post.requestBody.content['application/json'].schema;

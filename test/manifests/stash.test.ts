@@ -54,6 +54,7 @@ ui:
       url: 'https://example.com',
       version: '1.2',
       dir: '/plugins/stash/demo',
+      realDir: '/plugins/stash/demo',
       manifestFile: '/plugins/stash/demo/demo.yml',
       program: { runtime: 'process', exec: ['python', '{pluginDir}/demo.py'], speaks: 'raw' },
       entries: [

@@ -128,6 +128,7 @@ export function plugin(more: Partial<Plugin> = {}): Plugin {
     url: null,
     version: '1.0',
     dir: '/plugins/demo',
+    realDir: '/plugins/demo',
     manifestFile: '/plugins/demo/demo.yml',
     program: { runtime: 'isolate', file: 'demo.js' },
     entries: [{ kind: 'task', name: 'Run', description: 'runs', execArgs: [], defaultArgs: { mode: 'run' } }],

@@ -91,6 +91,7 @@ export class Trial implements AsyncDisposable {
       url: null,
       version: null,
       dir,
+      realDir: dir,
       manifestFile: join(dir, 'trial.yml'),
       program: { runtime: 'none' },
       entries: [],

@@ -84,6 +84,7 @@ export class Scripts implements AsyncDisposable {
       url: null,
       version: null,
       dir: this.#dir,
+      realDir: this.#dir,
       manifestFile: join(this.#dir, 'demo.yml'),
       program: { runtime: 'isolate', file },
       entries: [],
