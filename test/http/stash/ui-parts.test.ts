@@ -1,11 +1,12 @@
 // Goal: pages get the scripts, styles and assets of plugins, and nothing else of this machine; and none of it can act as us.
-import { link, readdir, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { link, readdir, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { type IncomingMessage, request } from 'node:http';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startTestService, writePlugin } from '../../support/service.ts';
 import { raw } from '../../support/socket.ts';
+import { zipOf } from '../../support/zip.ts';
 
 const MANIFEST = `
 name: Look
@@ -302,6 +303,56 @@ describe('parts and versions', () => {
   test('other methods are told which there are', async () => {
     const { status, headers } = await operator('POST', path, {});
     expect([status, headers.get('allow')]).toEqual([405, 'GET, HEAD']);
+  });
+});
+
+describe('where a plugin is', () => {
+  const looks = { 'looks.yml': 'name: Looks\nui: { assets: {/: .} }', 'x.txt': 'fine', 'secret.txt': 'not yet' };
+  const folder = (name: string) => join(service.folder, 'plugins/stash', name);
+
+  test('is where it was found, and not where its folder leads by now', async () => {
+    await writePlugin(folder('outer/looks'), looks);
+    await operator('POST', '/v1/plugins/reload');
+    expect((await get('/plugin/looks/assets/secret.txt')).text).toBe('not yet');
+    await rm(folder('outer/looks'), { recursive: true });
+    await symlink('../other', folder('outer/looks'));
+    expect((await get('/plugin/looks/assets/secret.txt')).status).toBe(404);
+    await rm(folder('outer'), { recursive: true });
+  });
+
+  test('may be behind a link inside the plugins folder, which may come to lead elsewhere', async () => {
+    await writePlugin(folder('.one'), { 'x.txt': 'one', 'sub/looks.yml': looks['looks.yml'], 'sub/x.txt': 'one' });
+    await writePlugin(folder('.two'), { 'x.txt': 'two' });
+    await operator('POST', '/v1/plugins/reload');
+    expect((await get('/plugin/looks/assets/x.txt')).text).toBe('one');
+    await rename(folder('.one/sub'), folder('.two/sub'));
+    await symlink('../.two/sub', folder('.one/sub'));
+    expect((await get('/plugin/looks/assets/x.txt')).status).toBe(404);
+    await operator('POST', '/v1/plugins/reload');
+    expect((await get('/plugin/looks/assets/x.txt')).text).toBe('one');
+    for (const one of ['.one', '.two']) await rm(folder(one), { recursive: true });
+  });
+
+  test('may be an archive, also with a program that has a copy of its own', async () => {
+    const run = 'interface: raw\nexec: [run.sh]\n';
+    const archive = zipOf({
+      'sent/sent.yml': `name: Sent\nui: { css: [x.css], assets: {/: .} }\n`,
+      'sent/x.css': 'sent {}',
+      'runs/runs.yml': `name: Runs\n${run}ui: { css: [x.css], assets: {/: .} }\n`,
+      'runs/run.sh':
+        '#!/bin/sh\ncd "$(dirname "$0")" && echo told > told.txt && ln -s /etc/hostname host.txt\necho "{}"\n',
+      'runs/x.css': 'runs {}',
+    });
+    const headers = { authorization: 'Bearer operator-token', 'content-type': 'application/zip' };
+    const sent = await service.fetch('/v1/plugins', { method: 'POST', body: new Uint8Array(archive), headers });
+    expect(sent.status).toBe(201);
+    for (const id of ['sent', 'runs']) {
+      expect((await get(`/plugin/${id}/css`)).text).toBe(`${id} {}\n`);
+      expect((await get(`/plugin/${id}/assets/x.css`)).text).toBe(`${id} {}`);
+    }
+    expect((await operator('POST', '/v1/plugins/runs/invocations', { args: {} })).status).toBe(200);
+    expect((await get('/plugin/runs/assets/told.txt')).text).toBe('told\n');
+    expect((await get('/plugin/runs/assets/host.txt')).status).toBe(404);
   });
 });
 
