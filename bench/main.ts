@@ -9,12 +9,14 @@ import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { cancel } from './questions/cancel.ts';
+import { direct } from './questions/direct.ts';
 import { echo } from './questions/echo.ts';
 import { enqueueToStart } from './questions/enqueue-to-start.ts';
 import { firstCall } from './questions/first-call.ts';
 import { flat } from './questions/flat.ts';
 import { fresh } from './questions/fresh.ts';
 import { frozen } from './questions/frozen.ts';
+import { gql } from './questions/gql.ts';
 import { jobs } from './questions/jobs.ts';
 import { memory } from './questions/memory.ts';
 import { nodes } from './questions/nodes.ts';
@@ -38,6 +40,8 @@ const QUESTIONS: Question[] = [
   piscina,
   jobs,
   pgBoss,
+  direct,
+  gql,
   firstCall,
   python,
   memory,
