@@ -12,6 +12,7 @@ import { cancel } from './questions/cancel.ts';
 import { direct } from './questions/direct.ts';
 import { echo } from './questions/echo.ts';
 import { enqueueToStart } from './questions/enqueue-to-start.ts';
+import { fanOut } from './questions/fan-out.ts';
 import { firstCall } from './questions/first-call.ts';
 import { flat } from './questions/flat.ts';
 import { fresh } from './questions/fresh.ts';
@@ -50,6 +51,7 @@ const QUESTIONS: Question[] = [
   enqueueToStart,
   cancel,
   nodes,
+  fanOut,
 ];
 
 const { values, positionals } = parseArgs({
