@@ -11,7 +11,9 @@ export type BriefEnd =
  * this way by having been quick and without host calls before. No run here can have an effect outside its isolate,
  * so that any of them can be dropped and done again.
  *
- * Each program has at most one isolate here. The least recently used is dropped when there are too many.
+ * Each program has at most one isolate here. When there are too many, one of those that were not used for longest is
+ * dropped, whichever: of programs that are run in turn, as the hooks of an event are, the least recently used one is always
+ * the next.
  */
 export class BriefLane {
   readonly #scripts: GuestScripts;
@@ -48,15 +50,21 @@ export class BriefLane {
     return false;
   }
 
+  #dropOne(): void {
+    let passed = Math.floor((Math.random() * this.#isolates.size) / 2);
+    for (const [one] of this.#isolates) {
+      if (passed-- > 0) continue;
+      this.drop(one);
+      return;
+    }
+  }
+
   #isolateOf(program: Program): BriefIsolate {
     if (this.#last?.number === program.number) return this.#last;
     let isolate = this.#isolates.get(program.number);
     if (isolate === undefined) {
       isolate = new BriefIsolate(program, this.#scripts);
-      for (const [oldest] of this.#isolates) {
-        if (this.#isolates.size < this.#most) break;
-        this.drop(oldest);
-      }
+      if (this.#isolates.size >= this.#most) this.#dropOne();
     } else {
       this.#isolates.delete(program.number);
     }

@@ -17,7 +17,7 @@ import { LongLane } from './long.ts';
 import { type Program, readGuestScripts } from './program.ts';
 
 /** Isolates of programs in the brief lane that one executor keeps. */
-const BRIEF_ISOLATES_MOST = 64;
+const BRIEF_ISOLATES_MOST = 128;
 /** Answers that are ready wait for others, up to so many or so long; then the front end works on them as we go on. */
 const FLUSH_FRAMES = 12;
 const FLUSH_AFTER_MS = 1;
