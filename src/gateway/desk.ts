@@ -3,6 +3,7 @@ import type { Application } from '../core/application.ts';
 import type { ChainSeal } from '../core/chain.ts';
 import { Failure } from '../core/failure.ts';
 import type { GraphqlAsk, GraphqlCaller, GraphqlDesk, GraphqlReply, OwnFields } from '../core/graphql.ts';
+import type { Holder } from '../core/session.ts';
 import { includes } from '../core/tenant.ts';
 import type { Documents, Operation } from './documents.ts';
 import type { Introspection } from './introspection.ts';
@@ -33,6 +34,7 @@ type Came = { answer: PartAnswer } | { reply: GraphqlReply };
 /** Answers what is ours, passes on what is the application's, and takes apart and puts together what is both. */
 export class Desk implements GraphqlDesk {
   readonly #options: DeskOptions;
+  readonly #chains = new WeakMap<Holder, string>();
 
   constructor(options: DeskOptions) {
     this.#options = options;
@@ -109,10 +111,17 @@ export class Desk implements GraphqlDesk {
     return answer === null ? { reply } : { answer };
   }
 
+  /** Once for each invocation, however often it calls. */
+  #sealed(holder: Holder): string {
+    const sealed = this.#chains.get(holder) ?? this.#options.seal.seal(holder.tenant, holder.chain);
+    this.#chains.set(holder, sealed);
+    return sealed;
+  }
+
   /** The application's own credentials go out with it, and do not come back. */
   async #pass({ ask, caller, application, operation, signal }: Asking, body: string): Promise<GraphqlReply> {
-    const { holder, tenant, apiKey } = caller;
-    const chain = holder === null ? undefined : this.#options.seal.seal(tenant, holder.chain);
+    const { holder, apiKey } = caller;
+    const chain = holder === null ? undefined : this.#sealed(holder);
     const reply = await application.graphql(body, signal, chain);
     const text = application.redacted(reply.body, apiKey);
     const answer = mayAskForKey(ask.query) ? answerOf(text) : null;

@@ -46,7 +46,7 @@ type Piece = { answerer: Answerer | 'anyone'; selection: SelectionNode };
 
 /** `alone`: there is no application, so some of what would be its is ours. */
 export function split(
-  { operation, fragments }: Operation,
+  { document, operation, fragments }: Operation,
   variables: Variables,
   own: OwnFields,
   alone: boolean,
@@ -59,6 +59,11 @@ export function split(
   );
   const pieces = splitter.pieces(operation.selectionSet, root);
   const groups = operation.operation === 'mutation' ? neighbours(pieces) : families(pieces);
+  const [only] = groups;
+  // It is passed on as it came: the usual case.
+  if (only?.answerer === 'theirs' && groups.length === 1) {
+    return { parts: [{ answerer: 'theirs', document, variables }], shared };
+  }
   const parts = groups.map(({ answerer, selections }) => ({
     answerer,
     ...documentOf(operation, selections, fragments, variables),
