@@ -3,7 +3,7 @@
  * or reads their manifests is handed in; main.ts is who knows their names.
  */
 import { randomBytes } from 'node:crypto';
-import type { Config } from './config.ts';
+import { type Config, configuredApplications } from './config.ts';
 import type { OwnFields } from './core/graphql.ts';
 import type { Runtime } from './core/runtime.ts';
 import { DEFAULT_TENANT, NO_QUOTAS, type Tenant } from './core/tenant.ts';
@@ -65,20 +65,27 @@ export async function assemble({
   await using scope = new AsyncDisposableStack();
   const { runtimes, folders } = parts;
   await folders.sweep();
-  const applications = scope.use(new Applications(config));
+  const applications = scope.use(
+    new Applications({
+      ...config.gateway,
+      configured: configuredApplications(config).targets,
+      recorded: (tenant) => tenancies.loaded(tenant)?.tenant.application,
+      credentials: config.credentials,
+    }),
+  );
   const gateway = scope.use(
     await Gateway.open({
       seal: new Seal(sealKey),
       scopesOf: () => ['invoke'],
       applicationOf: (tenant) => applications.of(tenant),
       own,
-      limits: { depth: 40, fields: 5_000, port: 0, requestBytes: 1_048_576 },
+      limits: config.gateway,
       bug,
     }),
   );
   const limiter = new Limiter(config.concurrency);
   const quarantine = new Quarantine(config.quarantine);
-  const tenancies = scope.use(
+  const tenancies: Tenancies = scope.use(
     await Tenancies.open({
       records,
       limiter,
@@ -89,6 +96,7 @@ export async function assemble({
       limits: config.limits,
       plugins: config.plugins,
       endpoint: (dir) => gateway.endpoint(dir),
+      onChange: (tenant) => applications.look(tenant),
       onGone: (tenant) => invoker.stopAll(tenant, tenantGone()),
       most: config.tenants.loaded,
       idleMs: config.tenants.idleMs,
@@ -113,5 +121,6 @@ const ALONE: Tenant = Object.freeze({
   limits: {},
   quotas: NO_QUOTAS,
   trustGroup: null,
+  application: null,
   revision: 1,
 });

@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Value } from 'typebox/value';
+import { configuredApplications } from './config/applications.ts';
 import { ConfigError } from './config/check.ts';
-import { FILE_VARIABLE, type Given, readEnvironment, readText } from './config/environment.ts';
+import { credentialLeaf, FILE_VARIABLE, type Given, readEnvironment, readText } from './config/environment.ts';
 import { readFile } from './config/file.ts';
 import { type Config, leaves, Settings } from './config/schema.ts';
 
@@ -35,8 +36,9 @@ export function loadConfig({ env, cwd, file, flags = [] }: Sources): Config {
     if (!(error instanceof ConfigError)) throw error;
     problems.push(...error.sentences);
   }
-  for (const { leaf, value } of readEnvironment(env, cwd, problems)) put(values, leaf.path, value);
-  for (const { leaf, value } of readFlags(flags, cwd, problems)) put(values, leaf.path, value);
+  lay(readEnvironment(env, cwd, problems), values);
+  lay(readFlags(flags, cwd, problems), values);
+  lay(readCredentials(values, env, cwd, problems), values);
   if (problems.length > 0) throw new ConfigError(problems);
 
   const config = completed(values, cwd);
@@ -54,10 +56,36 @@ export function completed(values: Record<string, unknown>, cwd: string): Config 
     put(whole, path, schema.path === true && typeof preset === 'string' ? resolve(cwd, preset) : preset);
   }
   // What has names of the user's own is no leaf.
-  whole.plugins ??= {};
+  for (const name of ['plugins', 'applications', 'credentials']) whole[name] ??= {};
   if (!has(whole, ['processes', 'environment'])) put(whole, ['processes', 'environment'], {});
   Value.Assert(Settings, whole);
   return whole;
+}
+
+/** What is the application's credential: which of them is set says how it is shown. */
+const CREDENTIALS: ReadonlySet<string> = new Set(['applicationApiKey', 'applicationHeader', 'applicationCookie']);
+
+function lay(given: readonly Given[], values: Record<string, unknown>): void {
+  // One that is given here counts over each that was given before, whichever it is.
+  if (given.some(({ leaf }) => CREDENTIALS.has(leaf.path[0] ?? ''))) for (const one of CREDENTIALS) delete values[one];
+  for (const { leaf, value } of given) put(values, leaf.path, value);
+}
+
+/** The variables that applications name, so that nobody reads the environment later. */
+function readCredentials(
+  values: Record<string, unknown>,
+  env: Sources['env'],
+  cwd: string,
+  problems: string[],
+): Given[] {
+  const applications = Object.values(values.applications ?? {}) as Record<string, unknown>[];
+  const names = applications.flatMap((one) =>
+    Object.values(one).flatMap((part) => (part as { env?: string })?.env ?? []),
+  );
+  return names.flatMap((name) => {
+    const text = Object.hasOwn(env, name) ? env[name] : undefined;
+    return (text === undefined ? null : readText(credentialLeaf(name), text, cwd, name, problems)) ?? [];
+  });
 }
 
 function readFlags(flags: readonly Flag[], cwd: string, problems: string[]): Given[] {
@@ -76,7 +104,7 @@ const OURS: ReadonlySet<string> = new Set(['HOME', 'TMPDIR', 'ISOPOD_RUN']);
 
 /** Settings that are fine by their schema and still cannot be used. */
 function disagreements(config: Config): string[] {
-  const { executors, quarantine, applicationUrl, requestBytes, requestBytesAtOnce, processes, pythonPath } = config;
+  const { executors, quarantine, gateway, requestBytes, requestBytesAtOnce, processes, pythonPath } = config;
   const sentences: string[] = [];
   if (executors.spares > executors.most) {
     sentences.push(`executors.spares (${executors.spares}) must not be more than executors.most (${executors.most})`);
@@ -100,10 +128,12 @@ function disagreements(config: Config): string[] {
       `quarantine.firstMs (${quarantine.firstMs}) must not be more than quarantine.longestMs (${quarantine.longestMs})`,
     );
   }
-  if (applicationUrl !== undefined && !URL.canParse(applicationUrl)) {
-    sentences.push(`applicationUrl must be an http:// or https:// URL, not ${JSON.stringify(applicationUrl)}`);
+  if (gateway.answerBytes > gateway.answerBytesAtOnce) {
+    sentences.push(
+      `gateway.answerBytes (${gateway.answerBytes}) must not be more than gateway.answerBytesAtOnce (${gateway.answerBytesAtOnce})`,
+    );
   }
-  return sentences;
+  return [...sentences, ...configuredApplications(config).problems];
 }
 
 function has(values: Record<string, unknown>, [first = '', ...rest]: readonly string[]): boolean {
@@ -121,4 +151,4 @@ function put(values: Record<string, unknown>, [first = '', ...rest]: readonly st
 }
 
 export type { Config };
-export { ConfigError };
+export { ConfigError, configuredApplications };

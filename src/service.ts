@@ -117,6 +117,7 @@ export class Service implements AsyncDisposable {
       ...engine,
       bearers,
       registrar: new Registrar(store, tenancies, bearers),
+      hasCredential: (variable) => Object.hasOwn(config.credentials, variable),
       configurator: new Configurator(store, tenancies),
       runtimes,
       installer,

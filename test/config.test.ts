@@ -38,6 +38,16 @@ test('without a file and variables all has a default', () => {
     dataDir: join(cwd, 'data'),
     pluginsDir: join(cwd, 'plugins'),
     databaseConnections: 10,
+    applications: {},
+    credentials: {},
+    gateway: {
+      port: 0,
+      requestBytes: 1_048_576,
+      answerBytes: 16_777_216,
+      answerBytesAtOnce: 67_108_864,
+      depth: 40,
+      fields: 5_000,
+    },
     jobs: { atOnce: 16, keepMs: 604_800_000 },
     tokens: [],
     limits: {

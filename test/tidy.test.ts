@@ -35,7 +35,7 @@ const floors: Record<string, string[]> = {
   'src/compile-cache.ts': [],
   'src/log.ts': ['src/engine/', 'src/core/'],
   'src/metrics.ts': ['src/engine/', 'src/core/'],
-  'src/config': ['src/config'],
+  'src/config': ['src/config', 'src/core/'],
   'src/http/': ['src/http/', 'src/engine/', 'src/core/'],
   'src/engine/': ['src/engine/', 'src/manifests/', 'src/packages/', 'src/store/', 'src/core/'],
   'src/gateway/': ['src/gateway/', 'src/core/'],

@@ -48,6 +48,7 @@ export async function main(words: readonly string[]): Promise<number> {
     .option('--args <json>', 'arguments for the plugin, a JSON object')
     .option('--plugin <id>', 'which plugin, where the folder holds several')
     .option('--application <url>', 'the application that the plugin may call')
+    .option('--application-api-key-env <name>', 'the variable that has the API key of it')
     .option('--config <file>', 'settings; by default isopod.yaml in the working directory, if there is one')
     .option('--json', 'print everything as one JSON document')
     .addHelpText('after', EXIT_CODES)

@@ -18,6 +18,7 @@ export type RunOptions = {
   args?: string;
   plugin?: string;
   application?: string;
+  applicationApiKeyEnv?: string;
   config?: string;
   json?: boolean;
 };
@@ -31,7 +32,14 @@ export async function run(folder: string, options: RunOptions): Promise<number> 
     env: process.env,
     cwd: process.cwd(),
     file: options.config,
-    flags: [{ flag: '--application', setting: 'applicationUrl', text: options.application }],
+    flags: [
+      { flag: '--application', setting: 'applicationUrl', text: options.application },
+      {
+        flag: `--application-api-key-env: ${options.applicationApiKeyEnv}`,
+        setting: 'applicationApiKey',
+        text: variable(options.applicationApiKeyEnv),
+      },
+    ],
   });
 
   await using scope = new AsyncDisposableStack();
@@ -63,6 +71,15 @@ export async function run(folder: string, options: RunOptions): Promise<number> 
 function exitOf({ code, blame }: Failure): number {
   if (code === 'cancelled') return EXIT.interrupted;
   return { caller: EXIT.usage, plugin: EXIT.plugin, host: EXIT.host }[blame];
+}
+
+/** Not the key itself: everybody on this machine sees command lines. */
+function variable(name: string | undefined): string | undefined {
+  const text = name === undefined ? undefined : process.env[name];
+  if (name !== undefined && text === undefined) {
+    throw new ConfigError([`--application-api-key-env: there is no variable ${name}`]);
+  }
+  return text;
 }
 
 function argsOf(json: string | undefined): Record<string, unknown> {

@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
-import { type Config, ConfigError, loadConfig } from '../config.ts';
+import { type Config, ConfigError, configuredApplications, loadConfig } from '../config.ts';
 import type { Plugin } from '../core/plugin.ts';
+import { DEFAULT_TENANT } from '../core/tenant.ts';
 import { writtenOut } from '../core/text.ts';
 import { startService } from '../main.ts';
 import type { Service } from '../service.ts';
@@ -64,11 +65,10 @@ function firstSignal(): Promise<NodeJS.Signals> {
   return promise;
 }
 
-async function greet(
-  { url, parts, catalogue }: Service,
-  { pluginsDir, tokens, applicationUrl }: Config,
-): Promise<void> {
+async function greet({ url, parts, catalogue }: Service, config: Config): Promise<void> {
+  const { pluginsDir, tokens } = config;
   const { plugins, refused } = catalogue;
+  const hasApplication = configuredApplications(config).targets.has(DEFAULT_TENANT);
   const where = relative('', pluginsDir) || '.';
   if (!existsSync(pluginsDir)) say(`There is no folder ${where}: set ISOPOD_PLUGINS_DIR, or make it`);
   say(`Plugins: ${plugins.size} in ${where}${refused.length > 0 ? `, and ${refused.length} manifests refused:` : ''}`);
@@ -78,7 +78,7 @@ async function greet(
   if (refused.length > 10) say('  … all of them at GET /v1/plugins');
   for (const sentence of parts.confinement) say(`Confinement: ${sentence}`);
   for (const plugin of plugins.values()) {
-    if (applicationUrl === undefined && (await callsBack(plugin))) continue;
+    if (!hasApplication && (await callsBack(plugin))) continue;
     const example = curl(url, plugin, tokens.length > 0);
     if (example === null) continue;
     say(`Try:\n  ${example}`);

@@ -1,4 +1,7 @@
 import { type Static, Type } from 'typebox';
+import { APPLICATION_URL, APPLICATION_URL_WORDS } from '../core/application.ts';
+import { CREDENTIAL_TEXTS, type CredentialKind } from '../core/credential.ts';
+import { TENANT_ID } from '../core/tenant.ts';
 
 /**
  * Every setting there is. One schema checks the file and the environment, holds the defaults, gives the type, and
@@ -33,6 +36,31 @@ const LowerLimits = Type.Partial(Type.Object(Limits), {
   description: 'Limits of one plugin, each only ever lower than the general one',
 });
 
+const applicationUrl = (description: string) =>
+  // It is not shown, as one that is refused may have a password in it.
+  Type.String({
+    pattern: APPLICATION_URL,
+    maxLength: 2_048,
+    description,
+    allowed: APPLICATION_URL_WORDS,
+    secret: true,
+  });
+
+function credential(as: CredentialKind, description: string) {
+  const { pattern, words } = CREDENTIAL_TEXTS[as];
+  return Type.Optional(Type.String({ pattern, allowed: words, secret: true, description }));
+}
+
+/** A variable that is no setting of ours. */
+const Variable = Type.String({ pattern: '^(?!ISOPOD_(?!CREDENTIAL_))[A-Za-z_][A-Za-z0-9_]{0,199}$' });
+
+function credentialOrVariable(as: CredentialKind) {
+  const { pattern, words } = CREDENTIAL_TEXTS[as];
+  const forms = [Type.String({ pattern }), Type.Object({ env: Variable }, closed)];
+  const allowed = `${words}; or { env: NAME }, a variable that has it`;
+  return Type.Optional(Type.Unsafe<string | { env: string }>({ anyOf: forms, allowed, secret: true }));
+}
+
 export const Settings = Type.Object(
   {
     host: Type.String({
@@ -55,11 +83,46 @@ export const Settings = Type.Object(
       path: true,
     }),
     applicationUrl: Type.Optional(
+      applicationUrl('The application that plugins serve, e.g. http://127.0.0.1:9999; they call its /graphql'),
+    ),
+    applicationApiKey: credential('apiKey', 'It is shown this in the header ApiKey, as Stash wants it'),
+    applicationHeader: credential('header', 'or is shown this header, e.g. "Authorization: Bearer …"'),
+    applicationCookie: credential('cookie', 'or this cookie'),
+    applications: Type.Record(
+      Type.String({ pattern: TENANT_ID.source }),
+      Type.Object(
+        {
+          url: Type.Optional(applicationUrl('As applicationUrl')),
+          apiKey: credentialOrVariable('apiKey'),
+          header: credentialOrVariable('header'),
+          cookie: credentialOrVariable('cookie'),
+        },
+        closed,
+      ),
+      { default: {}, description: 'Applications of single tenants, by tenant id; only in the file' },
+    ),
+    credentials: Type.Record(
+      Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]*$' }),
       Type.String({
-        pattern: '^https?://[^/?#@\\s]+(/[^?#\\s]*)?$',
-        description: 'The application that plugins serve, e.g. http://127.0.0.1:9999; they call its /graphql',
-        allowed: 'an http:// or https:// URL without query, fragment or password',
+        pattern: '^[\\u0021-\\u007e][\\u0020-\\u007e]{6,8190}[\\u0021-\\u007e]$',
+        allowed: 'of 8 or more visible characters',
+        secret: true,
       }),
+      {
+        default: {},
+        description: 'Credentials of applications, by the variables that have them, e.g. ISOPOD_CREDENTIAL_ACME',
+      },
+    ),
+    gateway: Type.Object(
+      {
+        port: whole(0, 0, 65_535, 'Port of this machine alone at which programs find their application; 0 is any'),
+        requestBytes: whole(1_048_576, 1_024, GIB, 'What a plugin asks its application at a time'),
+        answerBytes: whole(16_777_216, 1_024, GIB, 'What an application answers at a time'),
+        answerBytesAtOnce: whole(67_108_864, 1_024, 16 * GIB, 'Answers of one application that are on their way'),
+        depth: whole(40, 1, 1_000, 'Fields inside one another in an operation'),
+        fields: whole(5_000, 1, 1_000_000, 'Fields of an operation, with those of fragments at each place'),
+      },
+      closed,
     ),
     databaseUrl: Type.Optional(
       Type.String({

@@ -1,3 +1,4 @@
+import type { ApplicationRecord } from './application.ts';
 import type { LimitName, Limits } from './limits.ts';
 
 /** Whom plugins belong to. Nothing of one is ever seen by another. */
@@ -10,6 +11,8 @@ export type Tenant = {
   quotas: Quotas;
   /** Tenants of one group may share executors; null shares with nobody. Only the operator sets it. */
   trustGroup: string | null;
+  /** What its plugins serve; null leaves it to the configuration. Only the operator sets it. */
+  application: ApplicationRecord | null;
   /** Goes up with each change, so that nobody overwrites what they have not seen. */
   revision: number;
 };
@@ -47,6 +50,7 @@ export type TenantChange = {
   limits?: { [Name in LimitName]?: number | null };
   quotas?: Partial<Quotas>;
   trustGroup?: string | null;
+  application?: ApplicationRecord | null;
 };
 
 /**

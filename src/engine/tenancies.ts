@@ -12,6 +12,8 @@ export type TenanciesOptions = Pick<
   folders: TenantFolders;
   catalogueOf(tenant: string): LiveCatalogue;
   endpoint(dir: string): ReturnType<TenancyOptions['endpoint']>;
+  /** Told of a tenant of whose record something has changed, or that is gone. */
+  onChange(tenant: string): void;
   /** Told of a tenant that is gone, before its folder is removed: whatever runs of it has to end. */
   onGone(tenant: string): void;
   /** So many are loaded at most, beside those that are in use. */
@@ -59,6 +61,11 @@ export class Tenancies implements AsyncDisposable {
   /** At once where the tenant is loaded; undefined where there is no such tenant. */
   find(id: string): Tenancy | undefined | Promise<Tenancy | undefined> {
     return this.#loaded.get(id) ?? this.#loading.get(id) ?? (TENANT_ID.test(id) ? this.#load(id) : undefined);
+  }
+
+  /** What is loaded of it now, without loading it. */
+  loaded(id: string): Tenancy | undefined {
+    return this.#loaded.get(id);
   }
 
   /** Whether this is what is loaded of its tenant now. */
@@ -147,6 +154,7 @@ export class Tenancies implements AsyncDisposable {
       dir,
       catalogue,
       endpoint: () => endpoint(dir),
+      changed: () => this.#options.onChange(id),
       gone: () => this.#leave(tenancy),
     });
     this.#loaded.set(id, tenancy);
@@ -195,9 +203,10 @@ export class Tenancies implements AsyncDisposable {
   async #leave(tenancy: Tenancy): Promise<void> {
     const { id } = tenancy;
     if (this.#loaded.get(id) === tenancy) this.#loaded.delete(id);
-    const { quarantine, onGone } = this.#options;
+    const { quarantine, onChange, onGone } = this.#options;
     const leaving = (async () => {
       onGone(id);
+      onChange(id);
       await tenancy.whenIdle();
       await tenancy[Symbol.asyncDispose]();
       quarantine.forgetAll(id);

@@ -46,6 +46,8 @@ export type TenancyOptions = {
   plugins: Readonly<Record<string, { limits?: Partial<Limits> }>>;
   /** Where its plugins are told to find their application. */
   endpoint(): Endpoint;
+  /** Told when another record is known. */
+  changed(): void;
   /** Told when there is no such tenant any more. */
   gone(): Promise<void>;
 };
@@ -217,6 +219,7 @@ export class Tenancy implements AsyncDisposable {
     this.#tenant = tenant;
     this.share.most = tenant.quotas.running;
     if (tenant.quotas.requestsPerSecond !== before.quotas.requestsPerSecond) this.#rate = rateOf(tenant);
+    this.#options.changed();
     const sameLimits = JSON.stringify(tenant.limits) === JSON.stringify(before.limits);
     if (sameLimits && tenant.trustGroup === before.trustGroup) return;
     this.#terms = termsOf(this.#options, tenant);

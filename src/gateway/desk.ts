@@ -122,10 +122,9 @@ export class Desk implements GraphqlDesk {
   async #pass({ ask, caller, application, operation, signal }: Asking, body: string): Promise<GraphqlReply> {
     const { holder, apiKey } = caller;
     const chain = holder === null ? undefined : this.#sealed(holder);
-    const reply = await application.graphql(body, signal, chain);
-    const text = application.redacted(reply.body, apiKey);
-    const answer = mayAskForKey(ask.query) ? answerOf(text) : null;
-    if (answer === null) return { status: reply.status, body: text };
+    const reply = await application.graphql(body, signal, chain, apiKey);
+    const answer = mayAskForKey(ask.query) ? answerOf(reply.body) : null;
+    if (answer === null) return reply;
     return {
       status: reply.status,
       body: JSON.stringify({ ...answer, data: withoutKeys(answer.data, operation, apiKey) }),

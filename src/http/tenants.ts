@@ -9,8 +9,13 @@ import { etag, IfMatch, ifMatch } from './if-match.ts';
 import { nothing } from './nothing.ts';
 import { LowerLimits } from './order-schemas.ts';
 import { OrNull, Problems } from './schemas.ts';
+import { ApplicationSchema, applicationOf } from './tenant-application.ts';
 
-export type TenantRoutes = { registrar: Registrar };
+export type TenantRoutes = {
+  registrar: Registrar;
+  /** Whether this node has the credential that is in a variable of that name. */
+  hasCredential(variable: string): boolean;
+};
 
 const tags = ['tenants'];
 
@@ -60,7 +65,10 @@ const Change = {
       description: 'Tenants of one group may share executors; null shares with nobody',
     }),
   ),
+  application: Type.Optional(ApplicationSchema),
 };
+
+const Changed = Type.Object(Change, closed);
 
 const NewTenant = Type.Object(
   { id: Type.String({ pattern: TENANT_ID.source, description: 'Cannot be changed later' }), ...Change },
@@ -76,10 +84,31 @@ const TenantAnswer = Type.Object({
   limits: Limits,
   quotas: Type.Object(QuotaSchemas),
   trustGroup: Type.Optional(OrNull(Type.String(), { description: 'For operators only' })),
+  application: Type.Optional(ApplicationSchema),
+  credentialIsThere: Type.Optional(
+    OrNull(Type.Boolean(), {
+      description: 'Whether this node has the variable with the credential; null where none is needed',
+    }),
+  ),
   revision: Type.Integer({ description: 'As in the ETag' }),
 });
 
-export function tenants(app: App, { registrar }: TenantRoutes): void {
+export function tenants(app: App, { registrar, hasCredential }: TenantRoutes): void {
+  const shown = (tenant: Tenant, { isOperator }: Caller): Static<typeof TenantAnswer> => {
+    const { id, name, createdAt, limits, quotas, trustGroup, application, revision } = tenant;
+    const credential = application?.credential ?? null;
+    const credentialIsThere = credential && hasCredential(credential.env);
+    return {
+      id,
+      name,
+      createdAt: createdAt.toISOString(),
+      limits: { ...limits },
+      quotas,
+      ...(isOperator ? { trustGroup, application, credentialIsThere } : {}),
+      revision,
+    };
+  };
+
   app.post(
     '/v1/tenants',
     {
@@ -93,7 +122,7 @@ export function tenants(app: App, { registrar }: TenantRoutes): void {
     },
     async ({ body, caller }, reply) => {
       const { id, ...change } = body;
-      const tenant = await registrar.create(id, change as TenantChange);
+      const tenant = await registrar.create(id, changeOf(change));
       return reply
         .code(201)
         .headers({ etag: etag(tenant.revision), location: `/v1/tenants/${id}` })
@@ -163,15 +192,13 @@ export function tenants(app: App, { registrar }: TenantRoutes): void {
         tags,
         params: TenantParams,
         headers: IfMatch,
-        body: Type.Object(Change, closed),
+        body: Changed,
         response: { 200: TenantAnswer, ...Problems(400, 401, 403, 404, 412, 503) },
       },
     },
     async ({ params, headers, body, caller }, reply) => {
       const id = reached(params.tenant, caller);
-      const tenant = await ifMatch(headers['if-match'], (revision) =>
-        registrar.update(id, body as TenantChange, revision),
-      );
+      const tenant = await ifMatch(headers['if-match'], (revision) => registrar.update(id, changeOf(body), revision));
       reply.header('etag', etag(tenant.revision));
       return shown(tenant, caller);
     },
@@ -227,15 +254,7 @@ export function reached(id: string, { isOperator, tenant }: Caller): string {
   throw noTenant(id);
 }
 
-function shown(tenant: Tenant, { isOperator }: Caller): Static<typeof TenantAnswer> {
-  const { id, name, createdAt, limits, quotas, trustGroup, revision } = tenant;
-  return {
-    id,
-    name,
-    createdAt: createdAt.toISOString(),
-    limits: { ...limits },
-    quotas,
-    ...(isOperator ? { trustGroup } : {}),
-    revision,
-  };
+function changeOf({ application, ...change }: Static<typeof Changed>): TenantChange {
+  const rest = change as TenantChange;
+  return application === undefined ? rest : { ...rest, application: applicationOf(application) };
 }

@@ -1,5 +1,6 @@
 /** The tables as Kysely sees them. What they are and why is said where they are made, in migrations/. */
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
+import type { ApplicationRecord } from '../core/application.ts';
 import type { JobCause, JobState, Retries } from '../core/job.ts';
 import type { Limits } from '../core/limits.ts';
 import type { Missed, TriggerEnd } from '../core/schedule.ts';
@@ -15,6 +16,7 @@ export type TenantRow = {
   limits: Json<Partial<Limits>>;
   quotas: Json<Quotas>;
   trust_group: string | null;
+  application: ColumnType<ApplicationRecord | null, string | null, string | null>;
   revision: Generated<number>;
 };
 

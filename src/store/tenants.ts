@@ -1,4 +1,5 @@
 import { hash, randomBytes } from 'node:crypto';
+import type { ApplicationRecord } from '../core/application.ts';
 import { Failure } from '../core/failure.ts';
 import type { Limits } from '../core/limits.ts';
 import {
@@ -35,7 +36,7 @@ export class Tenants {
       const words = 'A tenant id is up to 63 small letters, digits, _ and -, and begins with a letter or a digit';
       throw new Failure('invalid_request', words);
     }
-    const { name = id, limits = {}, quotas = {}, trustGroup = null } = change;
+    const { name = id, limits = {}, quotas = {}, trustGroup = null, application = null } = change;
     try {
       const row = await this.#db
         .insertInto('tenants')
@@ -45,6 +46,7 @@ export class Tenants {
           limits: JSON.stringify(merged({}, limits)),
           quotas: JSON.stringify({ ...NO_QUOTAS, ...quotas }),
           trust_group: trustGroup,
+          application: application && JSON.stringify(application),
         })
         .returningAll()
         .executeTakeFirstOrThrow();
@@ -86,6 +88,9 @@ export class Tenants {
           ...(change.limits === undefined ? {} : { limits: JSON.stringify(merged(row.limits, change.limits)) }),
           ...(change.quotas === undefined ? {} : { quotas: JSON.stringify({ ...row.quotas, ...change.quotas }) }),
           ...(change.trustGroup === undefined ? {} : { trust_group: change.trustGroup }),
+          ...(change.application === undefined
+            ? {}
+            : { application: change.application && JSON.stringify(change.application) }),
         })
         .where('id', '=', id)
         .returningAll()
@@ -220,12 +225,13 @@ type TenantRecord = {
   limits: Partial<Limits>;
   quotas: Quotas;
   trust_group: string | null;
+  application: ApplicationRecord | null;
   revision: number;
 };
 
-function tenantOf({ id, name, created_at, limits, quotas, trust_group, revision }: TenantRecord): Tenant {
-  const full = { ...NO_QUOTAS, ...quotas };
-  return { id, name, createdAt: created_at, limits, quotas: full, trustGroup: trust_group, revision };
+function tenantOf({ created_at: createdAt, trust_group: trustGroup, ...row }: TenantRecord): Tenant {
+  const { id, name, limits, quotas, application, revision } = row;
+  return { id, name, createdAt, limits, quotas: { ...NO_QUOTAS, ...quotas }, trustGroup, application, revision };
 }
 
 type TokenRecord = {

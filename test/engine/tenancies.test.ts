@@ -42,6 +42,7 @@ async function open(ids: readonly string[], more: Partial<TenanciesOptions> = {}
     endpoint: () => {
       throw new Error('nobody asks');
     },
+    onChange: () => {},
     onGone: gone,
     most: 100,
     idleMs: 60_000,

@@ -93,6 +93,7 @@ test('118: a storm of one tenant fails nobody else', { timeout: 90_000 }, async 
       limits: id === 'a' ? hard : patient,
       plugins: {},
       endpoint: () => ({ scheme: 'http', host: '127.0.0.1', port: 9, dir: folder }),
+      changed: () => {},
       gone: async () => {},
     });
   const tenancies = new Map(['a', ...TENANTS].map((id) => [id, tenancyOf(id)]));

@@ -27,7 +27,7 @@ async function listening(act: Act): Promise<string> {
 }
 
 function application(url: string, more: { answerMs?: number; answerBytes?: number } = {}): HttpApplication {
-  const one = new HttpApplication({ url, ...more });
+  const one = new HttpApplication({ url, credential: null, ...more });
   ends.push(() => one[Symbol.asyncDispose]());
   return one;
 }
@@ -87,7 +87,7 @@ test('an answer that is too large is cut off, whether it tells its length or not
   for (const base of [`${url}/told`, `${url}/untold`]) {
     const failure = await failureOf(application(base, { answerBytes: 1_000 }).graphql('{}', patience));
     expect(failure.code).toBe('plugin_resource_exceeded');
-    expect(failure.details.limit).toMatchObject({ name: 'answerBytes', allowed: 1_000, unit: 'bytes' });
+    expect(failure.details.limit).toMatchObject({ name: 'gateway.answerBytes', allowed: 1_000, unit: 'bytes' });
   }
   expect((await application(url, { answerBytes: 5_000 }).graphql('{}', patience)).body).toHaveLength(5_000);
 });

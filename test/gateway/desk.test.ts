@@ -67,7 +67,7 @@ let application: TestApplication;
 let http: HttpApplication;
 beforeAll(async () => {
   application = await TestApplication.start({ credential: null });
-  http = new HttpApplication({ url: application.url });
+  http = new HttpApplication({ url: application.url, credential: null });
 });
 afterAll(async () => {
   await http[Symbol.asyncDispose]();

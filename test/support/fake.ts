@@ -141,7 +141,8 @@ export function plugin(more: Partial<Plugin> = {}): Plugin {
 
 export function tenant(id: string, more: Partial<Tenant> = {}): Tenant {
   const createdAt = new Date(0);
-  return { id, name: id, createdAt, limits: {}, quotas: NO_QUOTAS, trustGroup: null, revision: 1, ...more };
+  const mostly = { limits: {}, quotas: NO_QUOTAS, trustGroup: null, application: null, revision: 1 };
+  return { id, name: id, createdAt, ...mostly, ...more };
 }
 
 export const echo: Act = async ({ args }) => ok(args);
