@@ -1,9 +1,9 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { leaves } from '../src/config/schema.ts';
-import { ConfigError, loadConfig, type Sources } from '../src/config.ts';
+import { ConfigError, configuredApplications, loadConfig, type Sources } from '../src/config.ts';
 
 let cwd: string;
 beforeAll(async () => {
@@ -217,4 +217,191 @@ test('a token that cannot be one is refused without being shown', async () => {
 test('everything that is wrong is said at once', async () => {
   const given = await file('port: x\nhots: y\n');
   expect(refusal({ file: given, env: { ISOPOD_X: '1', ISOPOD_DRAIN_MS: 'soon' } })).toHaveLength(4);
+});
+
+describe('applications', () => {
+  const url = 'http://10.1.2.3:9999/stash';
+
+  test('the default tenant has the one that variables say, with one credential', () => {
+    for (const [variable, text, credential] of [
+      ['API_KEY', 'eyJhbGciOiJI.x', { as: 'apiKey', value: 'eyJhbGciOiJI.x' }],
+      ['HEADER', 'X-Auth: two words', { as: 'header', name: 'X-Auth', value: 'two words' }],
+      ['HEADER', 'Authorization:Basic a:b=c', { as: 'header', name: 'Authorization', value: 'Basic a:b=c' }],
+      ['COOKIE', 'session=MTcw=abc:d', { as: 'cookie', name: 'session', value: 'MTcw=abc:d' }],
+    ] as const) {
+      const config = load({ env: { ISOPOD_APPLICATION_URL: url, [`ISOPOD_APPLICATION_${variable}`]: text } });
+      expect(configuredApplications(config).targets).toEqual(new Map([['default', { url, credential }]]));
+    }
+    expect(configuredApplications(load({ env: { ISOPOD_APPLICATION_URL: url } })).targets).toEqual(
+      new Map([['default', { url, credential: null }]]),
+    );
+  });
+
+  test('each tenant may have one in the file, with its credential there or in a variable', async () => {
+    const given = await file(
+      [
+        'applications:',
+        `  default: { url: "${url}", cookie: "session=in-the-file" }`,
+        '  acme: { url: https://a.example, header: { env: THEIR_HEADER } }',
+        '  beta: { url: http://localhost:1, apiKey: { env: ISOPOD_CREDENTIAL_BETA } }',
+        '  open: { url: "http://[::1]:1" }',
+      ].join('\n'),
+    );
+    const env = { THEIR_HEADER: 'X-Key: of-acme-alone', ISOPOD_CREDENTIAL_BETA: 'of-beta-alone' };
+    const config = load({ file: given, env });
+    expect([...configuredApplications(config).targets]).toEqual([
+      ['default', { url, credential: { as: 'cookie', name: 'session', value: 'in-the-file' } }],
+      ['acme', { url: 'https://a.example', credential: { as: 'header', name: 'X-Key', value: 'of-acme-alone' } }],
+      ['beta', { url: 'http://localhost:1', credential: { as: 'apiKey', value: 'of-beta-alone' } }],
+      ['open', { url: 'http://[::1]:1', credential: null }],
+    ]);
+    // What records of tenants may name is there, whoever names it.
+    const others = load({ env: { ISOPOD_CREDENTIAL_2: 'of-somebody', THEIR_HEADER: 'unnamed-here' } });
+    expect(others.credentials).toEqual({ ISOPOD_CREDENTIAL_2: 'of-somebody' });
+  });
+
+  test('a credential of the environment counts over another kind in the file', async () => {
+    const given = await file(`applicationUrl: ${url}\napplicationCookie: session=in-the-file\n`);
+    const config = load({ file: given, env: { ISOPOD_APPLICATION_API_KEY: 'of-the-environment' } });
+    expect(configuredApplications(config).targets.get('default')?.credential).toEqual({
+      as: 'apiKey',
+      value: 'of-the-environment',
+    });
+  });
+
+  test.each([
+    ['ftp://host', 'another scheme'],
+    ['file:///etc/passwd', 'a file'],
+    ['gopher://host', 'an old scheme'],
+    ['data:text/plain,x', 'no host'],
+    ['javascript:alert(1)', 'a script'],
+    ['//host/path', 'no scheme'],
+    ['http://', 'nothing'],
+    ['http:///path', 'no host'],
+    ['http:host', 'no slashes'],
+    ['http://sesame@host', 'a user'],
+    ['http://user:sesame@host', 'a password'],
+    ['http://allowed.example@evil.example', 'a name that is a user'],
+    ['http://allowed.example\\\\@evil.example', 'a backslash'],
+    ['http://host\\\\path', 'a backslash for a slash'],
+    ['http://host?x', 'a query'],
+    ['http://host#x', 'a fragment'],
+    ['http://host/a\\r\\nX-Header: x', 'a second line'],
+    ['http://ho\\nst', 'a line feed that parsers drop'],
+    ['http://host/\\tx', 'a tab that parsers drop'],
+    ['http://host/\\0', 'a NUL'],
+    ['http://host:99999', 'a port that is none'],
+    ['http://[::1', 'half an address'],
+    ['http://a b', 'a space'],
+    ['http://%zz', 'no name'],
+    [`http://host/${'x'.repeat(3_000)}`, 'no end'],
+  ])('the URL %s is refused: %s', async (text) => {
+    const sentences = refusal({ file: await file(`applicationUrl: "${text}"`) });
+    expect(sentences).toEqual([
+      expect.stringMatching(
+        /applicationUrl must be an http:\/\/ or https:\/\/ URL without query, fragment or password$/,
+      ),
+    ]);
+    expect(sentences[0]).not.toContain('sesame');
+    const [other] = refusal({ file: await file(`applications: { acme: { url: "${text}" } }`) });
+    expect(other).toMatch(/applications\.acme\.url must be an http:\/\/ or https:\/\/ URL without/);
+  });
+
+  test('where it is, is the word of the operator: also on this machine and in its network', () => {
+    for (const fine of ['http://127.1', 'http://0x7f.1:80', 'http://[::ffff:127.0.0.1]', 'http://localhost.:9', url]) {
+      expect(refusal({ env: { ISOPOD_APPLICATION_URL: fine } })).toEqual([]);
+    }
+  });
+
+  test.each([
+    ['API_KEY', 'sésame-sésame', /must be 8 or more visible characters/],
+    ['API_KEY', 'sesame', /must be 8 or more/],
+    ['API_KEY', 'sesame sesame', /must be 8 or more/],
+    ['API_KEY', 'sesame-\r\nX-Header: x', /must be 8 or more/],
+    ['API_KEY', 'sesame-\u0000-sesame', /must be 8 or more/],
+    ['API_KEY', 'sesame-sesame\n', /must be 8 or more/],
+    ['HEADER', 'open-sesame-sesame', /must be "Name: value"/],
+    ['HEADER', 'Na me: open-sesame', /must be "Name: value"/],
+    ['HEADER', ': open-sesame', /must be "Name: value"/],
+    ['HEADER', 'X-Key: sesame', /must be "Name: value"/],
+    ['HEADER', 'X-Key: open-sesame\r\nHost: x', /must be "Name: value"/],
+    ['HEADER', 'X-Key:\topen-sesame', /must be "Name: value"/],
+    ['HEADER', 'Host: open-sesame', /: The header Host is no place for a credential/],
+    ['HEADER', 'content-LENGTH: open-sesame', /: The header content-LENGTH is no place/],
+    ['HEADER', 'Transfer-Encoding: open-sesame', /no place/],
+    ['HEADER', 'Connection: open-sesame', /no place/],
+    ['HEADER', 'Upgrade: open-sesame', /no place/],
+    ['HEADER', 'TE: open-sesame', /no place/],
+    ['HEADER', 'Proxy-Authorization: open-sesame', /no place/],
+    ['HEADER', 'Accept-Encoding: open-sesame', /no place/],
+    ['HEADER', 'Cookie: session=sesame', /no place/],
+    ['HEADER', 'Isopod-Hook-Chain: open-sesame', /no place/],
+    ['COOKIE', 'open-sesame', /must be "name=value"/],
+    ['COOKIE', 'session=sesame', /must be "name=value"/],
+    ['COOKIE', 'session=sesame; other=sesame', /must be "name=value"/],
+    ['COOKIE', 'session="open-sesame"', /must be "name=value"/],
+    ['COOKIE', 'ses sion=open-sesame', /must be "name=value"/],
+    ['COOKIE', 'session=open-sesame\n', /must be "name=value"/],
+  ])('as %s, %j is refused without being shown', async (kind, text, words) => {
+    const variable = `ISOPOD_APPLICATION_${kind}`;
+    const key = { API_KEY: 'apiKey', HEADER: 'header', COOKIE: 'cookie' }[kind];
+    const inFile = (given: unknown) =>
+      file(`applications: { acme: { url: "${url}", ${key}: ${JSON.stringify(given)} } }`);
+    const all = [
+      refusal({ env: { ISOPOD_APPLICATION_URL: url, [variable]: text } }),
+      refusal({ file: await inFile(text) }),
+      refusal({ file: await inFile({ env: 'THEIRS' }), env: { THEIRS: text } }),
+    ];
+    for (const sentences of all) {
+      expect(sentences).toHaveLength(1);
+      expect(sentences[0]).not.toMatch(/s.same/);
+    }
+    for (const sentences of all.slice(0, 2)) expect(sentences[0]).toMatch(words);
+  });
+
+  test('what does not fit together is said with the names of the settings', async () => {
+    const both = { ISOPOD_APPLICATION_API_KEY: 'open-sesame', ISOPOD_APPLICATION_COOKIE: 'session=open-sesame' };
+    expect(refusal({ env: { ISOPOD_APPLICATION_URL: url, ...both } })).toEqual([
+      'applicationApiKey and applicationCookie are several credentials: leave one',
+    ]);
+    expect(refusal({ env: { ISOPOD_APPLICATION_API_KEY: 'open-sesame' } })).toEqual([
+      'applicationApiKey is of no use without applicationUrl',
+    ]);
+    const acme = (text: string) => file(`applications: { acme: { ${text} } }`).then((one) => refusal({ file: one }));
+    expect(await acme('apiKey: open-sesame')).toEqual([
+      'applications.acme.apiKey is of no use without applications.acme.url',
+    ]);
+    expect(await acme(`url: "${url}", apiKey: { env: NOT_SET }`)).toEqual([
+      'applications.acme.apiKey: there is no variable NOT_SET',
+    ]);
+    expect(await acme(`url: "${url}", apiKey: open-sesame, header: "X-Key: open-sesame"`)).toEqual([
+      'applications.acme.apiKey and applications.acme.header are several credentials: leave one',
+    ]);
+    for (const name of ['ISOPOD_TOKEN', 'DATABASE URL', '']) {
+      expect((await acme(`url: "${url}", apiKey: { env: "${name}" }`))[0]).toMatch(
+        /apiKey must be .*or \{ env: NAME \}/,
+      );
+    }
+    for (const name of ['__proto__', 'constructor']) {
+      expect(await acme(`url: "${url}", apiKey: { env: ${name} }`)).toEqual([
+        `applications.acme.apiKey: there is no variable ${name}`,
+      ]);
+    }
+    expect((await acme('credential: open-sesame'))[0]).toMatch(
+      /acme\.credential is not a setting.* Allowed here: url, apiKey/,
+    );
+    expect(refusal({ file: await file('applications: { "No Good": {} }') })[0]).toMatch(/cannot be a name/);
+    expect(
+      refusal({ file: await file(`applicationUrl: "${url}"\napplications: { default: { url: "${url}" } }`) }),
+    ).toEqual(['applications.default and applicationUrl are about the same tenant: leave out the one or the other']);
+  });
+
+  test('a variable for records is refused without being shown, and so is a name that no record can have', () => {
+    expect(refusal({ env: { ISOPOD_CREDENTIAL_ACME: 'open-sesame\r\nX: y' } })).toEqual([
+      'ISOPOD_CREDENTIAL_ACME must be of 8 or more visible characters',
+    ]);
+    expect(refusal({ env: { ISOPOD_CREDENTIAL_acme: 'open-sesame' } })).toEqual([
+      'ISOPOD_CREDENTIAL_acme cannot be a name: capital letters, digits and _ may follow ISOPOD_CREDENTIAL_',
+    ]);
+  });
 });

@@ -9,7 +9,7 @@ import {
 import { DEFAULT_TENANT } from '../core/tenant.ts';
 import type { Config } from './schema.ts';
 
-type Given = { url?: string } & { [As in CredentialKind]?: string | { env: string } };
+type Given = { url?: string | undefined } & { [As in CredentialKind]?: string | { env: string } | undefined };
 
 /** The applications that the settings name, by tenant, and a sentence about each thing that no application can have. */
 export function configuredApplications(config: Config): { targets: Map<string, Target>; problems: string[] } {
@@ -21,20 +21,17 @@ export function configuredApplications(config: Config): { targets: Map<string, T
     if (target !== null) targets.set(tenant, target);
   };
   const single: Given = {
-    ...(applicationUrl !== undefined && { url: applicationUrl }),
-    ...(applicationApiKey !== undefined && { apiKey: applicationApiKey }),
-    ...(applicationHeader !== undefined && { header: applicationHeader }),
-    ...(applicationCookie !== undefined && { cookie: applicationCookie }),
+    url: applicationUrl,
+    apiKey: applicationApiKey,
+    header: applicationHeader,
+    cookie: applicationCookie,
   };
-  if (Object.keys(single).length > 0) add(DEFAULT_TENANT, single, SINGLE);
+  const named = PARTS.filter((one) => single[one] !== undefined).map((one) => SINGLE[one]);
+  if (named.length > 0) add(DEFAULT_TENANT, single, SINGLE);
   for (const [tenant, given] of Object.entries(applications)) {
     const at = `applications.${tenant}`;
-    if (tenant === DEFAULT_TENANT && Object.keys(single).length > 0) {
-      problems.push(
-        `${at} is what ${Object.keys(single)
-          .map((key) => SINGLE[key as keyof Words])
-          .join(' and ')} say, too: leave one out`,
-      );
+    if (tenant === DEFAULT_TENANT && named.length > 0) {
+      problems.push(`${[at, ...named].join(' and ')} are about the same tenant: leave out the one or the other`);
       continue;
     }
     add(tenant, given, { url: `${at}.url`, apiKey: `${at}.apiKey`, header: `${at}.header`, cookie: `${at}.cookie` });
@@ -43,7 +40,7 @@ export function configuredApplications(config: Config): { targets: Map<string, T
 }
 
 /** What the parts of an application are called where they are set. */
-type Words = Readonly<Record<'url' | CredentialKind, string>>;
+type Words = Readonly<Record<(typeof PARTS)[number], string>>;
 
 const SINGLE: Words = {
   url: 'applicationUrl',
@@ -52,7 +49,8 @@ const SINGLE: Words = {
   cookie: 'applicationCookie',
 };
 
-const KINDS = Object.keys(CREDENTIAL_TEXTS) as CredentialKind[];
+const KINDS: readonly CredentialKind[] = ['apiKey', 'header', 'cookie'];
+const PARTS = ['url', ...KINDS] as const;
 
 class Reading {
   readonly #credentials: Readonly<Record<string, string>>;

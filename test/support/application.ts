@@ -11,6 +11,7 @@ import {
   type ServerResponse,
 } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { buildSchema, execute, parse, validate } from 'graphql';
 
@@ -76,6 +77,11 @@ export class TestApplication implements AsyncDisposable {
     const server = createServer({ maxHeaderSize: 65_536 });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     return new TestApplication(server, credential);
+  }
+
+  /** How many connections to it are open now. */
+  connections(): Promise<number> {
+    return promisify(this.#server.getConnections).call(this.#server);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -312,9 +318,10 @@ const MISDEEDS = {
 /** So many MB of a text in JSON, as quickly as it is read. */
 async function flood(response: ServerResponse, mb: number): Promise<void> {
   const chunk = 'x'.repeat(MB);
+  const closed = new Promise((resolve) => response.once('close', resolve));
   for (let i = 0; i < mb && !response.destroyed; i += 1) {
     if (response.write(i === 0 ? `"${chunk.slice(1)}` : chunk)) continue;
-    await new Promise<void>((resolve) => response.once('drain', resolve).once('close', () => resolve()));
+    await Promise.race([closed, new Promise((resolve) => response.once('drain', resolve))]);
   }
   if (!response.destroyed) response.end();
 }
