@@ -74,7 +74,8 @@ export class TestApplication implements AsyncDisposable {
   }
 
   static async start({ credential = SECRET }: TestApplicationOptions = {}): Promise<TestApplication> {
-    const server = createServer({ maxHeaderSize: 65_536 });
+    // Longer than any test: who closes a connection is whoever has called.
+    const server = createServer({ maxHeaderSize: 65_536, keepAliveTimeout: 300_000 });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     return new TestApplication(server, credential);
   }
