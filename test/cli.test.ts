@@ -147,12 +147,27 @@ test('help names the exit codes', async () => {
   }
 });
 
-test('run hands the plugin the application that it is given', async () => {
-  const application = createServer((_request, response) => response.end('{"data":{"version":1}}'));
+test('run hands the plugin the application that it is given, with the key that a variable has', async () => {
+  const keys: unknown[] = [];
+  const application = createServer(({ headers }, response) => {
+    keys.push(headers.apikey);
+    response.end('{"data":{"version":1}}');
+  });
   await new Promise<void>((resolve) => application.listen(0, '127.0.0.1', resolve));
   const url = `http://127.0.0.1:${(application.address() as AddressInfo).port}`;
   const words = ['run', 'plugins/stash/asks'];
   const { code, stderr } = await isopod([...words, '--application', url]);
+  const [name, key] = ['--application-api-key-env', 'never-to-be-seen'];
+  const shown = await isopod([...words, '--application', url, name, 'MY_KEY'], { MY_KEY: key });
+  expect([shown.code, keys]).toEqual([0, [undefined, key]]);
+  expect(shown.stdout + shown.stderr).not.toContain(key);
+  for (const [env, sentence] of [
+    [{}, '--application-api-key-env: there is no variable MY_KEY'],
+    [{ MY_KEY: 'never to be' }, '--application-api-key-env MY_KEY must be 8 or more visible characters but \\'],
+  ] as const) {
+    const refused = await isopod([...words, '--application', url, name, 'MY_KEY'], env);
+    expect([refused.code, refused.stderr]).toEqual([2, `isopod: ${sentence}\n`]);
+  }
   application.closeAllConnections();
   application.close();
   expect(code).toBe(0);

@@ -35,7 +35,7 @@ export async function run(folder: string, options: RunOptions): Promise<number> 
     flags: [
       { flag: '--application', setting: 'applicationUrl', text: options.application },
       {
-        flag: `--application-api-key-env: ${options.applicationApiKeyEnv}`,
+        flag: `--application-api-key-env ${options.applicationApiKeyEnv}`,
         setting: 'applicationApiKey',
         text: variable(options.applicationApiKeyEnv),
       },
