@@ -163,7 +163,7 @@ export class HttpApplication implements Application, AsyncDisposable {
     const what = WORDS[code] ?? (CERTIFICATE.test(code) ? UNTRUSTED : 'did not answer as HTTP does');
     // Errors of the parser hold what it could not read, which may be what was sent.
     const cause = new Error(this.#redacted(`${code} ${message}`));
-    return new Failure('plugin_error', `The application at ${this.#origin} ${what}`, { cause });
+    return new Failure('plugin_error', `The application ${what}`, { cause });
   }
 
   #tooLarge(observed: number): Failure {

@@ -145,7 +145,10 @@ async function appOf({ desk, find, whose, requestBytes, bug }: ListenerOptions):
   return app;
 }
 
-/** What is shown counts, also where it opens nothing. */
+/**
+ * What is shown counts, also where it opens nothing. A program that is known as another invocation's cannot use what it
+ * has got hold of.
+ */
 async function sessionOf(
   request: FastifyRequest,
   find: ListenerOptions['find'],
@@ -155,8 +158,10 @@ async function sessionOf(
   const { apikey: inQuery } = request.query as Record<string, unknown>;
   const shown = [request.cookies.session, inHeader, inQuery].filter((one) => one !== undefined && one !== '');
   if (shown.length === 0) return await whose(request.raw.socket);
-  const sessions = shown.map((one) => (typeof one === 'string' ? find(one) : undefined));
-  return sessions.every((one) => one !== undefined && one === sessions[0]) ? sessions[0] : undefined;
+  const [session, ...others] = shown.map((one) => (typeof one === 'string' ? find(one) : undefined));
+  if (session === undefined || others.some((one) => one !== session)) return undefined;
+  const caller = await whose(request.raw.socket);
+  return caller === undefined || caller === session ? session : undefined;
 }
 
 function askIn({ query, variables, operationName }: Record<string, unknown>): GraphqlAsk {
