@@ -1,9 +1,10 @@
 /**
- * Whose process is at the other end of a connection, for programs that call without a cookie.
+ * Whose process is at the other end of a connection.
  *
  * The kernel tells of each TCP socket its addresses and an inode, and of each process the inodes that it has open. So
- * whoever calls is looked for among the processes of the sessions that are open now, and of nobody else. That works on
- * Linux, without a network namespace; elsewhere a program without a cookie is nobody.
+ * whoever calls is looked for among the processes of the sessions that are open now, and of nobody else. A look takes
+ * some ms however many are looked for, so those that come while one goes on share the next. It works on Linux, where
+ * programs have no network namespace of their own; elsewhere everybody is nobody.
  */
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import type { Socket } from 'node:net';
@@ -11,74 +12,91 @@ import type { OpenSession } from './sessions.ts';
 
 /** Processes of one session that are looked at, and files of one process. */
 const PROCESSES_MOST = 200;
-const FILES_MOST = 1_000;
-/** Look-ups at the same time; the next ones wait for their turn. */
-const AT_ONCE = 2;
+const FILES_MOST = 4_000;
+
+type Wanted = { socket: Socket; resolve(session: OpenSession | undefined): void };
 
 export class Callers {
   readonly #sessions: () => Iterable<OpenSession>;
   readonly #known = new WeakMap<Socket, Promise<OpenSession | undefined>>();
-  readonly #waiting: (() => void)[] = [];
-  #looking = 0;
+  #wanted: Wanted[] = [];
+  #isLooking = false;
 
   constructor(sessions: () => Iterable<OpenSession>) {
     this.#sessions = sessions;
   }
 
-  /** A connection is looked up once: it stays whose it is. */
-  async whose(socket: Socket): Promise<OpenSession | undefined> {
-    const known = this.#known.get(socket) ?? this.#look(socket);
+  /** A connection is looked for once: it stays whose it is. */
+  whose(socket: Socket): Promise<OpenSession | undefined> {
+    const known = this.#known.get(socket) ?? this.#want(socket);
     this.#known.set(socket, known);
-    const session = await known;
-    return session?.signal.aborted === true ? undefined : session;
+    return known;
   }
 
-  async #look(socket: Socket): Promise<OpenSession | undefined> {
-    if (process.platform !== 'linux') return undefined;
-    while (this.#looking >= AT_ONCE) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    this.#looking += 1;
-    try {
-      const inode = await inodeOf(socket);
-      if (inode === undefined) return undefined;
-      for (const session of this.#sessions()) {
-        if (session.pid !== undefined && (await hasOpen(session.pid, `socket:[${inode}]`))) return session;
+  #want(socket: Socket): Promise<OpenSession | undefined> {
+    if (process.platform !== 'linux') return Promise.resolve(undefined);
+    const { promise, resolve } = Promise.withResolvers<OpenSession | undefined>();
+    this.#wanted.push({ socket, resolve });
+    if (!this.#isLooking) void this.#look();
+    return promise;
+  }
+
+  async #look(): Promise<void> {
+    this.#isLooking = true;
+    while (this.#wanted.length > 0) {
+      const wanted = this.#wanted;
+      this.#wanted = [];
+      const inodes = await inodesByPorts();
+      const left = new Map<string, Wanted>();
+      for (const one of wanted) {
+        const inode = inodes.get(portsOf(one.socket.remotePort ?? 0, one.socket.localPort ?? 0));
+        if (inode === undefined) one.resolve(undefined);
+        else left.set(`socket:[${inode}]`, one);
       }
-      return undefined;
-    } finally {
-      this.#looking -= 1;
-      this.#waiting.shift()?.();
+      for (const session of this.#sessions()) {
+        if (left.size === 0) break;
+        if (session.pid === undefined) continue;
+        for await (const file of openFiles(session.pid)) {
+          left.get(file)?.resolve(session);
+          left.delete(file);
+        }
+      }
+      for (const one of left.values()) one.resolve(undefined);
     }
+    this.#isLooking = false;
   }
 }
 
-/** Of the other end: its own address is our peer's. */
-async function inodeOf({ remotePort, localPort, remoteFamily }: Socket): Promise<string | undefined> {
-  if (remotePort === undefined || localPort === undefined) return undefined;
-  const [theirs, ours] = [remotePort, localPort].map((port) => `:${port.toString(16).toUpperCase().padStart(4, '0')}`);
-  for (const table of remoteFamily === 'IPv6' ? ['tcp6'] : ['tcp', 'tcp6']) {
+/** The inode of each socket of TCP, by its own port and that of the other end. */
+async function inodesByPorts(): Promise<Map<string, string>> {
+  const inodes = new Map<string, string>();
+  for (const table of ['tcp', 'tcp6']) {
     const text = await readFile(`/proc/net/${table}`, 'utf8').catch(() => '');
-    for (const line of text.split('\n')) {
-      const [, local, remote, , , , , , , inode] = line.trim().split(/\s+/);
-      if (local?.endsWith(theirs as string) && remote?.endsWith(ours as string) && inode !== '0') return inode;
+    for (const line of text.split('\n').slice(1)) {
+      const [, local = '', remote = '', , , , , , , inode = '0'] = line.trim().split(/\s+/);
+      const [own, other] = [local, remote].map((address) => Number.parseInt(address.slice(-4), 16));
+      // One that nobody has open any more has none.
+      if (own !== undefined && other !== undefined && inode !== '0') inodes.set(portsOf(own, other), inode);
     }
   }
-  return undefined;
+  return inodes;
 }
 
-/** Whether a process, or one that it or those have started, has a file open. */
-async function hasOpen(root: number, file: string): Promise<boolean> {
+function portsOf(own: number, other: number): string {
+  return `${own} ${other}`;
+}
+
+/** What a process, and those that it and they have started, have open. */
+async function* openFiles(root: number): AsyncGenerator<string> {
   const next = [root];
   const seen = new Set<number>();
   for (let pid = next.pop(); pid !== undefined && seen.size < PROCESSES_MOST; pid = next.pop()) {
     if (seen.has(pid)) continue;
     seen.add(pid);
     const files = await readdir(`/proc/${pid}/fd`).catch(() => []);
-    for (const one of files.slice(0, FILES_MOST)) {
-      if ((await readlink(`/proc/${pid}/fd/${one}`).catch(() => '')) === file) return true;
-    }
+    for (const one of files.slice(0, FILES_MOST)) yield await readlink(`/proc/${pid}/fd/${one}`).catch(() => '');
     next.push(...(await childrenOf(pid)));
   }
-  return false;
 }
 
 async function childrenOf(pid: number): Promise<number[]> {

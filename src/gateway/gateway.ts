@@ -40,7 +40,7 @@ export class Gateway implements Sessions, AsyncDisposable {
       seal,
       applicationOf,
     });
-    const sessions = new OpenSessions({ seal, desk, scopesOf });
+    const sessions = new OpenSessions({ seal, desk, scopesOf, requestBytes: limits.requestBytes });
     const callers = new Callers(() => sessions.withProcess());
     const listener = await Listener.open({
       ...limits,

@@ -9,8 +9,9 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { Failure } from '../core/failure.ts';
 import type { GraphqlAsk, GraphqlDesk, GraphqlReply } from '../core/graphql.ts';
 import { askOf } from './ask.ts';
+import { boundConnections } from './crowd.ts';
 import { errorOf, replyTo } from './reply.ts';
-import type { OpenSession } from './sessions.ts';
+import { type OpenSession, tooLarge } from './sessions.ts';
 
 export type ListenerOptions = {
   desk: GraphqlDesk;
@@ -27,7 +28,9 @@ export type ListenerOptions = {
 };
 
 /** How long a program may take to send the head of a request. */
-const HEADERS_MS = 15_000;
+const HEADS = { headersTimeout: 15_000, connectionsCheckingInterval: 5_000 } as const;
+/** A connection on which nothing is asked is kept for so long. */
+const IDLE_MS = 30_000;
 
 export class Listener implements AsyncDisposable {
   readonly port: number;
@@ -48,13 +51,15 @@ export class Listener implements AsyncDisposable {
     });
     const { port } = first.address() as AddressInfo;
     // To some programs, localhost is this one first.
-    const second = createServer({ headersTimeout: HEADERS_MS, requestTimeout: 0 }, (request, response) =>
+    const second = createServer({ ...HEADS, keepAliveTimeout: IDLE_MS, requestTimeout: 0 }, (request, response) =>
       app.routing(request, response),
     );
     const isThere = await new Promise<boolean>((resolve) => {
       second.once('error', () => resolve(false)).listen(port, '::1', () => resolve(true));
     });
-    return new Listener(port, isThere ? [first, second] : [first]);
+    const servers = isThere ? [first, second] : [first];
+    boundConnections(servers, options.whose);
+    return new Listener(port, servers);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -77,7 +82,8 @@ async function appOf({ desk, find, whose, requestBytes, bug }: ListenerOptions):
     bodyLimit: requestBytes,
     // A call waits for its turn before its body is read.
     requestTimeout: 0,
-    http: { headersTimeout: HEADERS_MS },
+    keepAliveTimeout: IDLE_MS,
+    http: HEADS,
     return503OnClosing: false,
   });
   await app.register(cookie);
@@ -108,7 +114,7 @@ async function appOf({ desk, find, whose, requestBytes, bug }: ListenerOptions):
       error instanceof Failure
         ? error
         : status === 413
-          ? tooLarge(requestBytes)
+          ? tooLarge(requestBytes, requestBytes + 1)
           : status >= 400 && status < 500
             ? new Failure('invalid_request', error.message)
             : Failure.from(error);
@@ -185,11 +191,6 @@ function send(reply: FastifyReply, { status, body }: GraphqlReply): FastifyReply
     .code(status)
     .headers({ 'content-type': 'application/json; charset=utf-8', 'x-content-type-options': 'nosniff' })
     .send(body);
-}
-
-function tooLarge(allowed: number): Failure {
-  const limit = { name: 'gateway.requestBytes', allowed, observed: allowed + 1, unit: 'bytes' } as const;
-  return new Failure('payload_too_large', `A call may have ${allowed} bytes`, { limit });
 }
 
 function once(work: () => void): () => void {

@@ -20,6 +20,8 @@ export type OpenSessionsOptions = {
   desk: GraphqlDesk;
   /** What a plugin may do with what is ours. */
   scopesOf(tenant: string, plugin: string): readonly Scope[];
+  /** The body of a request. */
+  requestBytes: number;
   graceMs?: number;
 };
 
@@ -105,7 +107,12 @@ export class OpenSession implements Session {
   }
 
   async graphql(body: string, signal: AbortSignal): Promise<GraphqlReply> {
-    return await this.#timed(() => replyTo(() => this.#options.desk.ask(askOf(body), this.caller, signal), signal));
+    const { desk, requestBytes } = this.#options;
+    const ask = async () => {
+      if (Buffer.byteLength(body) > requestBytes) throw tooLarge(requestBytes, Buffer.byteLength(body));
+      return await desk.ask(askOf(body), this.caller, signal);
+    };
+    return await this.#timed(() => replyTo(ask, signal));
   }
 
   /**
@@ -169,4 +176,9 @@ function tooManyCalls(allowed: number, observed: number): Failure {
   return new Failure('plugin_resource_exceeded', `The plugin called its application more than ${allowed} times`, {
     limit,
   });
+}
+
+export function tooLarge(allowed: number, observed: number): Failure {
+  const limit = { name: 'gateway.requestBytes', allowed, observed, unit: 'bytes' } as const;
+  return new Failure('payload_too_large', `A call may have ${allowed} bytes`, { limit });
 }

@@ -72,6 +72,21 @@ fields = ' '.join(f['name'] for f in types['Scene']['fields'] if f['type']['kind
 scene = call('query One($id: ID) { findScene(id: $id) { ...S } } fragment S on Scene { %s }' % fields, {'id': '1'})
 print(json.dumps({'output': {'scene': scene[1]['data']['findScene'], 'types': sorted(types)}}))
 `,
+  hoard: `${CLIENT}
+import socket, time
+held = []
+for i in range(300):
+    try: held.append(socket.create_connection((conn['Host'], conn['Port']), 2))
+    except OSError: break
+time.sleep(0.5)
+alive = 0
+for s in held:
+    s.setblocking(False)
+    try: alive += 1 if s.recv(1) else 0
+    except BlockingIOError: alive += 1
+    except OSError: pass
+print(json.dumps({'output': [len(held), alive]}))
+`,
   raw: `${CLIENT}
 import socket
 def say(text):
@@ -216,4 +231,10 @@ test('of a crowd of calls so many are under way at once, and the others wait', a
   application.watch = null;
   expect(body.output).toEqual(Array(24).fill(200));
   expect(most).toBe(4);
+});
+
+test('a program that hoards connections has some of them, and the others have theirs', async () => {
+  const hoarding = run('hoard');
+  expect((await run('child')).body.output).toEqual(VERSION);
+  expect((await hoarding).body.output).toEqual([300, 64]);
 });
