@@ -116,7 +116,7 @@ export class ProcessRuntime implements Runtime {
     let place: Place | undefined;
     try {
       if (speaksRpc(invocation.plugin)) throw new Failure('plugin_boot_failed', NO_RPC);
-      place = scope.use(await this.#turnstile.enter(invocation.tenant, stopped, invocation.standing));
+      place = scope.use(await this.#turnstile.enter(invocation.tenant, stopped, invocation.depth));
       told = await this.#tell({ invocation, journal, place, stop, stopped });
       const { stdout, ending } = told;
       const { limits, plugin } = invocation;

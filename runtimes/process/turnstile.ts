@@ -1,6 +1,5 @@
 import type { LimitHit } from '../../src/core/failure.ts';
 import { first, Lines, mayTake } from '../../src/core/fairness.ts';
-import type { Standing } from '../../src/core/invocation.ts';
 import { type Shortage, shortage } from '../../src/core/shortage.ts';
 import { onAbort } from '../../src/core/signal.ts';
 
@@ -15,7 +14,8 @@ export type TurnstileBounds = {
 /**
  * Through here goes whoever starts a program; who finds no place waits until its deadline. Tenants take turns, and none
  * has more than twice of what is left to the others, in places or in memory. What runs is let run: it has limits of
- * its own. For nested runs there are as many places again.
+ * its own. Each depth of runs that wait for each other has as many
+ * places.
  */
 export class Turnstile {
   readonly #bounds: TurnstileBounds;
@@ -41,13 +41,13 @@ export class Turnstile {
   }
 
   /** Rejects when the signal aborts: with its reason, or, if that was the deadline, with what there was no room in. */
-  async enter(tenant: string, signal: AbortSignal, standing: Standing = 'outermost'): Promise<Place> {
-    if (this.#hasRoom(tenant)) return this.#place(tenant, 'outermost');
-    if (standing === 'nested' && this.#hasRoom(tenant, 'nested')) return this.#place(tenant, 'nested');
-    return await this.#wait(tenant, signal, standing);
+  async enter(tenant: string, signal: AbortSignal, depth = 0): Promise<Place> {
+    if (this.#hasRoom(tenant)) return this.#place(tenant, 0);
+    if (this.#hasRoom(tenant, depth)) return this.#place(tenant, depth);
+    return await this.#wait(tenant, signal, depth);
   }
 
-  #wait(tenant: string, signal: AbortSignal, standing: Standing): Promise<Place> {
+  #wait(tenant: string, signal: AbortSignal, depth: number): Promise<Place> {
     signal.throwIfAborted();
     return new Promise<Place>((resolve, reject) => {
       const settle = () => {
@@ -55,10 +55,10 @@ export class Turnstile {
         stop[Symbol.dispose]();
       };
       const waiter: Waiter = {
-        standing,
-        admit: (place) => {
+        depth,
+        admit: (at) => {
           settle();
-          resolve(this.#place(tenant, place));
+          resolve(this.#place(tenant, at));
         },
       };
       const stop = onAbort(signal, (reason) => {
@@ -70,8 +70,8 @@ export class Turnstile {
     });
   }
 
-  #place(tenant: string, standing: Standing): Place {
-    const place = new Place(tenant, standing, {
+  #place(tenant: string, depth: number): Place {
+    const place = new Place(tenant, depth, {
       onLess: () => this.#admit(),
       onLeave: () => {
         this.#places.delete(place);
@@ -84,19 +84,23 @@ export class Turnstile {
 
   #admit(): void {
     while (this.#lines.size > 0) {
-      let place: Standing = 'outermost';
+      let depth = 0;
       const next = this.#lines.next((line, tenant) => {
-        place = this.#hasRoom(tenant) ? 'outermost' : 'nested';
-        if (place === 'outermost') return first(line);
-        return this.#hasRoom(tenant, 'nested') ? [...line].find(({ standing }) => standing === 'nested') : undefined;
+        depth = 0;
+        if (this.#hasRoom(tenant)) return first(line);
+        for (const waiter of line) {
+          depth = waiter.depth;
+          if (depth > 0 && this.#hasRoom(tenant, depth)) return waiter;
+        }
+        return undefined;
       });
       if (next === undefined) return;
-      next.admit(place);
+      next.admit(depth);
     }
   }
 
-  #hasRoom(tenant: string, standing: Standing = 'outermost'): boolean {
-    const had = this.#had(tenant, standing);
+  #hasRoom(tenant: string, depth = 0): boolean {
+    const had = this.#had(tenant, depth);
     return this.#hasPlace(had) && this.#hasMemory(had);
   }
 
@@ -111,10 +115,10 @@ export class Turnstile {
     return this.#places.size === 0 || mayTake(bytes, this.#bounds.memoryMb * 2 ** 20 - this.residentBytes);
   }
 
-  #had(tenant: string, standing: Standing = 'outermost'): Had {
+  #had(tenant: string, depth = 0): Had {
     const had = { places: 0, bytes: 0, taken: 0 };
     for (const place of this.#places) {
-      const counts = place.standing === standing;
+      const counts = place.depth === depth;
       if (counts) had.taken += 1;
       if (place.tenant !== tenant) continue;
       if (counts) had.places += 1;
@@ -144,13 +148,13 @@ export class Turnstile {
 /** One program that runs. Leaving its scope gives the place to whose turn it is. */
 export class Place implements Disposable {
   readonly tenant: string;
-  readonly standing: Standing;
+  readonly depth: number;
   readonly #told: { onLess(): void; onLeave(): void };
   #residentBytes = 0;
 
-  constructor(tenant: string, standing: Standing, told: { onLess(): void; onLeave(): void }) {
+  constructor(tenant: string, depth: number, told: { onLess(): void; onLeave(): void }) {
     this.tenant = tenant;
-    this.standing = standing;
+    this.depth = depth;
     this.#told = told;
   }
 
@@ -170,10 +174,10 @@ export class Place implements Disposable {
   }
 }
 
-/** What a tenant has, and how many places of that kind all have. */
+/** What a tenant has, and how many places of that depth all have. */
 type Had = { places: number; bytes: number; taken: number };
 
-type Waiter = { standing: Standing; admit(place: Standing): void };
+type Waiter = { depth: number; admit(at: number): void };
 
 function count(name: string, allowed: number, observed: number): LimitHit {
   return { name, allowed, observed, unit: 'count' };

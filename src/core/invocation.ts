@@ -25,17 +25,15 @@ export type Request = {
   watch?: Watch;
 };
 
-/**
- * Whether another run waits for this one. That one has a place and does nothing with it, so a nested run gets one beside
- * the bounds: else runs that wait for each other's hooks would have all places, and none for the hooks.
- */
-export type Standing = 'outermost' | 'nested';
-
 /** A request with everything that a runtime needs to run it. */
 export type Invocation = {
   id: string;
   tenant: string;
-  standing: Standing;
+  /**
+   * 0, or more than that of the run which waits for this one. Who waits has a place and does nothing with it, so each
+   * depth has as many places as there are: else runs that wait for each other's hooks would have them all.
+   */
+  depth: number;
   /** Who may share an executor with it: the name of its tenant's trust group, or of its tenant alone. */
   trust: string;
   plugin: Plugin;

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Chain } from '../core/chain.ts';
 import { Failure } from '../core/failure.ts';
 import type { HookName } from '../core/hook.ts';
-import type { Endpoint, Invocation, Request, Standing } from '../core/invocation.ts';
+import type { Endpoint, Invocation, Request } from '../core/invocation.ts';
 import { type Limits, lowered } from '../core/limits.ts';
 import { noUsage, type Outcome, type Watch } from '../core/outcome.ts';
 import { Places } from '../core/places.ts';
@@ -111,10 +111,10 @@ export class Invoker {
       const runtime = this.#runtimeOf(plugin);
       this.#options.quarantine.check(quarantineKey(request.tenant, plugin.id), Date.now());
       const { share } = tenancy;
-      const standing = standingOf(request);
+      const depth = depthOf(request);
       let place: 'own' | 'beside' = 'own';
       if (!limiter.tryEnter(share)) {
-        if (standing === 'nested' && limiter.tryEnterNested(share)) place = 'beside';
+        if (depth > 0 && limiter.tryEnterNested(share, depth)) place = 'beside';
         else {
           try {
             await limiter.wait(share, controller.signal, request.job === undefined ? 'limited' : 'endless');
@@ -125,7 +125,7 @@ export class Invoker {
       }
       try {
         if (tenancy.isGone) throw tenantGone();
-        const call = new Call({ id, request, standing, plugin, entry, tenancy, sessions, controller });
+        const call = new Call({ id, request, depth, plugin, entry, tenancy, sessions, controller });
         const number = this.#running.add(call);
         const deadline = setTimeout(() => controller.abort(tooSlow(call.limits)), call.limits.wallMs);
         try {
@@ -137,7 +137,7 @@ export class Invoker {
         }
       } finally {
         if (place === 'own') limiter.leave(share);
-        else limiter.leaveNested(share);
+        else limiter.leaveNested(share, depth);
       }
     } catch (error) {
       outcome = refused(Failure.from(error));
@@ -183,7 +183,7 @@ export function tenantGone(): Failure {
 type CallOptions = {
   id: string;
   request: Request;
-  standing: Standing;
+  depth: number;
   plugin: Plugin;
   entry: Entry;
   tenancy: Tenancy;
@@ -194,7 +194,7 @@ type CallOptions = {
 class Call implements Invocation {
   readonly id: string;
   readonly tenant: string;
-  readonly standing: Standing;
+  readonly depth: number;
   readonly trust: string;
   readonly plugin: Plugin;
   readonly entry: Entry;
@@ -209,10 +209,10 @@ class Call implements Invocation {
   readonly #controller: AbortController;
   #session: Session | undefined;
 
-  constructor({ id, request, standing, plugin, entry, tenancy, sessions, controller }: CallOptions) {
+  constructor({ id, request, depth, plugin, entry, tenancy, sessions, controller }: CallOptions) {
     this.id = id;
     this.tenant = request.tenant;
-    this.standing = standing;
+    this.depth = depth;
     this.trust = tenancy.trust;
     this.watch = request.watch;
     this.plugin = plugin;
@@ -254,9 +254,9 @@ function assertEnabled({ id }: Plugin, tenancy: Tenancy): void {
   if (!tenancy.isEnabled(id)) throw new Failure('plugin_disabled', `Plugin "${id}" is disabled`);
 }
 
-/** Who runs a job has not been waited for. */
-function standingOf({ chain, job }: Request): Standing {
-  return chain === undefined || chain.by === null || job !== undefined ? 'outermost' : 'nested';
+/** Nobody waits for what runs as a job. */
+function depthOf({ chain, job }: Request): number {
+  return chain === undefined || chain.by === null || job !== undefined ? 0 : chain.links.length;
 }
 
 const OPERATION: Entry = { kind: 'operation' };

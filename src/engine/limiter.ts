@@ -23,7 +23,8 @@ export class Limiter {
   readonly #lines = new Lines<Share, Waiter>();
   #shares = 0;
   #running = 0;
-  #nested = 0;
+  /** By depth. */
+  readonly #nested = new Map<number, number>();
   /** Those of limited patience. */
   #inRoom = 0;
   #closed: Failure | undefined;
@@ -33,7 +34,7 @@ export class Limiter {
   }
 
   get running(): number {
-    return this.#running + this.#nested;
+    return [...this.#nested.values()].reduce((sum, count) => sum + count, this.#running);
   }
 
   get waiting(): number {
@@ -55,19 +56,24 @@ export class Limiter {
     return true;
   }
 
-  /** A place beside the others, of which there are as many again, for a nested run. Give it back with `leaveNested`. */
-  tryEnterNested(share: Share): boolean {
+  /** A place for a run that another one waits for; each depth has as many. Give it back with `leaveNested`. */
+  tryEnterNested(share: Share, depth: number): boolean {
     if (this.#closed !== undefined) throw this.#closed;
-    const free = this.#options.running - this.#nested;
-    if (!(this.#shares > 1 ? mayTake(share.nested, free) : free > 0)) return false;
-    this.#nested += 1;
-    share.nested += 1;
+    const all = this.#nested.get(depth) ?? 0;
+    const free = this.#options.running - all;
+    const mine = share.nested.get(depth) ?? 0;
+    if (!(this.#shares > 1 ? mayTake(mine, free) : free > 0)) return false;
+    this.#nested.set(depth, all + 1);
+    share.nested.set(depth, mine + 1);
     return true;
   }
 
-  leaveNested(share: Share): void {
-    this.#nested -= 1;
-    share.nested -= 1;
+  leaveNested(share: Share, depth: number): void {
+    for (const counts of [this.#nested, share.nested]) {
+      const left = (counts.get(depth) ?? 0) - 1;
+      if (left > 0) counts.set(depth, left);
+      else counts.delete(depth);
+    }
   }
 
   /** Waits for a place. Rejects with a Failure: queue full, waited too long, closed, or the signal's reason. */
@@ -187,7 +193,7 @@ export class Share {
   /** Read only outside of this file, as are `inRoom`, those of limited patience that wait, and `nested`. */
   running = 0;
   inRoom = 0;
-  nested = 0;
+  readonly nested = new Map<number, number>();
   #most: number | null;
   readonly #onMore: () => void;
 

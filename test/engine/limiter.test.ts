@@ -203,14 +203,14 @@ test('closing refuses those who wait, and those who come', async () => {
   expect(door.limiter.running).toBe(0);
 });
 
-test('nested runs have as many places of their own, of which no share has all', () => {
+test('runs that are waited for have as many places at each depth, of which no share has all', () => {
   const limiter = new Limiter({ running: 3, waiting: 0, waitMs: 1_000 });
   const [a, b] = [limiter.share(1), limiter.share(1)];
   assert(a !== undefined && b !== undefined);
   expect([limiter.tryEnter(a), limiter.tryEnter(a)]).toEqual([true, false]);
-  expect(Array.from({ length: 3 }, () => limiter.tryEnterNested(a))).toEqual([true, true, false]);
-  expect([limiter.tryEnterNested(b), limiter.tryEnterNested(b)]).toEqual([true, false]);
-  expect(limiter.running).toBe(4);
-  limiter.leaveNested(a);
-  expect([limiter.tryEnterNested(a), limiter.tryEnterNested(a)]).toEqual([true, false]);
+  expect(Array.from({ length: 3 }, () => limiter.tryEnterNested(a, 1))).toEqual([true, true, false]);
+  expect([limiter.tryEnterNested(b, 1), limiter.tryEnterNested(b, 1)]).toEqual([true, false]);
+  expect([limiter.running, limiter.tryEnterNested(a, 2)]).toEqual([4, true]);
+  limiter.leaveNested(a, 1);
+  expect([limiter.tryEnterNested(a, 1), limiter.tryEnterNested(a, 1)]).toEqual([true, false]);
 });

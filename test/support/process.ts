@@ -111,7 +111,7 @@ export class Trial implements AsyncDisposable {
     return {
       id: randomUUID(),
       tenant,
-      standing: 'outermost',
+      depth: 0,
       trust: tenant,
       plugin: whole,
       entry,

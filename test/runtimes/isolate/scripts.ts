@@ -104,7 +104,7 @@ export class Scripts implements AsyncDisposable {
     const invocation = {
       id: 'one',
       tenant,
-      standing: 'outermost' as const,
+      depth: 0,
       trust,
       plugin,
       entry,

@@ -131,19 +131,20 @@ test('what programs use is measured, and is told', async () => {
   expect(trial.runtime.gauges()).toEqual({ processes: 0, processesMb: 0, processesWaiting: 0 });
 });
 
-test('who is waited for gets a place beside those that wait, and of these there are as many again', async () => {
+test('who is waited for gets a place beside those that wait, and each depth has as many', async () => {
   const turnstile = new Turnstile({ most: 2, perTenant: 2, memoryMb: 1_000 });
   await turnstile.enter('a', NEVER);
   await turnstile.enter('a', NEVER);
-  const beside = [await turnstile.enter('a', NEVER, 'nested'), await turnstile.enter('a', NEVER, 'nested')];
+  const beside = [await turnstile.enter('a', NEVER, 1), await turnstile.enter('a', NEVER, 1)];
   let last: Place | undefined;
-  void turnstile.enter('a', NEVER, 'nested').then((place) => {
+  void turnstile.enter('a', NEVER, 1).then((place) => {
     last = place;
   });
   await new Promise(setImmediate);
   expect([turnstile.running, turnstile.waiting, last]).toEqual([4, 1, undefined]);
   void turnstile.enter('a', NEVER);
+  expect((await turnstile.enter('a', NEVER, 2)).depth).toBe(2);
   beside[0]?.[Symbol.dispose]();
   await new Promise(setImmediate);
-  expect([turnstile.waiting, last?.standing]).toEqual([1, 'nested']);
+  expect([turnstile.waiting, last?.depth]).toEqual([1, 1]);
 });
