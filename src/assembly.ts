@@ -4,9 +4,12 @@
  */
 import { randomBytes } from 'node:crypto';
 import { type Config, configuredApplications } from './config.ts';
+import type { ChainSeal } from './core/chain.ts';
 import type { OwnFields } from './core/graphql.ts';
 import type { Runtime } from './core/runtime.ts';
 import { DEFAULT_TENANT, NO_QUOTAS, type Tenant } from './core/tenant.ts';
+import { ChainWidths } from './engine/chain-widths.ts';
+import { Dispatcher } from './engine/dispatcher.ts';
 import type { PackageRecords } from './engine/installed.ts';
 import type { PackageParts } from './engine/installer.ts';
 import { Invoker, type Settled, tenantGone } from './engine/invoker.ts';
@@ -33,6 +36,8 @@ export type Parts = {
 
 export type Engine = {
   invoker: Invoker;
+  dispatcher: Dispatcher;
+  chains: ChainSeal;
   limiter: Limiter;
   quarantine: Quarantine;
   tenancies: Tenancies;
@@ -73,9 +78,10 @@ export async function assemble({
       credentials: config.credentials,
     }),
   );
+  const seal = new Seal(sealKey);
   const gateway = scope.use(
     await Gateway.open({
-      seal: new Seal(sealKey),
+      seal,
       scopesOf: () => ['invoke'],
       applicationOf: (tenant) => applications.of(tenant),
       own,
@@ -104,8 +110,19 @@ export async function assemble({
   );
   const tenancy = (id: string) => tenancies.find(id);
   const invoker = new Invoker({ tenancy, runtimes, limiter, quarantine, sessions: gateway, onSettled });
+  const { width, ...bounds } = config.hooks;
+  const dispatcher = new Dispatcher({ invoker, widths: new ChainWidths(width), wallMs: undefined, ...bounds });
   const owned = scope.move();
-  return { invoker, limiter, quarantine, tenancies, gateway, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return {
+    invoker,
+    dispatcher,
+    chains: seal,
+    limiter,
+    quarantine,
+    tenancies,
+    gateway,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
 }
 
 /** Where nothing is kept. */

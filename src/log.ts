@@ -90,13 +90,24 @@ export class Log {
 
 /** Members that every settled invocation has, as JSON. */
 function line({ id, request, outcome: { usage }, queueMs, totalMs }: Settled, code: string): string {
-  const { tenant, plugin, task, traceparent, job } = request;
+  const { tenant, plugin, traceparent, job } = request;
   return (
-    `"tenant":${quoted(tenant)},"plugin":${quoted(plugin)},"entry":${task === undefined ? '"operation"' : quoted(`task ${task}`)},` +
+    `"tenant":${quoted(tenant)},"plugin":${quoted(plugin)},"entry":${entry(request)},` +
     `"invocation":"${id}","code":"${code}","wallMs":${tenths(usage.wallMs)},"cpuMs":${tenths(usage.cpuMs)},` +
     `"queueMs":${tenths(queueMs)},"totalMs":${tenths(totalMs)},"peakMemoryBytes":${tenths(usage.peakMemoryBytes)},` +
     `"hostCalls":${tenths(usage.hostCalls)}${traceparent === undefined ? '' : `,"traceparent":${quoted(traceparent)}`}${job === undefined ? '' : `,"job":"${job}"`}`
   );
+}
+
+/** What was run; of a hook, also what led to it. */
+function entry({ task, hook, chain }: Settled['request']): string {
+  if (hook === undefined) return task === undefined ? '"operation"' : quoted(`task ${task}`);
+  const name = quoted(`hook ${hook.name}`);
+  if (chain === undefined) return name;
+  const { root, by, links } = chain;
+  const causedBy =
+    by === null ? '' : `,"causedBy":{"plugin":${quoted(by.plugin)},"invocation":${quoted(by.invocation)}}`;
+  return `${name},"trigger":${quoted(links.at(-1)?.trigger ?? '')},"root":${quoted(root)},"depth":${links.length}${causedBy}`;
 }
 
 /** What there is to say about a failure. */

@@ -9,6 +9,7 @@ import { DEFAULT_TENANT } from './core/tenant.ts';
 import { Bearers } from './engine/bearers.ts';
 import type { Catalogue } from './engine/catalogue.ts';
 import { Configurator } from './engine/configurator.ts';
+import { EventClock } from './engine/event-clock.ts';
 import { Installer } from './engine/installer.ts';
 import { JobNews } from './engine/job-news.ts';
 import { Registrar } from './engine/registrar.ts';
@@ -97,7 +98,7 @@ export class Service implements AsyncDisposable {
       }),
     );
     // What has changed since it was loaded was not heard yet.
-    await tenancies.refresh(DEFAULT_TENANT, 'tenants', 'plugin_states');
+    await tenancies.refresh(DEFAULT_TENANT, 'tenants', 'plugin_states', 'hook_policies');
     const { runtimes } = parts;
     metrics = new Metrics({
       limiter: engine.limiter,
@@ -137,21 +138,25 @@ export class Service implements AsyncDisposable {
     scope.defer(() => app.close());
     await app.listen({ host: config.host, port: config.port });
     url = urlOf(app.server.address() as AddressInfo);
+    // That the database is away is said once, by whoever notices.
+    const complain = (error: unknown) => {
+      if (Failure.from(error).code !== 'overloaded') log.bug(error, undefined);
+    };
     const working = scope.use(
       await Worker.start({
         store,
         invoker: engine.invoker,
         atOnce: config.jobs.atOnce,
         onSettled: (state) => numbers.jobSettled(state),
-        // That the database is away is said once, by whoever notices.
-        complain: (error) => {
-          if (Failure.from(error).code !== 'overloaded') log.bug(error, undefined);
-        },
+        complain,
       }),
     );
     worker = working;
+    const { dispatcher } = engine;
+    const clock = scope.use(new EventClock({ dueEvents: store.dueEvents, tenancies, dispatcher, complain }));
     const drain = async () => {
       draining = true;
+      clock.stop();
       working.drain();
       await engine.invoker.drain(config.drainMs);
       await working.finish(LAST_SETTLING_MS);
@@ -200,6 +205,7 @@ function recordsOf(store: Store): Records {
   return {
     tenant: (id) => store.tenants.get(id),
     states: (id) => store.of(id).pluginStates.all(),
+    hookPolicy: (id) => store.of(id).events.policy(),
     packages: (id) => store.of(id).packages,
   };
 }

@@ -48,6 +48,7 @@ test('without a file and variables all has a default', () => {
       depth: 40,
       fields: 5_000,
     },
+    hooks: { depth: 32, width: 1_000 },
     jobs: { atOnce: 16, keepMs: 604_800_000 },
     tokens: [],
     limits: {

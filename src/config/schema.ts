@@ -168,6 +168,25 @@ export const Settings = Type.Object(
       },
       closed,
     ),
+    hooks: Type.Object(
+      {
+        depth: whole(32, 1, 1_000, 'Hooks and operations of plugins that stand one behind the other'),
+        width: whole(
+          1_000,
+          1,
+          1_000_000,
+          'Hooks on a node that have come of the same beginning, not counting those that it set off itself',
+        ),
+        wallMs: Type.Optional(
+          Type.Integer({
+            minimum: 1,
+            maximum: DAY,
+            description: 'Wall clock of a hook, where it is to be less than that of others',
+          }),
+        ),
+      },
+      closed,
+    ),
     jobs: Type.Object(
       {
         atOnce: whole(16, 0, 100_000, 'Jobs that run on this node at once; 0 leaves them to other nodes'),

@@ -1,3 +1,4 @@
+import type { Limits } from './limits.ts';
 import type { Plugin } from './plugin.ts';
 
 /** Something that has happened in an application. */
@@ -13,6 +14,9 @@ export type HookEvent = {
   /** The names of what was sent in it, where only that was changed. */
   inputFields: readonly string[];
 };
+
+/** An event as its sender tells it, and what each of its hooks may use. */
+export type EventWish = Omit<HookEvent, 'id'> & { limits?: Partial<Limits>; traceparent?: string };
 
 /** A hook of a plugin, by its place among the plugin's hooks. The name is for people, and tells whether it is still the same. */
 export type HookName = { at: number; name: string };

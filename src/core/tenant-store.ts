@@ -1,3 +1,4 @@
+import type { HeldEvent, HookPolicy } from './hook-policy.ts';
 import type { Job, JobState, JobWish, ToldEvent } from './job.ts';
 import type { Schedule, ScheduleWish, Trigger, TriggerWish } from './schedule.ts';
 
@@ -7,6 +8,7 @@ export interface TenantKeep {
   readonly schedules: Orders<ScheduleWish, Schedule>;
   readonly triggers: Orders<TriggerWish, Trigger>;
   readonly answers: TenantAnswers;
+  readonly events: TenantEvents;
 }
 
 /** Which jobs to list, newest first: those before the job `before`. */
@@ -22,6 +24,8 @@ export type JobFilter = {
 export interface TenantJobs {
   /** `isNew` is false for one that was there under a key. Throws `queue_full`, `quota_exceeded`, `idempotency_key_reused`. */
   add(wish: JobWish): Promise<{ job: Job; isNew: boolean }>;
+  /** All of them or none. Throws as `add` does. */
+  addAll(wishes: readonly JobWish[]): Promise<Job[]>;
   get(id: string): Promise<Job>;
   list(filter: JobFilter): Promise<Job[]>;
   /** How many are due before it, itself included; null unless it waits. */
@@ -63,4 +67,21 @@ export interface TenantAnswers {
   keep(key: string, answer: KeptAnswer): Promise<void>;
   /** The call came to nothing that could be kept: asking again is asking anew. */
   drop(key: string): Promise<void>;
+}
+
+/** What a caller may change of a policy. */
+export type HookPolicyChange = Partial<Omit<HookPolicy, 'revision'>>;
+
+/** How events set off hooks, and the events that are kept until then. */
+export interface TenantEvents {
+  policy(): Promise<HookPolicy>;
+  /** With `revision`, only if that is still the newest: else `conflict`. */
+  change(change: HookPolicyChange, revision?: number): Promise<HookPolicy>;
+  /**
+   * Keeps an event as the policy wants it: gives it as it is kept now, under the id of another one that it was made one
+   * with. Throws `queue_full` and `quota_exceeded`.
+   */
+  hold(event: Omit<HeldEvent, 'dueAt'>, policy: HookPolicy): Promise<HeldEvent>;
+  /** How many are kept. */
+  count(): Promise<number>;
 }

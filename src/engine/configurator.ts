@@ -1,6 +1,8 @@
 import { Failure } from '../core/failure.ts';
+import type { HookPolicy } from '../core/hook-policy.ts';
 import type { Setting } from '../core/plugin.ts';
 import type { PluginState } from '../core/store.ts';
+import type { HookPolicyChange } from '../core/tenant-store.ts';
 import type { Store } from '../store/store.ts';
 import type { Tenancies } from './tenancies.ts';
 import type { Tenancy } from './tenancy.ts';
@@ -11,7 +13,10 @@ export type Settings = Record<string, unknown>;
 const SETTINGS_BYTES = 262_144;
 const TEXT_MOST = 65_536;
 
-/** Enables plugins and sets what they declare as settings: of one plugin of one tenant, and nothing else is touched. */
+/**
+ * Enables plugins and sets what they declare as settings: of one plugin of one tenant, and nothing else is touched. Says
+ * how the events of a tenant set off hooks.
+ */
 export class Configurator {
   readonly #store: Pick<Store, 'of'>;
   readonly #tenancies: Tenancies;
@@ -44,6 +49,13 @@ export class Configurator {
     const { id, settings: declared } = tenancy.plugin(plugin);
     check(declared, patch, true);
     return await this.#written(tenancy, this.#states(tenancy).merge(id, patch, revision));
+  }
+
+  /** With `revision`, only if that is still the newest: else `conflict`. */
+  async changeHooks(tenancy: Tenancy, change: HookPolicyChange, revision?: number): Promise<HookPolicy> {
+    const policy = await this.#store.of(tenancy.id).events.change(change, revision);
+    await this.#tenancies.learn(tenancy.id, 'hook_policies');
+    return policy;
   }
 
   async #written(tenancy: Tenancy, writing: Promise<PluginState>): Promise<PluginState> {

@@ -145,12 +145,14 @@ export class Tenancies implements AsyncDisposable {
     if (tenant === undefined) return undefined;
     const dir = await folders.open(tenant);
     const states = await records.states(id);
+    const hookPolicy = await records.hookPolicy?.(id);
     const catalogue = catalogueOf(id);
     await catalogue.reload();
     const tenancy: Tenancy = new Tenancy({
       ...this.#options,
       tenant,
       states,
+      hookPolicy,
       dir,
       catalogue,
       endpoint: () => endpoint(dir),

@@ -1,5 +1,6 @@
 import { parse } from 'node:path';
 import { Failure } from '../core/failure.ts';
+import { AT_ONCE, type HookPolicy } from '../core/hook-policy.ts';
 import type { Endpoint } from '../core/invocation.ts';
 import { type Limits, lowered } from '../core/limits.ts';
 import type { Plugin } from '../core/plugin.ts';
@@ -17,6 +18,8 @@ import { Rate } from './rate.ts';
 export type Records = {
   tenant(id: string): Promise<Tenant | undefined>;
   states(id: string): Promise<ReadonlyMap<string, PluginState>>;
+  /** Where it is not there, events set off hooks at once. */
+  hookPolicy?(id: string): Promise<HookPolicy>;
   /** Where it is not there, nothing can be installed. */
   packages?(id: string): PackageRecords;
 };
@@ -25,7 +28,7 @@ export type Records = {
 export type LiveCatalogue = { readonly current: Catalogue; reload(): Promise<unknown> } & AsyncDisposable;
 
 /** What of a tenant can change: the names of the tables. */
-export const CHANGING = ['tenants', 'plugin_states', 'packages'] as const;
+export const CHANGING = ['tenants', 'plugin_states', 'packages', 'hook_policies'] as const;
 export type Changing = (typeof CHANGING)[number];
 
 /** What a reload has found. */
@@ -34,6 +37,7 @@ export type Reloaded = { catalogue: Catalogue; added: string[]; changed: string[
 export type TenancyOptions = {
   tenant: Tenant;
   states: ReadonlyMap<string, PluginState>;
+  hookPolicy?: HookPolicy | undefined;
   /** A folder of the tenant's own. */
   dir: string;
   catalogue: LiveCatalogue;
@@ -67,19 +71,21 @@ export class Tenancy implements AsyncDisposable {
   #runs = 0;
   #tenant: Tenant;
   #states: ReadonlyMap<string, PluginState>;
+  #hookPolicy: HookPolicy;
   #terms: Terms;
   #rate: Rate | null;
   #endpoint: Endpoint | undefined;
   #gone = false;
 
   constructor(options: TenancyOptions) {
-    const { tenant, states, dir, limiter } = options;
+    const { tenant, states, hookPolicy = AT_ONCE, dir, limiter } = options;
     this.#options = options;
     this.id = tenant.id;
     this.dir = dir;
     this.share = limiter.share(tenant.quotas.running);
     this.#tenant = tenant;
     this.#states = states;
+    this.#hookPolicy = hookPolicy;
     this.#terms = termsOf(options, tenant);
     this.#rate = rateOf(tenant);
   }
@@ -117,6 +123,11 @@ export class Tenancy implements AsyncDisposable {
     if (plugin !== undefined) return plugin;
     const why = this.#refusal(id);
     throw new Failure('not_found', `There is no plugin "${id}"${why === undefined ? '' : `: ${why}`}`);
+  }
+
+  /** How its events set off hooks. */
+  get hookPolicy(): HookPolicy {
+    return this.#hookPolicy;
   }
 
   isEnabled(plugin: string): boolean {
@@ -207,6 +218,7 @@ export class Tenancy implements AsyncDisposable {
         }
       }
       if (stale.includes('plugin_states')) this.#states = await records.states(this.id);
+      if (stale.includes('hook_policies')) this.#hookPolicy = (await records.hookPolicy?.(this.id)) ?? AT_ONCE;
       if (stale.includes('packages')) await this.reload();
     } catch (error) {
       for (const one of stale) this.#stale.add(one);

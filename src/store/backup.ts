@@ -32,6 +32,8 @@ const TABLES = [
   'idempotency_keys',
   'schedules',
   'triggers',
+  'hook_policies',
+  'held_events',
 ] as const;
 
 type Head = { isopod: 'backup'; version: number; schema: string };
@@ -146,7 +148,8 @@ async function isUntouched<T>(db: Kysely<T>): Promise<boolean> {
   const { rows } = await sql<{ used: boolean }>`
     select exists (select from tenants where id <> 'default' or revision > 1)
       or exists (select from tokens) or exists (select from plugin_states) or exists (select from bundles)
-      or exists (select from jobs) or exists (select from schedules) or exists (select from triggers) as used
+      or exists (select from jobs) or exists (select from schedules) or exists (select from triggers)
+      or exists (select from hook_policies) or exists (select from held_events) as used
   `.execute(db);
   return rows[0]?.used === false;
 }

@@ -5,6 +5,7 @@ import * as packages from './migrations/0002-packages.ts';
 import * as trees from './migrations/0003-trees.ts';
 import * as jobs from './migrations/0004-jobs.ts';
 import * as unpacked from './migrations/0005-unpacked.ts';
+import * as events from './migrations/0006-events.ts';
 import * as applications from './migrations/0007-applications.ts';
 import * as keys from './migrations/0008-keys.ts';
 
@@ -15,6 +16,7 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0003-trees': trees,
   '0004-jobs': jobs,
   '0005-unpacked': unpacked,
+  '0006-events': events,
   '0007-applications': applications,
   '0008-keys': keys,
 };

@@ -3,6 +3,8 @@ import type { TenantKeep } from '../core/tenant-store.ts';
 import { backup, restore } from './backup.ts';
 import { Bundles } from './bundles.ts';
 import { Database, type DatabaseOptions } from './database.ts';
+import { DueEvents } from './due-events.ts';
+import { Events } from './events.ts';
 import { Adder } from './jobs/adder.ts';
 import { Answers } from './jobs/answers.ts';
 import { tick } from './jobs/clock.ts';
@@ -28,6 +30,7 @@ export class TenantStore implements TenantKeep {
   readonly schedules: Schedules;
   readonly triggers: Triggers;
   readonly answers: Answers;
+  readonly events: Events;
 
   constructor(database: Database, shared: Shared, tenant: string) {
     const { bundles, keepMs } = shared;
@@ -39,6 +42,7 @@ export class TenantStore implements TenantKeep {
     this.schedules = new Schedules(db, tenant);
     this.triggers = new Triggers(db, tenant);
     this.answers = new Answers(db, tenant, keepMs);
+    this.events = new Events(db, tenant);
   }
 }
 
@@ -64,6 +68,7 @@ export class Store implements AsyncDisposable {
   readonly tenants: Tenants;
   readonly bundles: Bundles;
   readonly desk: Desk;
+  readonly dueEvents: DueEvents;
   readonly #database: Database;
   readonly #shared: Shared;
 
@@ -74,6 +79,7 @@ export class Store implements AsyncDisposable {
     this.tenants = new Tenants(database.db);
     this.bundles = bundles;
     this.desk = new Desk(database.own(WORK), shared, { node, keepMs });
+    this.dueEvents = new DueEvents(database.own(WORK), shared);
   }
 
   static async open(options: StoreOptions): Promise<Store> {

@@ -12,7 +12,7 @@ export async function assertRoomFor(db: Db, tenant: string, bytes: number): Prom
 }
 
 /**
- * What a tenant has here: packages, packed and unpacked, jobs, answers, and what is to be run. What several tenants have
+ * What a tenant has here: packages, packed and unpacked, jobs, answers, what is to be run, and events. What several tenants have
  * counts for each.
  */
 export async function storedBytes(db: Db, tenant: string): Promise<number> {
@@ -24,7 +24,8 @@ export async function storedBytes(db: Db, tenant: string): Promise<number> {
       ), 0)::bigint
       + coalesce((select sum(octet_length(answer)) from idempotency_keys where tenant = ${tenant}), 0)::bigint
       + coalesce((select sum(octet_length(request)) from schedules where tenant = ${tenant}), 0)::bigint
-      + coalesce((select sum(octet_length(request)) from triggers where tenant = ${tenant}), 0)::bigint as bytes
+      + coalesce((select sum(octet_length(request)) from triggers where tenant = ${tenant}), 0)::bigint
+      + coalesce((select sum(octet_length(body)) from held_events where tenant = ${tenant}), 0)::bigint as bytes
   `.execute(db);
   return rows[0]?.bytes ?? 0;
 }

@@ -1,6 +1,7 @@
 /** The tables as Kysely sees them. What they are and why is said where they are made, in migrations/. */
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { ApplicationRecord } from '../core/application.ts';
+import type { Deferral, HeldBecause, HookOrder } from '../core/hook-policy.ts';
 import type { JobCause, JobState, Retries } from '../core/job.ts';
 import type { Limits } from '../core/limits.ts';
 import type { Missed, TriggerEnd } from '../core/schedule.ts';
@@ -139,8 +140,31 @@ export type TriggerRow = Ordered & { on_plugin: string; on_task: string | null; 
 
 export type KeyRow = { name: string; value: Buffer };
 
+export type HookPolicyRow = {
+  tenant: string;
+  run_order: Generated<HookOrder>;
+  paused: Generated<boolean>;
+  defer: ColumnType<Deferral | null, string | null, string | null>;
+  revision: Generated<number>;
+};
+
+export type HeldEventRow = {
+  id: string;
+  tenant: string;
+  type: string;
+  object: number | null;
+  how: HeldBecause;
+  /** JSON: what else there is of it. */
+  body: string;
+  /** By the clock of the database, when nobody else could keep any: their order. */
+  held_at: CreatedAt;
+  due_at: Date;
+};
+
 export type Tables = {
   keys: KeyRow;
+  hook_policies: HookPolicyRow;
+  held_events: HeldEventRow;
   schedules: ScheduleRow;
   triggers: TriggerRow;
   jobs: JobRow;

@@ -82,14 +82,49 @@ export class Adder {
       asks.filter((_, at) => refusals[at] === null),
     );
     for (const [at, refusal] of refusals.entries()) {
-      if (refusal === null) continue;
-      const now = new Date();
-      const ended = { state: 'failed' as const, ended_at: now, keep_until: new Date(now.getTime() + this.#keepMs) };
-      // What it was to run with is not kept: there is no room for it.
-      const row = { ...rowOf(tenant, wishes[at] as JobWish), ...NOTHING, ...ended, failure: failureText(refusal) };
-      jobs.push(jobOf(await tx.insertInto('jobs').values(row).returningAll().executeTakeFirstOrThrow()));
+      if (refusal !== null) jobs.push(await this.addRefused(tx, tenant, wishes[at] as JobWish, refusal));
     }
     return jobs;
+  }
+
+  /** One that is not to be run: for whoever looks for it. What it was to run with is not kept, as there is no room for it. */
+  async addRefused(tx: Tx, tenant: string, wish: JobWish, failure: Failure): Promise<Job> {
+    const now = new Date();
+    const ended = { state: 'failed' as const, ended_at: now, keep_until: new Date(now.getTime() + this.#keepMs) };
+    const row = { ...rowOf(tenant, wish), ...NOTHING, ...ended, failure: failureText(failure) };
+    return jobOf(await tx.insertInto('jobs').values(row).returningAll().executeTakeFirstOrThrow());
+  }
+
+  /** All of them or none. Throws `queue_full`, `quota_exceeded`, and `not_found` for the tenant. `db` is the tenant's. */
+  async addAll(tenant: string, wishes: readonly JobWish[], db: Db): Promise<Job[]> {
+    if (wishes.length === 0) return [];
+    const asks = wishes.map((wish) => ({ tenant, wish }));
+    try {
+      return await this.#herald.during(async (tx, news) => {
+        for (const refusal of await this.#refusals(tx, asks)) if (refusal !== null) throw refusal;
+        return await this.#insert(tx, news, asks);
+      }, db);
+    } catch (error) {
+      throw isForeignKeyViolation(error) ? noTenant(tenant) : error;
+    }
+  }
+
+  /**
+   * All of them where there is room for all, else none: then there may be later. Those that are more than may ever wait
+   * are not waited with: what fits now is added, and the rest written down as failed.
+   */
+  async addWhereRoom(tx: Tx, news: News, tenant: string, wishes: readonly JobWish[]): Promise<boolean> {
+    if (wishes.length === 0) return true;
+    const refusals = await this.#refusals(
+      tx,
+      wishes.map((wish) => ({ tenant, wish })),
+    );
+    const fitting = refusals.findIndex((one) => one !== null);
+    const { code, details } = refusals[fitting] ?? {};
+    const isTooMany = code === 'queue_full' && wishes.length > (details?.limit?.allowed ?? Number.POSITIVE_INFINITY);
+    if (fitting !== -1 && !(isTooMany && fitting > 0)) return false;
+    await this.addIn(tx, news, tenant, wishes);
+    return true;
   }
 
   /** Throws `queue_full` and `quota_exceeded` where one more of the tenant cannot wait. */

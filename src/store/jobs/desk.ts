@@ -307,7 +307,9 @@ export class Desk {
           .executeTakeFirst();
         if (order === undefined) continue;
         const { priority, retries } = order;
-        const wish = wishFor(requestOf(order), {
+        // A circle of hooks that leads through a trigger is one, too.
+        const { chain } = claimed.request;
+        const wish = wishFor(chain === undefined ? requestOf(order) : { ...requestOf(order), chain }, {
           priority,
           retries,
           cause: { trigger: trigger.id, job: claimed.id, depth, root },

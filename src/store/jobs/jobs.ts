@@ -75,6 +75,10 @@ export class Jobs implements TenantJobs {
     return this.#adder.add({ tenant: this.#tenant, wish }, this.#db);
   }
 
+  addAll(wishes: readonly JobWish[]): Promise<Job[]> {
+    return this.#adder.addAll(this.#tenant, wishes, this.#db);
+  }
+
   /** Throws `not_found`, and `gone` for one that was made longer ago than jobs are kept. */
   async get(id: string): Promise<Job> {
     const row = await this.#rows(this.#db).where('id', '=', this.#checked(id)).executeTakeFirst();
