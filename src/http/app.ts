@@ -17,6 +17,8 @@ import { type AuthOptions, authenticate, authenticateAgain, type Caller } from '
 import { budgetBodies } from './body-budget.ts';
 import { docs } from './docs.ts';
 import { errorHandler, problem, sendProblem } from './errors.ts';
+import { type EventRoutes, events } from './events.ts';
+import { type HookRoutes, hooks } from './hooks.ts';
 import { type InvocationRoutes, invocations } from './invocations.ts';
 import { jobEvents } from './job-events.ts';
 import { type JobRoutes, jobs } from './jobs.ts';
@@ -59,6 +61,8 @@ export type AppOptions = {
   TenantRoutes &
   SystemRoutes &
   InvocationRoutes &
+  EventRoutes &
+  HookRoutes &
   JobRoutes &
   OrderRoutes;
 
@@ -96,6 +100,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   app.decorateRequest('tenancy', null as unknown as Tenancy);
   app.decorateRequest('caller', null as unknown as Caller);
   app.decorateRequest('invocation', '');
+  app.decorateRequest('attributes', null);
   app.addHook('onRequest', authenticate(options));
   budgetBodies(app, { each: requestBytes, all: requestBytesAtOnce, paceMs, refuseSlow });
   app.addHook('preValidation', authenticateAgain(options));
@@ -111,6 +116,8 @@ export async function createApp(options: AppOptions): Promise<App> {
   jobs(app, options);
   await jobEvents(app, options);
   orders(app, options);
+  await events(app, options);
+  hooks(app, options);
   plugins(app, options);
   await packages(app, options);
   settings(app, options);

@@ -1,12 +1,11 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
 import { Failure } from '../core/failure.ts';
 import type { Request } from '../core/invocation.ts';
 import { type Job, wishFor } from '../core/job.ts';
 import type { LogLine } from '../core/outcome.ts';
-import type { KeptAnswer, TenantAnswers, TenantJobs, TenantKeep } from '../core/tenant-store.ts';
-import { type Invoker, type Running, type Settled, tenantGone } from '../engine/invoker.ts';
+import type { TenantJobs, TenantKeep } from '../core/tenant-store.ts';
+import type { Invoker, Running, Settled } from '../engine/invoker.ts';
 import type { JobNews } from '../engine/job-news.ts';
 import { answerText, reportOf, serverTiming, type Timings, timingsOf } from './answer.ts';
 import type { App } from './app.ts';
@@ -16,6 +15,7 @@ import { JobAnswer } from './job-schemas.ts';
 import { jobText, settledOf } from './job-text.ts';
 import { untilEnded } from './job-wait.ts';
 import { locationOf, send } from './jobs.ts';
+import { answerOnce } from './once.ts';
 import { What } from './order-schemas.ts';
 import { preferenceOf } from './prefer.ts';
 import { InvocationAnswer, Problems } from './schemas.ts';
@@ -135,30 +135,19 @@ async function invokeOnce(
   wanted: Request,
   { invoker, keep, leaseMs, logs }: Once,
 ): Promise<FastifyReply> {
-  const { key, hash } = idempotencyOf(request) as Idempotency;
+  const idempotency = idempotencyOf(request) as Idempotency;
   const { answers } = keep(wanted.tenant);
-  const kept = await answers.begin(key, hash, leaseMs);
-  if (kept !== null) {
-    const type = kept.status === 200 ? 'application/json' : 'application/problem+json';
-    reply.code(kept.status).headers({ 'content-type': `${type}; charset=utf-8`, 'idempotency-replayed': 'true' });
-    return reply.send(kept.text);
-  }
-  // Another may have got its name while the key was looked up.
-  if (request.tenancy.isGone) throw tenantGone();
-  const running = invoker.invoke(wanted);
-  request.invocation = running.id;
-  stopWhenGone(reply, running);
-  const settled = await running.settled;
-  const { outcome } = settled;
-  // What did not happen may be asked for again under the same key.
-  if (outcome.ok || outcome.failure.blame === 'plugin') {
+  return await answerOnce(request, reply, { ...idempotency, answers, leaseMs }, async () => {
+    const running = invoker.invoke(wanted);
+    request.invocation = running.id;
+    stopWhenGone(reply, running);
+    const settled = await running.settled;
+    const { outcome } = settled;
+    // What did not happen may be asked for again under the same key.
+    const happened = outcome.ok || outcome.failure.blame === 'plugin';
     const { status, text } = answered(settled, timingsOf(settled), logs);
-    await keepAnswer(answers, key, { status, text });
-  } else {
-    // The key is free again when its lease is over, if not now.
-    await answers.drop(key).catch(() => {});
-  }
-  return answer(reply, settled, logs);
+    return { kept: happened ? { status, text } : null, send: () => answer(reply, settled, logs) };
+  });
 }
 
 // Not `request.signal`: Fastify fires that one as soon as the body has been read.
@@ -169,28 +158,6 @@ function stopWhenGone(reply: FastifyReply, running: Running): void {
   if (reply.raw.destroyed) gone();
   else reply.raw.once('close', gone);
 }
-
-/** It has happened, so it is answered, whatever becomes of the copy; which is tried again while the key is taken. */
-async function keepAnswer(answers: TenantAnswers, key: string, answer: KeptAnswer): Promise<void> {
-  try {
-    await answers.keep(key, answer);
-  } catch {
-    const again = async () => {
-      for (let tries = 0; tries < KEEP_TRIES; tries += 1) {
-        await sleep(KEEP_AGAIN_MS);
-        const kept = await answers.keep(key, answer).then(
-          () => true,
-          () => false,
-        );
-        if (kept) return;
-      }
-    };
-    void again();
-  }
-}
-
-const KEEP_TRIES = 30;
-const KEEP_AGAIN_MS = 1_000;
 
 type Answered = Omit<Settled, 'plugin'> & { plugin: { id: string; version: string | null } | undefined };
 

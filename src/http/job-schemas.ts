@@ -30,7 +30,7 @@ const Known = {
   ),
   singletonKey: OrNull(Type.String()),
   debounceKey: OrNull(Type.String()),
-  cause: Type.Unknown({ description: 'The schedule or trigger that made it, or null' }),
+  cause: Type.Unknown({ description: 'The schedule, trigger, event or invocation that made it, or null' }),
   cancel: OrNull(
     Type.Object({ askedAt: Time, stopped: OrNull(Type.String({ description: 'What it took to end the run' })) }),
   ),
@@ -44,6 +44,10 @@ export const JobAnswer = Type.Object(
     position: OrNull(
       Type.Integer({ description: 'How many of your jobs are due before it, itself included, while it waits' }),
     ),
+    hook: OrNull(Type.String({ description: 'The hook of the plugin that it runs, where it is one' })),
+    chain: Type.Array(Type.Object({ plugin: Type.String(), trigger: Type.String() }), {
+      description: 'Hooks and operations that led to it, itself included',
+    }),
     args: Type.Unknown(),
     limits: Type.Unknown(),
     history: Type.Array(Type.Unknown(), { description: 'Tries that were not its end' }),

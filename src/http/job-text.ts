@@ -38,10 +38,12 @@ export function jobText(
     invocation: report?.invocation ?? null,
   };
   if (!whole) return JSON.stringify({ ...known, code: job.failure?.code ?? null });
-  const { args, limits } = request;
+  const { args, limits, hook, chain } = request;
   const more = {
     ...known,
     position,
+    hook: hook?.name ?? null,
+    chain: chain?.links ?? [],
     args,
     limits: limits ?? {},
     history: job.history,

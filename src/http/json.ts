@@ -7,13 +7,18 @@ const DEEPEST = 200;
 /** Whoever parses more of them has no time for anybody else meanwhile. */
 const VALUES_MOST = 1_000_000;
 
-/**
- * JSON bodies, and nothing else. Keys such as `__proto__` become plain own data, as `JSON.parse` makes them, and are
- * for the schema and the plugin to judge: nothing of ours copies a body key by key with `=`.
- */
+/** JSON bodies, and nothing else. */
 export function parseJson(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+  addJsonParser(app, 'application/json');
+}
+
+/**
+ * JSON under a name of its own. Keys such as `__proto__` become plain own data, as `JSON.parse` makes them, and are for
+ * the schema and the plugin to judge: nothing of ours copies a body key by key with `=`.
+ */
+export function addJsonParser(app: Pick<FastifyInstance, 'addContentTypeParser'>, mediaType: string): void {
+  app.addContentTypeParser(mediaType, { parseAs: 'buffer' }, (request, body, done) => {
     const bytes = body as Buffer;
     // What is not UTF-8 would become question marks, and nobody would know.
     if (!isUtf8(bytes)) return done(new Failure('invalid_request', 'The body is not UTF-8, which JSON is written in'));

@@ -5,6 +5,7 @@ import { Failure } from '../core/failure.ts';
 import type { Installer } from '../engine/installer.ts';
 import type { App } from './app.ts';
 import { ARCHIVE_TYPES, assertFits, readArchive } from './archive-body.ts';
+import { callerSignal } from './caller-signal.ts';
 import { InstallAnswer, Problems } from './schemas.ts';
 
 export type PackageRoutes = {
@@ -69,11 +70,11 @@ export async function packages(app: App, { installer, archiveBytes }: PackageRou
         if (!(archive instanceof Buffer) || archive.length === 0) {
           throw new Failure('invalid_request', 'The body is empty; send the archive in it');
         }
-        const gone = new AbortController();
-        reply.raw.once('close', () => {
-          if (!reply.raw.writableFinished) gone.abort(new Failure('cancelled', 'The caller went away'));
-        });
-        const { plugins, changed, ...installed } = await installer.install(request.tenant, archive, gone.signal);
+        const { plugins, changed, ...installed } = await installer.install(
+          request.tenant,
+          archive,
+          callerSignal(reply),
+        );
         const told = plugins.map(({ id, name, version, dialect }) => ({ id, name, version, dialect }));
         return reply.code(changed ? 201 : 200).send({ plugins: told, ...installed });
       },

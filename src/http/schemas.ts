@@ -111,6 +111,7 @@ const SENTENCES: Record<number, string> = {
   502: 'The plugin misbehaved',
   503: 'We are short of something',
   504: 'The plugin was too slow',
+  508: 'Plugins set each other off in a circle',
 };
 
 /** The same document for each of these. */

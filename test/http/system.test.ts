@@ -55,6 +55,8 @@ test('the API reference is made from the schemas and names every route', async (
     '/problems/{code}',
     '/readyz',
     '/v1/csp',
+    '/v1/events',
+    '/v1/hooks',
     '/v1/jobs',
     '/v1/jobs/{job}',
     '/v1/jobs/{job}/cancel',

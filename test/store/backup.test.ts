@@ -21,6 +21,7 @@ const kept = {
   treeHash: hash('sha256', 'tree'),
   unpackedBytes: 5_000_000_000,
 };
+const event = { type: 'E', object: 5, input: 'a\u0000\ud800', inputFields: ['x'] };
 const plugins = [{ plugin: 'p', dialect: 'stash', manifest: 'p.yml' }];
 
 beforeAll(async () => {
@@ -31,6 +32,8 @@ beforeAll(async () => {
   ({ secret } = await embedded.tenants.createToken('acme', { name: 'ci', scopes: ['invoke'] }));
   await embedded.of('acme').pluginStates.replace('p', JSON.parse('{"__proto__":1,"deep":{"list":[null,1.5,"é"]}}'));
   await embedded.of('acme').packages.install(kept, plugins);
+  const policy = await embedded.of('acme').events.change({ paused: true, defer: { how: 'batch', ms: 5 } });
+  await embedded.of('acme').events.hold({ id: 'e', wish: event, chain: null }, policy);
   file = join(folder, 'backup.gz');
 });
 afterAll(() => scope.disposeAsync());
@@ -50,6 +53,8 @@ test('what went in on the private server comes out on one of the user', async ()
   expect(JSON.stringify(await server.of('acme').pluginStates.get('p'))).toBe(
     JSON.stringify(await embedded.of('acme').pluginStates.get('p')),
   );
+  expect(await server.of('acme').events.policy()).toEqual(await embedded.of('acme').events.policy());
+  expect(await server.of('acme').events.count()).toBe(1);
   const [listed] = await server.of('acme').packages.list();
   assert(listed !== undefined);
   expect(listed).toMatchObject({ manifest: 'p.yml', treeHash: kept.treeHash });
@@ -93,7 +98,9 @@ test('a backup from before the newest tables is brought up to date', async () =>
   const lines = gunzipSync(await readFile(file))
     .toString()
     .split('\n');
-  const old = lines.filter((line) => !/"table":"(bundles|bundle_chunks|packages)"/.test(line));
+  const old = lines.filter(
+    (line) => !/"table":"(bundles|bundle_chunks|packages|hook_policies|held_events)"/.test(line),
+  );
   const path = join(folder, 'old.gz');
   await writeFile(path, gzipSync(old.with(0, '{"isopod":"backup","version":1,"schema":"0001-tenants"}').join('\n')));
   const server = await fresh();
@@ -109,13 +116,15 @@ test('packages of a backup from before their trees were known find their manifes
   const lines = gunzipSync(await readFile(file))
     .toString()
     .split('\n');
-  const older = lines.map((line) => {
-    if (line === '') return line;
-    const { table, row, ...head } = JSON.parse(line);
-    if (table === undefined) return JSON.stringify({ ...head, schema: '0002-packages' });
-    const { tree_hash: _hash, unpacked_bytes: _unpacked, manifest: _manifest, ...rest } = row;
-    return JSON.stringify({ table, row: table === 'packages' ? { ...rest, root: 'in/here' } : rest });
-  });
+  const older = lines
+    .filter((line) => !/"table":"(hook_policies|held_events)"/.test(line))
+    .map((line) => {
+      if (line === '') return line;
+      const { table, row, ...head } = JSON.parse(line);
+      if (table === undefined) return JSON.stringify({ ...head, schema: '0002-packages' });
+      const { tree_hash: _hash, unpacked_bytes: _unpacked, manifest: _manifest, ...rest } = row;
+      return JSON.stringify({ table, row: table === 'packages' ? { ...rest, root: 'in/here' } : rest });
+    });
   const path = join(folder, 'older.gz');
   await writeFile(path, gzipSync(older.join('\n')));
   const server = await fresh();
