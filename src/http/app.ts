@@ -100,7 +100,6 @@ export async function createApp(options: AppOptions): Promise<App> {
   app.decorateRequest('tenancy', null as unknown as Tenancy);
   app.decorateRequest('caller', null as unknown as Caller);
   app.decorateRequest('invocation', '');
-  app.decorateRequest('attributes', null);
   app.addHook('onRequest', authenticate(options));
   budgetBodies(app, { each: requestBytes, all: requestBytesAtOnce, paceMs, refuseSlow });
   app.addHook('preValidation', authenticateAgain(options));

@@ -41,6 +41,7 @@ const HEADER_LETTERS = 16_000;
 export async function events(app: App, routes: EventRoutes): Promise<void> {
   await app.register(async (scope: App) => {
     addJsonParser(scope, CLOUD_EVENT);
+    scope.decorateRequest('attributes', null);
 
     scope.post(
       '/v1/events',

@@ -519,14 +519,15 @@ test('what is kept outlives the service, and keeps its order', async () => {
 });
 
 test('where a tenant may have few jobs waiting, its events wait until there is room for theirs', async () => {
-  await using small = await startTestService({ plugins: { steps: plugins.steps }, config: { jobs: { atOnce: 1 } } });
+  const takingTime = js('steps', 'util.Sleep(200); ({ Output: 1 });', on('step'));
+  await using small = await startTestService({ plugins: { steps: takingTime }, config: { jobs: { atOnce: 1 } } });
   const patched = await small.ask('PATCH', '/v1/tenants/default', { body: { quotas: { jobsWaiting: 2 } } });
   expect(patched.status).toBe(200);
   await small.ask('PATCH', '/v1/hooks', { body: { paused: true } });
-  for (let id = 1; id <= 12; id += 1) await small.ask('POST', '/v1/events', { body: { type: 'step', id } });
+  for (let id = 1; id <= 6; id += 1) await small.ask('POST', '/v1/events', { body: { type: 'step', id } });
   await small.ask('PATCH', '/v1/hooks', { body: { paused: false } });
-  await vi.waitFor(async () => expect((await small.get('/v1/jobs?state=succeeded')).body.jobs).toHaveLength(12), {
-    timeout: 20_000,
+  await vi.waitFor(async () => expect((await small.get('/v1/jobs?state=succeeded')).body.jobs).toHaveLength(6), {
+    timeout: 15_000,
     interval: 100,
   });
   expect((await small.get('/v1/jobs?state=failed')).body.jobs).toEqual([]);
