@@ -4,7 +4,6 @@ import type { DestinationStream } from 'pino';
 import packageJson from '../package.json' with { type: 'json' };
 import { assemble, type Engine, type Parts } from './assembly.ts';
 import { type Config, ConfigError } from './config.ts';
-import type { ChainSeal } from './core/chain.ts';
 import { Failure } from './core/failure.ts';
 import { DEFAULT_TENANT } from './core/tenant.ts';
 import { Bearers } from './engine/bearers.ts';
@@ -168,11 +167,6 @@ export class Service implements AsyncDisposable {
   /** How many invocations run now. */
   get running(): number {
     return this.#engine.limiter.running;
-  }
-
-  /** What applications are given of what led to their requests, and bring back with their events. */
-  get chains(): ChainSeal {
-    return this.#engine.chains;
   }
 
   /** The plugins of the default tenant. */

@@ -3,6 +3,7 @@ import { strict as assert } from 'node:assert';
 import { request as httpRequest } from 'node:http';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { Chain } from '../../src/core/chain.ts';
+import { Seal } from '../../src/gateway/seal.ts';
 import type { Answer, Asking, TestService } from '../support/client.ts';
 import { testDatabase } from '../support/databases.ts';
 import { startTestService } from '../support/service.ts';
@@ -42,9 +43,11 @@ const plugins = {
 
 let service: TestService & { folder: string };
 let token: string;
+let seal: Seal;
 beforeAll(async () => {
   service = await startTestService({ plugins, config: { tokens: ['sesame-open'], hooks: { depth: 20, width: 30 } } });
   token = 'sesame-open';
+  seal = new Seal(await service.service.parts.store.key('gateway'));
   expect((await ask('POST', '/v1/plugins/off/disable')).status).toBe(200);
 });
 afterAll(() => service[Symbol.asyncDispose]());
@@ -62,7 +65,7 @@ function chainOf(links: Chain['links'], root = 'begin'): Chain {
 }
 
 function sealed(chain: Chain, tenant = 'default'): Record<string, string> {
-  return { 'isopod-hook-chain': service.service.chains.seal(tenant, chain) };
+  return { 'isopod-hook-chain': seal.seal(tenant, chain) };
 }
 
 const link = (plugin: string, trigger = UPDATE) => ({ plugin, trigger });
