@@ -73,6 +73,7 @@ async function open(
       folders: new TenantFolders(dataDir, scope.use(new Remover())),
       catalogueOf: () => new FakeCatalogue(plugins, []),
       endpoint: () => ({ scheme: 'http', host: '127.0.0.1', port: 1, dir: dataDir }),
+      onChange: () => {},
       onGone: () => {},
       most: 10,
       idleMs: 60_000,
