@@ -120,7 +120,7 @@ function listening(id: string, ...triggers: string[]): Plugin {
 const codes = (all: readonly Settled[]) => all.map(({ outcome }) => (outcome.ok ? 'ok' : outcome.failure.code));
 const statuses = ({ hooks }: Dispatched) => hooks.map(({ plugin: id, status }) => `${id} ${status}`);
 
-test('a plugin that sets itself off is run ten times, and then passed over', async () => {
+test('116: a plugin that sets itself off is run ten times, and then passed over', async () => {
   let deepest: Chain | undefined;
   let last: Dispatched | undefined;
   const { fire, settled } = await open([listening('self', 'E')], async ({ chain, fire: again }) => {
@@ -138,7 +138,7 @@ test('a plugin that sets itself off is run ten times, and then passed over', asy
   ]);
 });
 
-test('two that set each other off end where each stands ten times, or at the depth that is configured', async () => {
+test('116: two that set each other off end where each stands ten times, or at the depth that is configured', async () => {
   const plugins = [listening('a', 'A'), listening('b', 'B')];
   const act: Act = async ({ invocation, fire }) => void (await fire(invocation.plugin.id === 'a' ? 'B' : 'A'));
   const patient = await open(plugins, act);
@@ -175,7 +175,7 @@ test('the one that goes too deep is told so, with the whole chain', async () => 
   });
 });
 
-test('one that sets off ten, of which each sets off ten, is bounded by the width', async () => {
+test('116: one that sets off ten, of which each sets off ten, is bounded by the width', async () => {
   const ten = Array.from({ length: 10 }, (_, at) => listening(`p${at}`, 'E'));
   let refused: Failure | undefined;
   const { fire, settled } = await open(

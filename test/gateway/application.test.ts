@@ -69,7 +69,7 @@ test('connections are kept', async () => {
   expect(ports.size).toBeLessThan(5);
 });
 
-test('a redirect is not followed', async () => {
+test('115: a redirect is not followed', async () => {
   let asked = 0;
   const url = await listening((_request, response) => {
     asked += 1;

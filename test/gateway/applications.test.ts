@@ -76,7 +76,7 @@ test('a chain goes along where there is one, and the headers are the same otherw
   expect(Object.keys(second ?? {})).not.toContain('cookie');
 });
 
-test('a cookie that an application sets is not kept, for nobody', async () => {
+test('115: a cookie that an application sets is not kept, for nobody', async () => {
   const theirs = await application({ credential: { as: 'cookie', name: 'session', value: 'of-the-operator' } });
   const target: Target = { url: theirs.url, credential: { as: 'cookie', name: 'session', value: 'of-the-operator' } };
   const all = applications({ configured: new Map(['default', 'acme'].map((id) => [id, target])) });

@@ -315,7 +315,7 @@ test('a plugin that stands ten times for the trigger in what led to an event is 
   ]);
 });
 
-test('a chain that is too long, or has become too wide, is refused with its links', async () => {
+test('116: a chain that is too long, or has become too wide, is refused with its links', async () => {
   const chain = chainOf([...Array(10).fill(link('steps', 'other')), ...Array(10).fill(link('a'))], 'deep');
   const deep = await send({ type: 'step' }, sealed(chain));
   expect([deep.status, deep.body.code, deep.body.limit]).toEqual([
@@ -347,7 +347,7 @@ test('what led to an event is taken from nobody but us', async () => {
   }
 });
 
-test('no type and no input breaks a line of the log', async () => {
+test('117: no type and no input breaks a line of the log', async () => {
   const before = service.lines.length;
   const nasty = '"}\n\u001b[31m\u2028\u0000';
   await send({ type: 'odd "one"', input: { [nasty]: nasty }, inputFields: [nasty] });
