@@ -296,7 +296,7 @@ describe('applications', () => {
     ['http://a b', 'a space'],
     ['http://%zz', 'no name'],
     [`http://host/${'x'.repeat(3_000)}`, 'no end'],
-  ])('the URL %s is refused: %s', async (text) => {
+  ])('115: the URL %s is refused: %s', async (text) => {
     const sentences = refusal({ file: await file(`applicationUrl: "${text}"`) });
     expect(sentences).toEqual([
       expect.stringMatching(
