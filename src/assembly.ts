@@ -12,7 +12,7 @@ import { ChainWidths } from './engine/chain-widths.ts';
 import { Dispatcher } from './engine/dispatcher.ts';
 import type { PackageRecords } from './engine/installed.ts';
 import type { PackageParts } from './engine/installer.ts';
-import { Invoker, type Settled, tenantGone } from './engine/invoker.ts';
+import { Invoker, type InvokerOptions, tenantGone } from './engine/invoker.ts';
 import { Limiter } from './engine/limiter.ts';
 import { Quarantine } from './engine/quarantine.ts';
 import { Tenancies } from './engine/tenancies.ts';
@@ -49,23 +49,22 @@ export type AssemblyOptions = {
   parts: Parts;
   /** What is kept of tenants; without it there is the default tenant only. */
   records?: Records;
-  onSettled(settled: Settled): void;
   /** What of the applications' GraphQL is answered here. */
   own?(): OwnFields;
   /** What sessions and chains are signed with; without it nobody but this process knows them. */
   sealKey?: Buffer;
   /** Told of what is a bug of ours. */
   bug?(error: unknown): void;
-};
+} & Pick<InvokerOptions, 'onSettled' | 'onLogged'>;
 
 export async function assemble({
   config,
   parts,
   records = none,
-  onSettled,
   own = () => noFields,
   sealKey = randomBytes(32),
   bug = () => {},
+  ...told
 }: AssemblyOptions): Promise<Engine> {
   await using scope = new AsyncDisposableStack();
   const { runtimes, folders } = parts;
@@ -82,7 +81,7 @@ export async function assemble({
   const gateway = scope.use(
     await Gateway.open({
       seal,
-      scopesOf: () => ['invoke'],
+      scopesOf: (_tenant, plugin) => [config.plugins[plugin]?.scope ?? 'invoke'],
       applicationOf: (tenant) => applications.of(tenant),
       own,
       limits: config.gateway,
@@ -109,7 +108,7 @@ export async function assemble({
     }),
   );
   const tenancy = (id: string) => tenancies.find(id);
-  const invoker = new Invoker({ tenancy, runtimes, limiter, quarantine, sessions: gateway, onSettled });
+  const invoker = new Invoker({ tenancy, runtimes, limiter, quarantine, sessions: gateway, ...told });
   const { width, ...bounds } = config.hooks;
   const dispatcher = new Dispatcher({ invoker, widths: new ChainWidths(width), wallMs: undefined, ...bounds });
   const owned = scope.move();

@@ -5,18 +5,23 @@ import packageJson from '../package.json' with { type: 'json' };
 import { assemble, type Engine, type Parts } from './assembly.ts';
 import { type Config, ConfigError } from './config.ts';
 import { Failure } from './core/failure.ts';
+import type { OwnFields } from './core/graphql.ts';
 import { DEFAULT_TENANT } from './core/tenant.ts';
 import { Bearers } from './engine/bearers.ts';
 import type { Catalogue } from './engine/catalogue.ts';
 import { Configurator } from './engine/configurator.ts';
 import { EventClock } from './engine/event-clock.ts';
 import { Installer } from './engine/installer.ts';
+import { JobFeed } from './engine/job-feed.ts';
 import { JobNews } from './engine/job-news.ts';
+import { PluginLogs } from './engine/plugin-logs.ts';
 import { Registrar } from './engine/registrar.ts';
 import type { Records } from './engine/tenancy.ts';
 import { Worker } from './engine/worker.ts';
+import { noFields } from './gateway/no-fields.ts';
 import { createApp } from './http/app.ts';
 import { isLoopbackAddress } from './http/auth.ts';
+import { StashFields } from './http/stash/fields.ts';
 import { Log } from './log.ts';
 import { Metrics } from './metrics.ts';
 import { nextTimes } from './store/jobs/times.ts';
@@ -71,6 +76,8 @@ export class Service implements AsyncDisposable {
     let url = '';
     let draining = false;
     let metrics: Metrics | undefined;
+    let fields: OwnFields = noFields;
+    const logs = new PluginLogs();
     scope.defer(() => log.flush());
     scope.use(parts.store.onNotice((notice) => log.notice(notice)));
     const engine = await assemble({
@@ -79,10 +86,13 @@ export class Service implements AsyncDisposable {
       records: recordsOf(store),
       sealKey: await store.key('gateway'),
       bug: (error) => log.bug(error, undefined),
-      onSettled: (settled) => {
+      onSettled: (settled, tenancy) => {
         log.settled(settled);
         metrics?.settled(settled);
+        logs.settled(settled, tenancy);
       },
+      onLogged: (from, lines) => logs.logged(from, lines),
+      own: () => fields,
     });
     scope.use(engine);
     const news = scope.use(await JobNews.open(store));
@@ -114,12 +124,25 @@ export class Service implements AsyncDisposable {
       catalogue: async (tenant) => (await tenancies.find(tenant))?.catalogue,
       refresh: (tenant) => tenancies.learn(tenant, 'packages'),
     });
+    const configurator = new Configurator(store, tenancies);
+    const keep = (tenant: string) => store.of(tenant);
+    const stash = new StashFields({
+      ...engine,
+      configurator,
+      keep,
+      feed: scope.use(await JobFeed.open(store)),
+      logs,
+      version: VERSION,
+      depth: config.hooks.depth,
+      bug: (error) => log.bug(error, undefined),
+    });
+    fields = stash;
     const app = await createApp({
       ...engine,
       bearers,
       registrar: new Registrar(store, tenancies, bearers),
       hasCredential: (variable) => Object.hasOwn(config.credentials, variable),
-      configurator: new Configurator(store, tenancies),
+      configurator,
       runtimes,
       installer,
       archiveBytes: config.packages.archiveBytes,
@@ -130,7 +153,8 @@ export class Service implements AsyncDisposable {
       unready: () => (draining ? new Failure('draining', 'The service is shutting down') : unreadyPart(parts)),
       metrics: () => numbers.text(),
       bug: (error, invocation) => log.bug(error, invocation),
-      keep: (tenant) => store.of(tenant),
+      keep,
+      desk: engine.gateway.desk,
       news,
       nextTimes,
       longestMs: config.limits.wallMs + config.concurrency.waitMs + LAST_ANSWERS_MS,

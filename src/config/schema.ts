@@ -149,10 +149,22 @@ export const Settings = Type.Object(
       { default: [], maxItems: 100, description: 'Callers have to show one of these', variable: 'ISOPOD_TOKEN' },
     ),
     limits: Type.Object(Limits, { ...closed, description: 'What one invocation may use' }),
-    plugins: Type.Record(Type.String(), Type.Object({ limits: Type.Optional(LowerLimits) }, closed), {
-      default: {},
-      description: 'Settings of single plugins, by plugin id; only in the file',
-    }),
+    plugins: Type.Record(
+      Type.String(),
+      Type.Object(
+        {
+          limits: Type.Optional(LowerLimits),
+          scope: Type.Optional(
+            Type.Enum(['invoke', 'manage'], {
+              description:
+                'What it may do with the plugins of its tenant: with manage, reload and configure all of them',
+            }),
+          ),
+        },
+        closed,
+      ),
+      { default: {}, description: 'Settings of single plugins, by plugin id; only in the file' },
+    ),
     tenants: Type.Object(
       {
         loaded: whole(1_000, 1, 1_000_000, 'Tenants that are kept loaded; one that something of runs counts, too'),

@@ -205,6 +205,16 @@ export class Failure extends Error {
     return KINDS[this.code].hint;
   }
 
+  /** What the plugin itself says is wrong, in the form that Stash has it; undefined where it says nothing. Data. */
+  get ownWords(): string | undefined {
+    const { pluginError } = this.details;
+    if (this.code !== 'plugin_error' || pluginError === undefined) return undefined;
+    const { name, message } = pluginError;
+    if (name === 'Error') return message;
+    // Beside how a program has ended stands what it logged last.
+    return name === this.message ? name : `${name}: ${message}`;
+  }
+
   get countsAgainstHealth(): boolean {
     return KINDS[this.code].health;
   }

@@ -19,6 +19,8 @@ export type GraphqlCaller = {
   holder: Holder | null;
   /** What is answered in place of the application's API key. */
   apiKey: string;
+  /** Where this service was reached, with no slash at its end, where that is known. */
+  base?: string;
 };
 
 /**
@@ -30,9 +32,9 @@ export type FieldOwner = 'ours' | 'theirs' | 'both';
 /** The fields of an application's GraphQL that are answered here in its place. */
 export interface OwnFields {
   readonly schema: GraphQLSchema;
-  /** `args` are those of the field, with variables filled in; `alone`: there is no application. */
+  /** `args` are those of the field, with variables filled in; `alone`: there is no application, and so nothing is `both`. */
   ownerOf(type: string, field: string, args: Record<string, unknown>, alone: boolean): FieldOwner;
-  /** A document of fields of ours alone. What is wrong with it is in `errors`; rejects for bugs only. */
+  /** A document of fields of ours alone. What is wrong with it is in `errors`; rejects with `signal.reason` when the signal aborts. */
   execute(
     document: DocumentNode,
     ask: Pick<GraphqlAsk, 'variables' | 'operationName'>,

@@ -37,6 +37,8 @@ export type JobCause =
 export type JobRequest = {
   plugin: string;
   task: string | null;
+  /** In the words of whoever asked for it. */
+  description?: string;
   hook?: HookName;
   chain?: Chain;
   args: Record<string, unknown>;

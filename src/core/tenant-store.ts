@@ -28,6 +28,10 @@ export interface TenantJobs {
   addAll(wishes: readonly JobWish[]): Promise<Job[]>;
   get(id: string): Promise<Job>;
   list(filter: JobFilter): Promise<Job[]>;
+  /** The one of that number (core/job-number.ts); undefined where there is none. */
+  numbered(number: number): Promise<Job | undefined>;
+  /** Those that have not ended, and also those of `ids` and those made since `sinceMs`: the oldest first, in short as in `list`. */
+  unended(limit: number, also?: { ids: readonly string[]; sinceMs: number }): Promise<Job[]>;
   /** How many are due before it, itself included; null unless it waits. */
   position(job: Job): Promise<number | null>;
   /** One that waits has ended then; one that runs is asked to. Throws `conflict` for one that has ended. */

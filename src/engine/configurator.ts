@@ -12,6 +12,7 @@ export type Settings = Record<string, unknown>;
 /** What the settings in one request may take, as JSON, and the longest text among them. */
 const SETTINGS_BYTES = 262_144;
 const TEXT_MOST = 65_536;
+const DEEPEST = 100;
 
 /**
  * Enables plugins and sets what they declare as settings: of one plugin of one tenant, and nothing else is touched. Says
@@ -58,6 +59,15 @@ export class Configurator {
     return policy;
   }
 
+  /** All settings, whatever the plugin declares. */
+  async configure(tenancy: Tenancy, plugin: string, settings: Settings): Promise<PluginState> {
+    const { id } = tenancy.plugin(plugin);
+    const problem = unkeepable(settings);
+    if (problem !== null) throw new Failure('invalid_request', `The settings cannot be kept: ${problem}`);
+    assertFits(settings);
+    return await this.#written(tenancy, this.#states(tenancy).replace(id, settings));
+  }
+
   async #written(tenancy: Tenancy, writing: Promise<PluginState>): Promise<PluginState> {
     const state = await writing;
     await this.#tenancies.learn(tenancy.id, 'plugin_states');
@@ -83,6 +93,10 @@ function check(declared: readonly Setting[], settings: Settings, nulls: boolean)
     const message = `The settings are not what the plugin declares: ${first.at} ${first.problem}`;
     throw new Failure('invalid_request', message, { where: where.slice(0, 20) });
   }
+  assertFits(settings);
+}
+
+function assertFits(settings: Settings): void {
   const observed = Buffer.byteLength(JSON.stringify(settings));
   if (observed <= SETTINGS_BYTES) return;
   const limit = { name: 'settingsBytes', allowed: SETTINGS_BYTES, observed, unit: 'bytes' } as const;
@@ -104,8 +118,27 @@ function complaint(
   if (typeof value !== JS_TYPES[type]) return `must be a ${JS_TYPES[type]}`;
   if (typeof value !== 'string') return null;
   if (value.length > TEXT_MOST) return `must not be longer than ${TEXT_MOST}`;
-  // PostgreSQL keeps neither.
-  return value.includes('\0') || !value.isWellFormed() ? 'must be Unicode without U+0000' : null;
+  return isUnkeepable(value) ? 'must be Unicode without U+0000' : null;
+}
+
+/** What is wrong with a value that nothing was declared about; null where nothing is. */
+function unkeepable(value: unknown, depth = 1): string | null {
+  if (typeof value === 'string') {
+    if (value.length > TEXT_MOST) return `a text is longer than ${TEXT_MOST}`;
+    return isUnkeepable(value) ? 'a text is not Unicode without U+0000' : null;
+  }
+  if (typeof value !== 'object' || value === null) return null;
+  if (depth > DEEPEST) return `they are nested deeper than ${DEEPEST} levels`;
+  for (const [key, inner] of Object.entries(value)) {
+    const problem = unkeepable(key) ?? unkeepable(inner, depth + 1);
+    if (problem !== null) return problem;
+  }
+  return null;
+}
+
+/** PostgreSQL keeps neither NUL nor half a character. */
+function isUnkeepable(text: string): boolean {
+  return text.includes('\0') || !text.isWellFormed();
 }
 
 const JS_TYPES = { STRING: 'string', NUMBER: 'number', BOOLEAN: 'boolean' } as const satisfies Record<

@@ -4,7 +4,7 @@ import { Failure } from '../core/failure.ts';
 import type { HookName } from '../core/hook.ts';
 import type { Endpoint, Invocation, Request } from '../core/invocation.ts';
 import { type Limits, lowered } from '../core/limits.ts';
-import { noUsage, type Outcome, type Watch } from '../core/outcome.ts';
+import { type LogLine, noUsage, type Outcome, type Watch } from '../core/outcome.ts';
 import { Places } from '../core/places.ts';
 import type { Entry, Plugin } from '../core/plugin.ts';
 import type { Runtime } from '../core/runtime.ts';
@@ -35,8 +35,14 @@ export type InvokerOptions = {
   limiter: Limiter;
   quarantine: Quarantine;
   sessions: Sessions;
-  onSettled(settled: Settled): void;
+  /** `tenancy` is what it ran in; undefined where there is no such tenant. */
+  onSettled(settled: Settled, tenancy: Tenancy | undefined): void;
+  /** Told what runs log while they are going on, of those that somebody watches. */
+  onLogged?(from: Logging, lines: readonly LogLine[]): void;
 };
+
+/** Whose lines they are. */
+export type Logging = { invocation: string; tenancy: Tenancy };
 
 /**
  * The one way to run a plugin: finds it, clamps its limits, waits for a place, starts the clock, picks the runtime,
@@ -125,7 +131,9 @@ export class Invoker {
       }
       try {
         if (tenancy.isGone) throw tenantGone();
-        const call = new Call({ id, request, depth, plugin, entry, tenancy, sessions, controller });
+        const watch =
+          request.watch === undefined ? undefined : this.#overheard(request.watch, { invocation: id, tenancy });
+        const call = new Call({ id, request, watch, depth, plugin, entry, tenancy, sessions, controller });
         const number = this.#running.add(call);
         const deadline = setTimeout(() => controller.abort(tooSlow(call.limits)), call.limits.wallMs);
         try {
@@ -146,9 +154,22 @@ export class Invoker {
     }
     const settled = { id, request, plugin, outcome, queueMs, totalMs: performance.now() - askedAt };
     if (!outcome.ok) this.#blame(request.tenant, plugin, outcome.failure);
-    onSettled(settled);
+    onSettled(settled, tenancy);
     if (this.#running.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
     return settled;
+  }
+
+  /** The watch, with whoever wants to know of all that is logged. */
+  #overheard(watch: Watch, from: Logging): Watch {
+    const { onLogged } = this.#options;
+    if (onLogged === undefined) return watch;
+    return {
+      logged: (lines) => {
+        onLogged(from, lines);
+        watch.logged(lines);
+      },
+      progressed: (progress) => watch.progressed(progress),
+    };
   }
 
   #runtimeOf(plugin: Plugin): Runtime {
@@ -183,6 +204,7 @@ export function tenantGone(): Failure {
 type CallOptions = {
   id: string;
   request: Request;
+  watch: Watch | undefined;
   depth: number;
   plugin: Plugin;
   entry: Entry;
@@ -209,12 +231,12 @@ class Call implements Invocation {
   readonly #controller: AbortController;
   #session: Session | undefined;
 
-  constructor({ id, request, depth, plugin, entry, tenancy, sessions, controller }: CallOptions) {
+  constructor({ id, request, watch, depth, plugin, entry, tenancy, sessions, controller }: CallOptions) {
     this.id = id;
     this.tenant = request.tenant;
     this.depth = depth;
     this.trust = tenancy.trust;
-    this.watch = request.watch;
+    this.watch = watch;
     this.plugin = plugin;
     this.entry = entry;
     this.args = entry.kind === 'operation' ? request.args : { ...entry.defaultArgs, ...request.args };

@@ -94,6 +94,11 @@ export class Tenancy implements AsyncDisposable {
     return this.#tenant;
   }
 
+  /** Its name, and what tells it from others that have had it or get it. */
+  get key(): string {
+    return this.id === DEFAULT_TENANT ? this.id : `${this.id} ${this.#tenant.createdAt.getTime()}`;
+  }
+
   get quotas(): Quotas {
     return this.#tenant.quotas;
   }
@@ -132,6 +137,16 @@ export class Tenancy implements AsyncDisposable {
 
   isEnabled(plugin: string): boolean {
     return this.#states.get(plugin)?.enabled !== false;
+  }
+
+  /** What is set for a plugin. */
+  settings(plugin: string): Readonly<Record<string, unknown>> {
+    return this.#states.get(plugin)?.settings ?? {};
+  }
+
+  /** The plugins that something was ever set for, whether they are there or not. */
+  get configured(): Iterable<string> {
+    return this.#states.keys();
   }
 
   /** The most that an invocation of its plugins may use, of no plugin in particular or of one. */

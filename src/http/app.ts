@@ -27,6 +27,7 @@ import { type OrderRoutes, orders } from './orders.ts';
 import { type PackageRoutes, packages } from './packages.ts';
 import { type PluginRoutes, plugins } from './plugins.ts';
 import { type SettingsRoutes, settings } from './settings.ts';
+import { type StashRoutes, stash } from './stash/routes.ts';
 import { uiPage } from './stash/ui/page.ts';
 import { uiParts } from './stash/ui/parts.ts';
 import { type SystemRoutes, system } from './system.ts';
@@ -64,7 +65,8 @@ export type AppOptions = {
   EventRoutes &
   HookRoutes &
   JobRoutes &
-  OrderRoutes;
+  OrderRoutes &
+  StashRoutes;
 
 export async function createApp(options: AppOptions): Promise<App> {
   const {
@@ -124,6 +126,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   tokens(app, options);
   uiParts(app);
   uiPage(app);
+  stash(app, options);
   system(app, options);
   app.get('/openapi.json', { config: { open: true }, schema: { hide: true } }, () => app.swagger());
   // By other methods, /v1/plugins/reload is a plugin of that name.

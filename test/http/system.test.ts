@@ -45,6 +45,7 @@ test('the API reference is made from the schemas and names every route', async (
   expect(status).toBe(200);
   expect(body.openapi).toBe('3.1.0');
   expect(Object.keys(body.paths).sort()).toEqual([
+    '/graphql',
     '/healthz',
     '/metrics',
     '/plugin/{plugin}/assets',

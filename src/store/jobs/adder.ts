@@ -16,7 +16,7 @@ import { lock } from '../transaction.ts';
 import { Turns } from '../turns.ts';
 import { isForeignKeyViolation } from '../violations.ts';
 import type { Herald } from './herald.ts';
-import { newJobId } from './job-id.ts';
+import { JobIds } from './job-id.ts';
 import { jobOf, requestText } from './job-row.ts';
 import { News } from './news.ts';
 import type { Queue } from './queue.ts';
@@ -47,6 +47,7 @@ export class Adder {
   readonly #keepMs: number;
   readonly #plain: Batcher<AddAsk, Added | Failure>;
   readonly #turns = new Turns();
+  readonly #ids = new JobIds();
 
   constructor(db: Db, queue: Queue, herald: Herald, keepMs: number) {
     this.#db = db;
@@ -91,7 +92,7 @@ export class Adder {
   async addRefused(tx: Tx, tenant: string, wish: JobWish, failure: Failure): Promise<Job> {
     const now = new Date();
     const ended = { state: 'failed' as const, ended_at: now, keep_until: new Date(now.getTime() + this.#keepMs) };
-    const row = { ...rowOf(tenant, wish), ...NOTHING, ...ended, failure: failureText(failure) };
+    const row = { ...this.#rowOf(tenant, wish), ...NOTHING, ...ended, failure: failureText(failure) };
     return jobOf(await tx.insertInto('jobs').values(row).returningAll().executeTakeFirstOrThrow());
   }
 
@@ -321,7 +322,7 @@ export class Adder {
   /** In one statement: it needs no transaction of its own. */
   async #insert(db: Db, news: News, asks: readonly AddAsk[]): Promise<Job[]> {
     if (asks.length === 0) return [];
-    const rows = asks.map(({ tenant, wish }) => rowOf(tenant, wish));
+    const rows = asks.map(({ tenant, wish }) => this.#rowOf(tenant, wish));
     const queued = rows.map(({ id, tenant, priority, start_after }) => ({
       id,
       tenant,
@@ -336,6 +337,26 @@ export class Adder {
         .returningAll(),
     );
     return made.map(jobOf);
+  }
+
+  #rowOf(tenant: string, wish: JobWish) {
+    const { request, priority, retries, start, singleton, debounce, cause } = wish;
+    const text = requestText(request);
+    return {
+      id: this.#ids.next(Date.now()),
+      tenant,
+      plugin: request.plugin,
+      task: request.task,
+      request: text,
+      priority,
+      retries: JSON.stringify(retries),
+      singleton,
+      debounce,
+      cause: cause === null ? null : JSON.stringify(cause),
+      root: cause !== null && 'root' in cause ? cause.root : null,
+      start_after: dueAt(start),
+      bytes: Buffer.byteLength(text),
+    } satisfies Insertable<JobRow>;
   }
 }
 
@@ -366,26 +387,6 @@ function refusalsOf(asks: readonly Asking[], loads: readonly Load[]): (Failure |
     load.waiting += 1;
     return null;
   });
-}
-
-function rowOf(tenant: string, wish: JobWish) {
-  const { request, priority, retries, start, singleton, debounce, cause } = wish;
-  const text = requestText(request);
-  return {
-    id: newJobId(Date.now()),
-    tenant,
-    plugin: request.plugin,
-    task: request.task,
-    request: text,
-    priority,
-    retries: JSON.stringify(retries),
-    singleton,
-    debounce,
-    cause: cause === null ? null : JSON.stringify(cause),
-    root: cause !== null && 'root' in cause ? cause.root : null,
-    start_after: dueAt(start),
-    bytes: Buffer.byteLength(text),
-  } satisfies Insertable<JobRow>;
 }
 
 function dueAt(start: JobWish['start']): Date {

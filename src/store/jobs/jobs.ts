@@ -1,13 +1,14 @@
 import { sql } from 'kysely';
 import { Failure } from '../../core/failure.ts';
 import { failureText, type Job, type JobEvent, type JobWish, type ToldEvent } from '../../core/job.ts';
+import { idsNumbered } from '../../core/job-number.ts';
 import type { JobFilter, TenantJobs } from '../../core/tenant-store.ts';
 import type { Db, Tx } from '../database.ts';
 import { isUniqueViolation } from '../violations.ts';
 import type { Added, Adder } from './adder.ts';
 import type { DeskParts } from './desk.ts';
 import type { Herald } from './herald.ts';
-import { madeAt } from './job-id.ts';
+import { firstIdAt, madeAt } from './job-id.ts';
 import { type JobRecord, jobOf } from './job-row.ts';
 import { type News, tellOfCancel } from './news.ts';
 import type { Queue } from './queue.ts';
@@ -51,6 +52,11 @@ const LISTED = [
   'report',
   'bytes',
 ] as const;
+
+/** A description at the beginning of a request, as JSON. */
+const DESCRIPTION = '^\\{"description":("(?:[^"\\\\]|\\\\.)*")';
+/** Longer than any description. */
+const HEAD_MOST = 8_192;
 
 /** The jobs of one tenant. */
 export class Jobs implements TenantJobs {
@@ -98,8 +104,37 @@ export class Jobs implements TenantJobs {
     if (plugin !== undefined) query = query.where('plugin', '=', plugin);
     if (task !== undefined) query = query.where('task', '=', task);
     if (before !== undefined) query = query.where('id', '<', before);
-    const rows = await query.execute();
-    return rows.map((row) => jobOf({ ...row, request: NO_ARGS, output: null, history: '[]' }));
+    return (await query.execute()).map(listed);
+  }
+
+  async numbered(number: number): Promise<Job | undefined> {
+    const { first, last } = idsNumbered(number);
+    const row = await this.#rows(this.#db).where('id', '>=', first).where('id', '<=', last).executeTakeFirst();
+    return row === undefined ? undefined : jobOf(row);
+  }
+
+  async unended(limit: number, also?: { ids: readonly string[]; sinceMs: number }): Promise<Job[]> {
+    const rows = await this.#db
+      .selectFrom('jobs')
+      .select(LISTED)
+      // Of what may be long, the part that people read.
+      .select(sql<string | null>`substring(left(request, ${HEAD_MOST}) from ${DESCRIPTION})`.as('description'))
+      .where('tenant', '=', this.#tenant)
+      .where(({ eb, or }) =>
+        or([
+          eb('state', 'in', ['waiting', 'running']),
+          ...(also === undefined ? [] : [eb('id', '>=', firstIdAt(also.sinceMs))]),
+          ...(also === undefined || also.ids.length === 0 ? [] : [eb('id', 'in', also.ids)]),
+        ]),
+      )
+      .orderBy('id')
+      .limit(limit)
+      .execute();
+    return rows.map(({ description, ...row }) => {
+      const job = listed(row);
+      if (description !== null) job.request.description = JSON.parse(description) as string;
+      return job;
+    });
   }
 
   /** How many of the tenant's are due before it, itself included; null unless it waits. */
@@ -253,4 +288,8 @@ export class Jobs implements TenantJobs {
       return new Failure('gone', `The job "${id}" is not kept any more`);
     return new Failure('not_found', `There is no job "${id}"`);
   }
+}
+
+function listed(row: Omit<JobRecord, 'request' | 'output' | 'history'>): Job {
+  return jobOf({ ...row, request: NO_ARGS, output: null, history: '[]' });
 }

@@ -1,0 +1,136 @@
+import {
+  type DocumentNode,
+  type ExecutionArgs,
+  type ExecutionResult,
+  execute,
+  type GraphQLSchema,
+  OverlappingFieldsCanBeMergedRule,
+  specifiedRules,
+  subscribe,
+  validate,
+} from 'graphql';
+import { Failure } from '../../core/failure.ts';
+import type { FieldOwner, GraphqlAsk, GraphqlCaller, OwnFields } from '../../core/graphql.ts';
+import { isOurNumber, jobNumberIn } from '../../core/job-number.ts';
+import { noTenant } from '../../engine/invoker.ts';
+import type { Asking, StashParts } from './asking.ts';
+import { errorOf, shown } from './graphql-errors.ts';
+import { mutations } from './mutation.ts';
+import { queries } from './query.ts';
+import { stashSchema } from './schema.ts';
+import { subscriptions } from './subscription.ts';
+
+type Ask = Pick<GraphqlAsk, 'variables' | 'operationName'>;
+
+/** The fields of Stash's GraphQL that are about plugins and jobs, which are ours. */
+export class StashFields implements OwnFields {
+  readonly schema: GraphQLSchema = stashSchema();
+  readonly #parts: StashParts;
+  readonly #root: object;
+
+  constructor(parts: StashParts) {
+    this.#parts = parts;
+    this.#root = { ...queries(parts), ...mutations(parts), ...subscriptions(parts) };
+  }
+
+  ownerOf(type: string, field: string, args: Record<string, unknown>, alone: boolean): FieldOwner {
+    const owner = OWNERS.get(`${type}.${field}`);
+    if (owner === undefined) return 'theirs';
+    if (alone) return 'ours';
+    return typeof owner === 'string' ? owner : owner(args);
+  }
+
+  async execute(
+    document: DocumentNode,
+    ask: Ask,
+    caller: GraphqlCaller,
+    signal: AbortSignal,
+  ): Promise<ExecutionResult> {
+    const errors = validate(this.schema, document, RULES);
+    if (errors.length > 0) return { errors };
+    const args = await this.#argsOf(document, ask, caller, signal);
+    if (args instanceof Failure) return { errors: [errorOf(args)] };
+    try {
+      return this.#shown(await execute(args));
+    } catch (error) {
+      // What it throws then is an error of its own.
+      signal.throwIfAborted();
+      throw error;
+    }
+  }
+
+  /** Of a document with a subscription of ours: the events, until their reader is done; or what is wrong with it. */
+  async subscribe(
+    document: DocumentNode,
+    ask: Ask,
+    caller: GraphqlCaller,
+    signal: AbortSignal,
+  ): Promise<AsyncGenerator<ExecutionResult> | ExecutionResult> {
+    const errors = validate(this.schema, document, RULES);
+    if (errors.length > 0) return { errors };
+    const args = await this.#argsOf(document, ask, caller, signal);
+    if (args instanceof Failure) return { errors: [errorOf(args)] };
+    const events = await subscribe(args);
+    return Symbol.asyncIterator in events ? events : this.#shown(events);
+  }
+
+  async #argsOf(
+    document: DocumentNode,
+    { variables, operationName }: Ask,
+    caller: GraphqlCaller,
+    signal: AbortSignal,
+  ): Promise<ExecutionArgs | Failure> {
+    const { tenancies, keep } = this.#parts;
+    const tenancy = await tenancies.find(caller.tenant);
+    if (tenancy === undefined) return noTenant(caller.tenant);
+    const contextValue: Asking = { caller, tenancy, jobs: keep(tenancy.id).jobs, signal };
+    return {
+      schema: this.schema,
+      document,
+      rootValue: this.#root,
+      contextValue,
+      variableValues: variables ?? {},
+      operationName,
+      abortSignal: signal,
+    };
+  }
+
+  #shown(result: ExecutionResult): ExecutionResult {
+    if (result.errors === undefined) return result;
+    return { ...result, errors: result.errors.map((error) => shown(error, this.#parts.bug)) };
+  }
+}
+
+// It compares all with all, which takes seconds for what is within every bound; without it the first of them counts.
+const RULES = specifiedRules.filter((rule) => rule !== OverlappingFieldsCanBeMergedRule);
+
+type Owner = FieldOwner | ((args: Record<string, unknown>) => FieldOwner);
+
+const OWNERS: ReadonlyMap<string, Owner> = new Map<string, Owner>([
+  ['Query.plugins', 'ours'],
+  ['Query.pluginTasks', 'ours'],
+  ['Query.configuration', 'both'],
+  ['Query.jobQueue', 'both'],
+  ['Query.findJob', ({ input }) => ownerOfJob((input as { id?: unknown } | null | undefined)?.id)],
+  ['Query.logs', 'ours'],
+  ['Query.version', 'theirs'],
+  ['Mutation.runPluginTask', 'ours'],
+  ['Mutation.runPluginOperation', 'ours'],
+  ['Mutation.reloadPlugins', 'ours'],
+  ['Mutation.configurePlugin', 'ours'],
+  ['Mutation.setPluginsEnabled', 'ours'],
+  ['Mutation.stopJob', ({ job_id }) => ownerOfJob(job_id)],
+  ['Mutation.stopAllJobs', 'both'],
+  ['Mutation.generateAPIKey', 'ours'],
+  ['Subscription.jobsSubscribe', 'ours'],
+  ['Subscription.loggingSubscribe', 'ours'],
+  ['ConfigResult.plugins', 'ours'],
+  ['ConfigResult.general', 'both'],
+  ['ConfigGeneralResult.apiKey', 'ours'],
+]);
+
+/** By its number; what is none is for us to refuse. */
+function ownerOfJob(id: unknown): FieldOwner {
+  const number = jobNumberIn(String(id));
+  return number === null || isOurNumber(number) ? 'ours' : 'theirs';
+}

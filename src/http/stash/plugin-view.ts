@@ -1,0 +1,67 @@
+import type { Plugin } from '../../core/plugin.ts';
+import type { Tenancy } from '../../engine/tenancy.ts';
+
+export type TaskView = { name: string; description: string; plugin: PluginView };
+
+/** A plugin as Stash shows it; a list that a manifest does not have is null. Contract: Stash `plugin.graphql`. */
+export type PluginView = {
+  id: string;
+  name: string;
+  description: string | null;
+  url: string | null;
+  version: string | null;
+  enabled: boolean;
+  tasks: TaskView[] | null;
+  hooks: (TaskView & { hooks: string[] })[] | null;
+  settings: { name: string; display_name: string; description: string; type: string }[];
+  requires: string[] | null;
+  paths: { javascript: string[] | null; css: string[] | null };
+};
+
+/** `base` is where this service was reached. */
+export function pluginView(
+  { id, name, description, url, version, entries, ...plugin }: Plugin,
+  tenancy: Tenancy,
+  base: string,
+) {
+  const view: PluginView = {
+    id,
+    name: name === '' ? id : name,
+    description,
+    url,
+    version,
+    enabled: tenancy.isEnabled(id),
+    tasks: null,
+    hooks: null,
+    settings: settingsOf(plugin),
+    requires: filled(plugin.ui?.requires ?? []),
+    paths: {
+      javascript: pathsOf(plugin.ui?.javascript, `${base}/plugin/${encodeURIComponent(id)}/javascript`),
+      css: pathsOf(plugin.ui?.css, `${base}/plugin/${encodeURIComponent(id)}/css`),
+    },
+  };
+  const tasks = entries.filter((one) => one.kind === 'task');
+  const hooks = entries.filter((one) => one.kind === 'hook');
+  // Each leads back to its plugin, wherever it was met.
+  view.tasks = filled(tasks.map((one) => ({ name: one.name, description: one.description, plugin: view })));
+  view.hooks = filled(
+    hooks.map((one) => ({ name: one.name, description: one.description, hooks: one.triggeredBy, plugin: view })),
+  );
+  return view;
+}
+
+function settingsOf({ settings }: Pick<Plugin, 'settings'>): PluginView['settings'] {
+  return settings
+    .map(({ key, displayName, description, type }) => ({ name: key, display_name: displayName, description, type }))
+    .sort((one, other) => (one.name < other.name ? -1 : 1));
+}
+
+/** What is elsewhere first, and then where all that is here comes together. */
+function pathsOf(files: readonly string[] | undefined, here: string): string[] | null {
+  if (files === undefined || files.length === 0) return null;
+  return [...files.filter((one) => /^https?:\/\//.test(one)), here];
+}
+
+function filled<T>(list: readonly T[]): T[] | null {
+  return list.length === 0 ? null : [...list];
+}
