@@ -6,6 +6,8 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     exclude: ['**/fixtures/**', '**/node_modules/**'],
+    // It is to have the same `graphql` as we do, as it has outside of tests.
+    server: { deps: { inline: ['graphql-ws'] } },
     pool: 'forks',
     globalSetup: ['test/support/postgres.ts'],
     testTimeout: 30_000,

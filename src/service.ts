@@ -155,6 +155,7 @@ export class Service implements AsyncDisposable {
       bug: (error, invocation) => log.bug(error, invocation),
       keep,
       desk: engine.gateway.desk,
+      stash,
       news,
       nextTimes,
       longestMs: config.limits.wallMs + config.concurrency.waitMs + LAST_ANSWERS_MS,

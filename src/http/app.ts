@@ -27,7 +27,7 @@ import { type OrderRoutes, orders } from './orders.ts';
 import { type PackageRoutes, packages } from './packages.ts';
 import { type PluginRoutes, plugins } from './plugins.ts';
 import { type SettingsRoutes, settings } from './settings.ts';
-import { type StashRoutes, stash } from './stash/routes.ts';
+import { isUpgrade, type StashRoutes, stash } from './stash/routes.ts';
 import { uiPage } from './stash/ui/page.ts';
 import { uiParts } from './stash/ui/parts.ts';
 import { type SystemRoutes, system } from './system.ts';
@@ -84,7 +84,11 @@ export async function createApp(options: AppOptions): Promise<App> {
     // No time limit on a silent connection as such: a long invocation is one.
     connectionTimeout: 0,
     keepAliveTimeout: 65_000,
-    http: { headersTimeout: headersMs, connectionsCheckingInterval: Math.min(5_000, headersMs) },
+    http: {
+      headersTimeout: headersMs,
+      connectionsCheckingInterval: Math.min(5_000, headersMs),
+      shouldUpgradeCallback: isUpgrade,
+    },
     forceCloseConnections: 'idle',
     return503OnClosing: false,
     rewriteUrl: ({ url = '/' }) => withoutTenant(url),
@@ -126,7 +130,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   tokens(app, options);
   uiParts(app);
   uiPage(app);
-  stash(app, options);
+  await stash(app, options);
   system(app, options);
   app.get('/openapi.json', { config: { open: true }, schema: { hide: true } }, () => app.swagger());
   // By other methods, /v1/plugins/reload is a plugin of that name.

@@ -59,22 +59,30 @@ export function authenticate({ tokens, bearers, tenancies }: AuthOptions): Hook 
   };
 }
 
+type Rights = Pick<AuthOptions, 'bearers' | 'tenancies'>;
+
 /**
  * For after the body was read, which may have taken a minute: whoever has lost their token or their tenant meanwhile is
  * answered as if they had only come now, whoever has got the tenant's name.
  */
-export function authenticateAgain({ bearers, tenancies }: Pick<AuthOptions, 'bearers' | 'tenancies'>): Hook {
+export function authenticateAgain(rights: Rights): Hook {
   return (request, _reply, done) => {
-    const { tenancy, caller } = request;
-    // Open routes have neither.
-    if (tenancy === null) return done();
-    const { held } = caller;
-    if (tenancies.has(tenancy) && (held === null || held.until > Date.now())) return done();
-    renewed(request, bearers, tenancies).then(done, done);
+    // Open routes have neither a tenant nor a caller.
+    if (request.tenancy === null || isCurrent(request, rights)) return done();
+    stillEntitled(request, rights).then(done, done);
   };
 }
 
-async function renewed(request: FastifyRequest, bearers: Bearers, tenancies: Tenancies): Promise<undefined> {
+/** For what goes on long after its request. Rejects where that would not be let in any more. */
+export async function stillEntitled(request: FastifyRequest, rights: Rights): Promise<undefined> {
+  if (!isCurrent(request, rights)) await renewed(request, rights);
+}
+
+function isCurrent({ tenancy, caller: { held } }: FastifyRequest, { tenancies }: Rights): boolean {
+  return tenancies.has(tenancy) && (held === null || held.until > Date.now());
+}
+
+async function renewed(request: FastifyRequest, { bearers, tenancies }: Rights): Promise<void> {
   const { caller } = request;
   if (caller.held !== null) {
     const now = await bearer(shownIn(request.headers.authorization ?? '') ?? '', bearers);

@@ -51,7 +51,7 @@ export class StashFields implements OwnFields {
     const args = await this.#argsOf(document, ask, caller, signal);
     if (args instanceof Failure) return { errors: [errorOf(args)] };
     try {
-      return this.#shown(await execute(args));
+      return this.shown(await execute(args));
     } catch (error) {
       // What it throws then is an error of its own.
       signal.throwIfAborted();
@@ -71,7 +71,7 @@ export class StashFields implements OwnFields {
     const args = await this.#argsOf(document, ask, caller, signal);
     if (args instanceof Failure) return { errors: [errorOf(args)] };
     const events = await subscribe(args);
-    return Symbol.asyncIterator in events ? events : this.#shown(events);
+    return Symbol.asyncIterator in events ? events : this.shown(events);
   }
 
   async #argsOf(
@@ -95,7 +95,8 @@ export class StashFields implements OwnFields {
     };
   }
 
-  #shown(result: ExecutionResult): ExecutionResult {
+  /** Whose errors are as callers may see them. */
+  shown(result: ExecutionResult): ExecutionResult {
     if (result.errors === undefined) return result;
     return { ...result, errors: result.errors.map((error) => shown(error, this.#parts.bug)) };
   }

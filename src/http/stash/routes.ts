@@ -1,16 +1,24 @@
 /** Stash's GraphQL on the service's own port, for callers with tokens. Plugins have the gateway. */
 
+import type { IncomingMessage } from 'node:http';
+import { fastifyWebsocket } from '@fastify/websocket';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { getOperationAST, parse } from 'graphql';
 import { type Static, Type } from 'typebox';
 import { Failure } from '../../core/failure.ts';
-import type { GraphqlAsk, GraphqlCaller, GraphqlDesk } from '../../core/graphql.ts';
+import type { GraphqlAsk, GraphqlDesk } from '../../core/graphql.ts';
 import type { App } from '../app.ts';
-import { HttpFailure, STATUS } from '../errors.ts';
+import { HttpFailure } from '../errors.ts';
 import { Problems } from '../schemas.ts';
-import { errorOf } from './graphql-errors.ts';
+import { withoutTenant } from '../tenant-path.ts';
+import { callerOf, replyOf } from './desk-reply.ts';
+import type { SocketParts } from './socket-caller.ts';
+import { endAll, protocolOf, StashSockets } from './sockets.ts';
 
-export type StashRoutes = { desk: GraphqlDesk };
+export type StashRoutes = SocketParts;
+
+/** A message on a WebSocket. */
+const MESSAGE_BYTES = 1_048_576;
 
 const Answer = Type.Unsafe<unknown>({ type: 'object', description: 'As GraphQL answers: `data` and `errors`' });
 
@@ -20,8 +28,9 @@ const Body = Type.Object({
   operationName: Type.Optional(Type.Union([Type.String(), Type.Null()])),
 });
 
+// A WebSocket has none of them.
 const Query = Type.Object({
-  query: Type.String({ description: 'A document with nothing but queries in it' }),
+  query: Type.Optional(Type.String({ description: 'A document with nothing but queries in it' })),
   variables: Type.Optional(Type.String({ description: 'As JSON' })),
   operationName: Type.Optional(Type.String()),
 });
@@ -32,7 +41,8 @@ const answers = {
   ...Problems(400, 401, 403, 404, 413, 429, 503),
 };
 
-export function stash(app: App, { desk }: StashRoutes): void {
+export async function stash(app: App, options: StashRoutes & { requestBytes: number }): Promise<void> {
+  const { desk, requestBytes } = options;
   const url = '/graphql';
   const tags = ['stash'];
 
@@ -52,25 +62,57 @@ export function stash(app: App, { desk }: StashRoutes): void {
     async (request, reply) => answer(desk, request.body as Static<typeof Body>, request, reply),
   );
 
-  app.get(
-    url,
-    {
-      config: { scope: 'invoke' },
-      schema: {
-        operationId: 'graphqlQuery',
-        summary: 'The same, for queries; and where subscriptions come over a WebSocket',
-        description: 'As a WebSocket it speaks `graphql-transport-ws` and, for older clients, `graphql-ws`.',
-        tags,
-        querystring: Query,
-        response: answers,
+  // Beside the other routes, so that none of them is given what it would need to answer a WebSocket.
+  await app.register(async (inside) => {
+    const scope = inside as unknown as App;
+    await scope.register(fastifyWebsocket, {
+      options: {
+        maxPayload: Math.min(MESSAGE_BYTES, requestBytes),
+        perMessageDeflate: false,
+        handleProtocols: protocolOf,
       },
+      preClose(done) {
+        endAll(scope.websocketServer.clients);
+        // Whoever comes now is refused.
+        scope.websocketServer.close();
+        done();
+      },
+    });
+    // Who was refused before it knew what they wanted, as strangers are, would keep the connection.
+    scope.addHook('onResponse', (request, _reply, done) => {
+      if (isUpgrade(request.raw)) request.raw.socket.destroy();
+      done();
+    });
+    query(scope, url, tags, options);
+  });
+}
+
+function query(app: App, url: string, tags: string[], options: StashRoutes): void {
+  const sockets = new StashSockets(options);
+  app.route({
+    method: 'GET',
+    url,
+    config: { scope: 'invoke' },
+    schema: {
+      operationId: 'graphqlQuery',
+      summary: 'The same, for queries; and where subscriptions come over a WebSocket',
+      description: 'As a WebSocket it speaks `graphql-transport-ws` and, for older clients, `graphql-ws`.',
+      tags,
+      querystring: Query,
+      response: answers,
     },
-    async (request, reply) => {
+    preHandler: (request, _reply, done) => {
+      if (request.ws) sockets.assertAcceptable(request);
+      done();
+    },
+    wsHandler: (socket, request) => sockets.open(socket, request),
+    handler: async (request, reply) => {
       const { query, operationName, variables } = request.query;
+      if (query === undefined) throw new Failure('invalid_request', 'There is no "query" in the address');
       refuseMutation(query, operationName);
-      return answer(desk, { query, operationName, variables: variablesIn(variables) }, request, reply);
+      return answer(options.desk, { query, operationName, variables: variablesIn(variables) }, request, reply);
     },
-  );
+  });
 }
 
 async function answer(desk: GraphqlDesk, ask: GraphqlAsk, request: FastifyRequest, reply: FastifyReply) {
@@ -87,35 +129,6 @@ async function answer(desk: GraphqlDesk, ask: GraphqlAsk, request: FastifyReques
 }
 
 const asIs = (text: unknown) => text as string;
-
-/** What is refused as a whole is told as GraphQL tells of errors; a bug of ours is not for us to tell. */
-export async function replyOf(desk: GraphqlDesk, ask: GraphqlAsk, caller: GraphqlCaller, signal: AbortSignal) {
-  try {
-    return await desk.ask(ask, caller, signal);
-  } catch (error) {
-    const failure = Failure.from(error);
-    if (failure.code === 'internal') throw failure;
-    // As Stash has it.
-    const status = failure.code === 'invalid_request' ? 422 : STATUS[failure.code];
-    return { status, body: JSON.stringify({ errors: [errorOf(failure)], data: null }) };
-  }
-}
-
-/** Who asks with a token has no key of the application, and needs none. */
-export function callerOf(request: FastifyRequest): GraphqlCaller {
-  const { tenant, caller } = request;
-  return { tenant, scopes: caller.scopes, holder: null, apiKey: '', base: baseOf(request) };
-}
-
-/** Where the caller has reached us, as far as that is a place that one could go to. */
-function baseOf({ headers, originalUrl }: FastifyRequest): string {
-  const { host = '' } = headers;
-  if (!/^[\w.-]{1,255}(:\d{1,5})?$|^\[[\da-f:.]{2,45}\](:\d{1,5})?$/i.test(host)) return '';
-  const scheme = headers['x-forwarded-proto'] === 'https' ? 'https' : 'http';
-  const prefix = headers['x-forwarded-prefix'];
-  const before = typeof prefix === 'string' && /^(\/[\w.~-]{1,100}){1,10}$/.test(prefix) ? prefix : '';
-  return `${scheme}://${host}${before}${/^\/t\/[^/?]+(?=\/)/.exec(originalUrl)?.[0] ?? ''}`;
-}
 
 /** A link must not change anything. What cannot be read at all is refused by whoever reads it next. */
 function refuseMutation(query: string, operationName: string | undefined): void {
@@ -145,4 +158,14 @@ function variablesIn(text: string | undefined): Record<string, unknown> | null {
   }
   if (typeof value === 'object' && !Array.isArray(value)) return value as Record<string, unknown> | null;
   throw new Failure('invalid_request', 'The variables are no JSON object');
+}
+
+/** Whether a request to become something else than HTTP is one that we answer so; any other is a request as any. */
+export function isUpgrade({
+  method,
+  url = '/',
+  headers,
+}: Pick<IncomingMessage, 'method' | 'url' | 'headers'>): boolean {
+  const path = withoutTenant(url).split('?', 1)[0];
+  return method === 'GET' && path === '/graphql' && headers.upgrade?.toLowerCase() === 'websocket';
 }
