@@ -1,4 +1,5 @@
 import type { DocumentNode, ExecutionResult, GraphQLSchema } from 'graphql';
+import type { Chain } from './chain.ts';
 import type { Holder } from './session.ts';
 import type { Scope } from './tenant.ts';
 
@@ -21,6 +22,8 @@ export type GraphqlCaller = {
   apiKey: string;
   /** Where this service was reached, with no slash at its end, where that is known. */
   base?: string;
+  /** What has led to the event that they tell of, where they have passed that on. */
+  chain?: Chain | null;
 };
 
 /**

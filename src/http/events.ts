@@ -182,7 +182,7 @@ function sentIn(request: FastifyRequest): Sent {
 }
 
 /** What led to the event, as we have told the application. Throws `invalid_request`. */
-function chainIn({ headers, tenant }: FastifyRequest, chains: ChainSeal): Chain | null {
+export function chainIn({ headers, tenant }: FastifyRequest, chains: ChainSeal): Chain | null {
   const text = headers[CHAIN_HEADER];
   if (text === undefined || text === '') return null;
   const chain = typeof text === 'string' && text.length <= HEADER_LETTERS ? chains.open(tenant, text) : null;

@@ -1,8 +1,9 @@
 import { Failure } from '../../core/failure.ts';
 import type { GraphqlCaller } from '../../core/graphql.ts';
 import { includes } from '../../core/tenant.ts';
-import type { TenantJobs } from '../../core/tenant-store.ts';
+import type { TenantEvents, TenantJobs, TenantKeep } from '../../core/tenant-store.ts';
 import type { Configurator } from '../../engine/configurator.ts';
+import type { Dispatcher } from '../../engine/dispatcher.ts';
 import type { Invoker } from '../../engine/invoker.ts';
 import type { JobFeed } from '../../engine/job-feed.ts';
 import type { PluginLogs } from '../../engine/plugin-logs.ts';
@@ -13,8 +14,9 @@ import type { Tenancy } from '../../engine/tenancy.ts';
 export type StashParts = {
   tenancies: Tenancies;
   invoker: Invoker;
+  dispatcher: Dispatcher;
   configurator: Configurator;
-  keep(tenant: string): { jobs: TenantJobs };
+  keep(tenant: string): Pick<TenantKeep, 'jobs' | 'events'>;
   feed: JobFeed;
   logs: PluginLogs;
   version: string;
@@ -25,7 +27,13 @@ export type StashParts = {
 };
 
 /** One request under way, as the fields see it. */
-export type Asking = { caller: GraphqlCaller; tenancy: Tenancy; jobs: TenantJobs; signal: AbortSignal };
+export type Asking = {
+  caller: GraphqlCaller;
+  tenancy: Tenancy;
+  jobs: TenantJobs;
+  events: TenantEvents;
+  signal: AbortSignal;
+};
 
 /** Whether they may do what only those may who look after plugins. */
 export function mayManage({ scopes }: GraphqlCaller): boolean {

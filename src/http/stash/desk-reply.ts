@@ -1,8 +1,11 @@
 import type { FastifyRequest } from 'fastify';
+import type { ChainSeal } from '../../core/chain.ts';
 import { Failure } from '../../core/failure.ts';
 import type { GraphqlAsk, GraphqlCaller, GraphqlDesk } from '../../core/graphql.ts';
 import { STATUS } from '../errors.ts';
+import { chainIn } from '../events.ts';
 import { errorOf } from './graphql-errors.ts';
+import { baseOf } from './ui/base.ts';
 
 /** What is refused as a whole is told as GraphQL tells of errors; a bug of ours is not for us to tell. */
 export async function replyOf(desk: GraphqlDesk, ask: GraphqlAsk, caller: GraphqlCaller, signal: AbortSignal) {
@@ -18,17 +21,8 @@ export async function replyOf(desk: GraphqlDesk, ask: GraphqlAsk, caller: Graphq
 }
 
 /** Who asks with a token has no key of the application, and needs none. */
-export function callerOf(request: FastifyRequest): GraphqlCaller {
+export function callerOf(request: FastifyRequest, chains: ChainSeal): GraphqlCaller {
   const { tenant, caller } = request;
-  return { tenant, scopes: caller.scopes, holder: null, apiKey: '', base: baseOf(request) };
-}
-
-/** Where the caller has reached us, as far as that is a place that one could go to. */
-function baseOf({ headers, originalUrl }: FastifyRequest): string {
-  const { host = '' } = headers;
-  if (!/^[\w.-]{1,255}(:\d{1,5})?$|^\[[\da-f:.]{2,45}\](:\d{1,5})?$/i.test(host)) return '';
-  const scheme = headers['x-forwarded-proto'] === 'https' ? 'https' : 'http';
-  const prefix = headers['x-forwarded-prefix'];
-  const before = typeof prefix === 'string' && /^(\/[\w.~-]{1,100}){1,10}$/.test(prefix) ? prefix : '';
-  return `${scheme}://${host}${before}${/^\/t\/[^/?]+(?=\/)/.exec(originalUrl)?.[0] ?? ''}`;
+  const chain = chainIn(request, chains);
+  return { tenant, scopes: caller.scopes, holder: null, apiKey: '', base: baseOf(request), chain };
 }

@@ -15,6 +15,7 @@ import { isOurNumber, jobNumberIn } from '../../core/job-number.ts';
 import { noTenant } from '../../engine/invoker.ts';
 import type { Asking, StashParts } from './asking.ts';
 import { errorOf, shown } from './graphql-errors.ts';
+import { hooks } from './hooks.ts';
 import { mutations } from './mutation.ts';
 import { queries } from './query.ts';
 import { stashSchema } from './schema.ts';
@@ -30,7 +31,7 @@ export class StashFields implements OwnFields {
 
   constructor(parts: StashParts) {
     this.#parts = parts;
-    this.#root = { ...queries(parts), ...mutations(parts), ...subscriptions(parts) };
+    this.#root = { ...queries(parts), ...mutations(parts), ...hooks(parts), ...subscriptions(parts) };
   }
 
   ownerOf(type: string, field: string, args: Record<string, unknown>, alone: boolean): FieldOwner {
@@ -83,7 +84,8 @@ export class StashFields implements OwnFields {
     const { tenancies, keep } = this.#parts;
     const tenancy = await tenancies.find(caller.tenant);
     if (tenancy === undefined) return noTenant(caller.tenant);
-    const contextValue: Asking = { caller, tenancy, jobs: keep(tenancy.id).jobs, signal };
+    const { jobs, events } = keep(tenancy.id);
+    const contextValue: Asking = { caller, tenancy, jobs, events, signal };
     return {
       schema: this.schema,
       document,
@@ -123,6 +125,7 @@ const OWNERS: ReadonlyMap<string, Owner> = new Map<string, Owner>([
   ['Mutation.stopJob', ({ job_id }) => ownerOfJob(job_id)],
   ['Mutation.stopAllJobs', 'both'],
   ['Mutation.generateAPIKey', 'ours'],
+  ['Mutation.runHooks', 'ours'],
   ['Subscription.jobsSubscribe', 'ours'],
   ['Subscription.loggingSubscribe', 'ours'],
   ['ConfigResult.plugins', 'ours'],

@@ -20,12 +20,12 @@ export type JobView = {
 const ERROR_CHARACTERS = 4_096;
 
 export function jobView(job: Job): JobView {
-  const { id, request, failure, progress, startedAt, endedAt, createdAt, state } = job;
+  const { id, request, cause, failure, progress, startedAt, endedAt, createdAt, state } = job;
   return {
     id: String(numberOfJob(id)),
     status: statusOf(job),
     subTasks: null,
-    description: descriptionOf(request),
+    description: descriptionOf(request, cause),
     progress: progress ?? 0,
     startTime: state === 'waiting' ? null : startedAt,
     endTime: endedAt,
@@ -54,7 +54,8 @@ function statusOf({ state, failure, cancelAskedAt }: Job): JobStatus {
   }
 }
 
-function descriptionOf({ description, hook, task, plugin }: JobRequest): string {
-  if (hook !== undefined) return `Running plugin hook: ${hook.name}`;
+/** What is not in a list of jobs, such as the name of the hook, is not in it. */
+function descriptionOf({ description, task, plugin }: JobRequest, cause: Job['cause']): string {
+  if (cause !== null && 'event' in cause) return `Running plugin hook: ${plugin} (${cause.type})`;
   return `Running plugin task: ${description ?? task ?? plugin}`;
 }

@@ -1,5 +1,6 @@
 import type { Plugin } from '../../core/plugin.ts';
 import type { Tenancy } from '../../engine/tenancy.ts';
+import { type Paths, pathsOf } from './ui/paths.ts';
 
 export type TaskView = { name: string; description: string; plugin: PluginView };
 
@@ -15,7 +16,7 @@ export type PluginView = {
   hooks: (TaskView & { hooks: string[] })[] | null;
   settings: { name: string; display_name: string; description: string; type: string }[];
   requires: string[] | null;
-  paths: { javascript: string[] | null; css: string[] | null };
+  paths: Paths;
 };
 
 /** `base` is where this service was reached. */
@@ -35,10 +36,7 @@ export function pluginView(
     hooks: null,
     settings: settingsOf(plugin),
     requires: filled(plugin.ui?.requires ?? []),
-    paths: {
-      javascript: pathsOf(plugin.ui?.javascript, `${base}/plugin/${encodeURIComponent(id)}/javascript`),
-      css: pathsOf(plugin.ui?.css, `${base}/plugin/${encodeURIComponent(id)}/css`),
-    },
+    paths: pathsOf({ id, ui: plugin.ui }, base),
   };
   const tasks = entries.filter((one) => one.kind === 'task');
   const hooks = entries.filter((one) => one.kind === 'hook');
@@ -54,12 +52,6 @@ function settingsOf({ settings }: Pick<Plugin, 'settings'>): PluginView['setting
   return settings
     .map(({ key, displayName, description, type }) => ({ name: key, display_name: displayName, description, type }))
     .sort((one, other) => (one.name < other.name ? -1 : 1));
-}
-
-/** What is elsewhere first, and then where all that is here comes together. */
-function pathsOf(files: readonly string[] | undefined, here: string): string[] | null {
-  if (files === undefined || files.length === 0) return null;
-  return [...files.filter((one) => /^https?:\/\//.test(one)), here];
 }
 
 function filled<T>(list: readonly T[]): T[] | null {

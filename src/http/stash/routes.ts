@@ -6,8 +6,9 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { getOperationAST, parse } from 'graphql';
 import { type Static, Type } from 'typebox';
 import { Failure } from '../../core/failure.ts';
-import type { GraphqlAsk, GraphqlDesk } from '../../core/graphql.ts';
+import type { GraphqlAsk } from '../../core/graphql.ts';
 import type { App } from '../app.ts';
+import { callerSignal } from '../caller-signal.ts';
 import { HttpFailure } from '../errors.ts';
 import { Problems } from '../schemas.ts';
 import { withoutTenant } from '../tenant-path.ts';
@@ -42,7 +43,7 @@ const answers = {
 };
 
 export async function stash(app: App, options: StashRoutes & { requestBytes: number }): Promise<void> {
-  const { desk, requestBytes } = options;
+  const { requestBytes } = options;
   const url = '/graphql';
   const tags = ['stash'];
 
@@ -59,7 +60,7 @@ export async function stash(app: App, options: StashRoutes & { requestBytes: num
         response: answers,
       },
     },
-    async (request, reply) => answer(desk, request.body as Static<typeof Body>, request, reply),
+    async (request, reply) => answer(options, request.body as Static<typeof Body>, request, reply),
   );
 
   // Beside the other routes, so that none of them is given what it would need to answer a WebSocket.
@@ -110,17 +111,15 @@ function query(app: App, url: string, tags: string[], options: StashRoutes): voi
       const { query, operationName, variables } = request.query;
       if (query === undefined) throw new Failure('invalid_request', 'There is no "query" in the address');
       refuseMutation(query, operationName);
-      return answer(options.desk, { query, operationName, variables: variablesIn(variables) }, request, reply);
+      return answer(options, { query, operationName, variables: variablesIn(variables) }, request, reply);
     },
   });
 }
 
-async function answer(desk: GraphqlDesk, ask: GraphqlAsk, request: FastifyRequest, reply: FastifyReply) {
-  const gone = new AbortController();
-  reply.raw.once('close', () => {
-    if (!reply.raw.writableFinished) gone.abort(new Failure('cancelled', 'The caller went away'));
-  });
-  const { status, body } = await replyOf(desk, ask, callerOf(request), gone.signal);
+type Answering = Pick<StashRoutes, 'desk' | 'chains'>;
+
+async function answer({ desk, chains }: Answering, ask: GraphqlAsk, request: FastifyRequest, reply: FastifyReply) {
+  const { status, body } = await replyOf(desk, ask, callerOf(request, chains), callerSignal(reply));
   return reply
     .code(status)
     .headers({ 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store' })

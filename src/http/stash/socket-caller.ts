@@ -7,6 +7,7 @@ import {
   getOperationAST,
   parse,
 } from 'graphql';
+import type { ChainSeal } from '../../core/chain.ts';
 import { Failure } from '../../core/failure.ts';
 import type { GraphqlAsk, GraphqlDesk } from '../../core/graphql.ts';
 import { type AuthOptions, stillEntitled } from '../auth.ts';
@@ -14,7 +15,10 @@ import { callerOf, replyOf } from './desk-reply.ts';
 import type { StashFields } from './fields.ts';
 import { errorOf } from './graphql-errors.ts';
 
-export type SocketParts = { desk: GraphqlDesk; stash: StashFields } & Pick<AuthOptions, 'bearers' | 'tenancies'>;
+export type SocketParts = { desk: GraphqlDesk; stash: StashFields; chains: ChainSeal } & Pick<
+  AuthOptions,
+  'bearers' | 'tenancies'
+>;
 
 /** This end of a socket. */
 export type Line = {
@@ -66,10 +70,10 @@ export class SocketCaller implements Disposable {
   }
 
   async run(document: DocumentNode, ask: GraphqlAsk): Promise<Came> {
-    const { desk, stash } = this.#parts;
-    const caller = callerOf(this.request);
+    const { desk, stash, chains } = this.#parts;
     const { signal } = this.#gone;
     try {
+      const caller = callerOf(this.request, chains);
       if (getOperationAST(document, ask.operationName)?.operation !== 'subscription') {
         return JSON.parse((await replyOf(desk, ask, caller, signal)).body) as ExecutionResult;
       }
