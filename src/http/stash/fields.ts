@@ -14,6 +14,7 @@ import type { FieldOwner, GraphqlAsk, GraphqlCaller, OwnFields } from '../../cor
 import { isOurNumber, jobNumberIn } from '../../core/job-number.ts';
 import { noTenant } from '../../engine/invoker.ts';
 import type { Asking, StashParts } from './asking.ts';
+import { Budget } from './budget.ts';
 import { errorOf, shown } from './graphql-errors.ts';
 import { hooks } from './hooks.ts';
 import { mutations } from './mutation.ts';
@@ -49,13 +50,15 @@ export class StashFields implements OwnFields {
   ): Promise<ExecutionResult> {
     const errors = validate(this.schema, document, RULES);
     if (errors.length > 0) return { errors };
-    const args = await this.#argsOf(document, ask, caller, signal);
+    const budget = new Budget(signal);
+    const args = await this.#argsOf(document, ask, caller, budget.signal);
     if (args instanceof Failure) return { errors: [errorOf(args)] };
     try {
-      return this.shown(await execute(args));
+      return this.shown(await execute({ ...args, fieldResolver: budget.resolve }));
     } catch (error) {
       // What it throws then is an error of its own.
       signal.throwIfAborted();
+      if (budget.failure !== null) return { errors: [errorOf(budget.failure)] };
       throw error;
     }
   }

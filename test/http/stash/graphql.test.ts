@@ -413,6 +413,14 @@ test('of two fields under one name the first counts: nobody compares all with al
   expect(plugins).toContainEqual({ word: 'add' });
 });
 
+test('tasks that lead to their plugin and that to its tasks are walked through for a while only', async () => {
+  const circle = (times: number) =>
+    `{ plugins { tasks { ${'plugin { tasks { '.repeat(times)} name ${'} } '.repeat(times)} } } }`;
+  expect((await graphql(service, circle(3))).body.errors).toBeUndefined();
+  const { status, body } = await graphql(service, circle(17));
+  expect([status, body.errors[0].extensions.code, body.data ?? null]).toEqual([422, 'payload_too_large', null]);
+});
+
 test('nothing has been a bug of ours', () => {
   expect(service.log().filter(({ level }) => level >= 50)).toEqual([]);
 });
