@@ -3,9 +3,12 @@
  * The gate: an old Node gets a sentence here instead of a syntax error from further in. So this file is plain
  * JavaScript of long ago, and loads the rest only after it has looked.
  */
-const OLDEST = 24;
+const OLDEST = '24.9';
 
-if (Number.parseInt(process.versions.node, 10) < OLDEST) {
+const [major, minor] = process.versions.node.split('.').map(Number);
+const [oldestMajor, oldestMinor] = OLDEST.split('.').map(Number);
+
+if (major < oldestMajor || (major === oldestMajor && minor < oldestMinor)) {
   process.stderr.write(`isopod needs Node ${OLDEST} or newer, and this is ${process.version}\n`);
   process.exitCode = 2;
 } else {

@@ -74,7 +74,7 @@ test('the folder is read again on request, and refused manifests are listed with
 });
 
 test('a plugin that asks for an application where none is configured is told which setting to set', async () => {
-  const asks = { ...embedded, 'greet.js': 'gql.Do("query { version }"); ({Output: 1});' };
+  const asks = { ...embedded, 'greet.js': 'gql.Do("query { findScenes { count } }"); ({Output: 1});' };
   await using service = await startTestService({ plugins: { greet: asks } });
   const { status, text } = await service.invoke('greet');
   expect(status).toBe(502);

@@ -14,7 +14,7 @@ import type { Executor } from './executor.ts';
 export type Lane = 'brief' | 'long';
 
 /** An executor that is asked for. `alone`: with nothing else in it, now or later. */
-export type Wish = { trust: string; lane: Lane; alone: boolean };
+export type Wish = { trust: string; lane: Lane; alone: boolean; depth: number };
 
 export type Bounds = {
   /** Executors in all, spares included. */
@@ -39,9 +39,15 @@ export function takesMore(executor: Held, trust: string, lane: Lane): boolean {
   return executor.trust === trust && executor.lane === lane && !executor.retiring && !executor.isGone;
 }
 
-/** Whether a run that wishes so can be given to it now. */
-export function hasRoom(executor: Held, { trust, lane, alone }: Wish): boolean {
-  return !alone && takesMore(executor, trust, lane) && (lane === 'brief' || executor.taken < LONG_EACH);
+/**
+ * Whether a run that wishes so can be given to it now. What others wait for finds room that those do not have, each
+ * depth as much, and also where nothing new is taken any more: else they would wait for each other.
+ */
+export function hasRoom(executor: Held, { trust, lane, alone, depth }: Wish): boolean {
+  if (alone) return false;
+  if (depth === 0) return takesMore(executor, trust, lane) && (lane === 'brief' || executor.taken < LONG_EACH);
+  const isOfCircle = executor.trust === trust && executor.lane === lane && !executor.alone && !executor.isGone;
+  return isOfCircle && executor.taken < LONG_EACH * (1 + depth);
 }
 
 /** What a circle has. */

@@ -133,14 +133,17 @@ export class Executors implements AsyncDisposable {
       count += 1;
       if (least === undefined || one.load < least.load) least = one;
     }
-    if (least === undefined) return this.#take({ trust, lane: 'brief', alone: false }, signal);
+    if (least === undefined) return this.#take({ trust, lane: 'brief', alone: false, depth: 0 }, signal);
     if (count >= availableParallelism()) return least;
-    return this.#takeSpare({ trust, lane: 'brief', alone: false }) ?? least;
+    return this.#takeSpare({ trust, lane: 'brief', alone: false, depth: 0 }) ?? least;
   }
 
-  /** One for a long run. `alone`: with nothing else in it, now or later. */
-  long(trust: string, alone: boolean, signal: AbortSignal): Executor | Promise<Executor> {
-    return this.#take({ trust, lane: 'long', alone }, signal);
+  /** One for a long run. `alone`: with nothing else in it, now or later. `depth` is that of the invocation. */
+  long(
+    { trust, alone, depth }: { trust: string; alone: boolean; depth: number },
+    signal: AbortSignal,
+  ): Executor | Promise<Executor> {
+    return this.#take({ trust, lane: 'long', alone, depth }, signal);
   }
 
   /** None of them knows the program any more. */

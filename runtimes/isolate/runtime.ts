@@ -266,7 +266,8 @@ export class IsolateRuntime implements Runtime {
       if (signal.aborted) return failed(Failure.from(signal.reason));
       let landed: Landed;
       try {
-        const found = this.#executors.long(invocation.trust, alone, signal);
+        const { trust, depth } = invocation;
+        const found = this.#executors.long({ trust, alone, depth }, signal);
         const executor = found instanceof Promise ? await found : found;
         this.#teach(executor, program);
         landed = await LongFlight.fly(program, invocation, input, signal, this.#executors, executor);

@@ -69,7 +69,14 @@ do('mutation ($input: TagCreateInput!) { tagCreate(input: $input) { id } }', {'i
 done(name)
 `,
   ),
-  'js-ping': js('Gallery.Create.Post', `gql.Do('mutation { sceneDestroy(input: { id: "77" }) }'); ({ Output: 1 })`),
+  'js-self': js(
+    'Gallery.Create.Post',
+    `const { n } = input.Args;
+    let why = null;
+    try { why = gql.Do('mutation ($a: Map) { runPluginOperation(plugin_id: "js-self", args: $a) }', { a: { n: n + 1 } }).runPluginOperation; }
+    catch (error) { why = [n, String(error)]; }
+    ({ Output: why })`,
+  ),
 };
 
 let application: TestApplication;
@@ -178,4 +185,12 @@ test('what a plugin shows opens the gateway alone: neither the service nor anyth
     });
     expect([path, answer.status]).toEqual([path, 401]);
   }
+});
+
+test('116: runs that wait for each other, one in the other, all find room as deep as they may go', async () => {
+  const { status, body } = await service.invoke('js-self', { args: { n: 0 } }, '', {
+    headers: { authorization: `Bearer ${TOKEN}` },
+  });
+  expect([status, body.output?.[0]]).toEqual([200, 32]);
+  expect(body.output[1]).toMatch(/hook_loop/);
 });

@@ -67,7 +67,7 @@ const header = { as: 'header', name: 'X-Key', env: VARIABLE };
 const VERSION = { version: { version: 'v0.30.0' } };
 
 test('a tenant has none until an operator names one, and it is shown as it was named', async () => {
-  expect((await ask('acme', '{version{version}}')).caught).toMatch(/No application is configured/);
+  expect((await ask('acme', '{systemStatus{appSchema}}')).caught).toMatch(/No application is configured/);
   const application = { url: acmes.url, credential: header };
   const changed = await operator('PATCH', '/v1/tenants/acme', { application });
   expect([changed.status, changed.body]).toMatchObject([200, { application, credentialIsThere: true }]);
@@ -91,7 +91,7 @@ test('a tenant has none until an operator names one, and it is shown as it was n
 
 test('another node hears of it; where the variable is not set it says so and asks nobody', async () => {
   await vi.waitFor(async () => {
-    expect((await ask('acme', '{version{version}}', other)).caught).toMatch(
+    expect((await ask('acme', '{systemStatus{appSchema}}', other)).caught).toMatch(
       /credential of the application is not there/,
     );
   });
@@ -113,7 +113,7 @@ test('another node hears of it; where the variable is not set it says so and ask
   }
   await operator('PATCH', '/v1/tenants/acme', { application: null });
   await vi.waitFor(async () => {
-    expect((await ask('acme', '{version{version}}', other)).caught).toMatch(/No application is configured/);
+    expect((await ask('acme', '{systemStatus{appSchema}}', other)).caught).toMatch(/No application is configured/);
   });
 });
 

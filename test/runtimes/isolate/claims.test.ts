@@ -20,9 +20,9 @@ function held(trust: string, lane: 'brief' | 'long', taken = 1, more: Partial<He
 }
 
 const times = (count: number, make: () => Held) => Array.from({ length: count }, make);
-const brief = (trust: string): Wish => ({ trust, lane: 'brief', alone: false });
-const long = (trust: string): Wish => ({ trust, lane: 'long', alone: false });
-const alone = (trust: string): Wish => ({ trust, lane: 'long', alone: true });
+const brief = (trust: string): Wish => ({ trust, lane: 'brief', alone: false, depth: 0 });
+const long = (trust: string): Wish => ({ trust, lane: 'long', alone: false, depth: 0 });
+const alone = (trust: string): Wish => ({ trust, lane: 'long', alone: true, depth: 0 });
 
 test('nobody is given an executor of another circle, a retiring one, or one that is gone', () => {
   const one = held('a', 'long');
@@ -33,6 +33,15 @@ test('nobody is given an executor of another circle, a retiring one, or one that
   }
   expect(hasRoom(held('a', 'long', 8), long('a'))).toBe(false);
   expect(hasRoom(held('a', 'brief', 800), brief('a'))).toBe(true);
+});
+
+test('what others wait for finds room beside them, also where nothing new is taken any more', () => {
+  const full = held('a', 'long', 8, { retiring: true });
+  const deep = (depth: number): Wish => ({ ...long('a'), depth });
+  expect([0, 1, 2].map((depth) => hasRoom(full, deep(depth)))).toEqual([false, true, true]);
+  expect([1, 2].map((depth) => hasRoom({ ...full, taken: 16 }, deep(depth)))).toEqual([false, true]);
+  for (const more of [{ alone: true }, { isGone: true }]) expect(hasRoom({ ...full, ...more }, deep(1))).toBe(false);
+  expect(hasRoom(full, { ...long('b'), depth: 1 })).toBe(false);
 });
 
 test('the bound of a circle keeps one for the other lane, and one for runs that share', () => {
