@@ -10,8 +10,6 @@ export type Holder = {
   /** What led to it, itself included. */
   chain: Chain;
   limits: Pick<Limits, 'hostCalls' | 'hostCallsAtOnce'>;
-  /** `performance.now()` at which its wall clock ends. */
-  deadlineAt: number;
   /** Ends the invocation, for what it asked. */
   stop(failure: Failure): void;
 };

@@ -264,11 +264,11 @@ class Call implements Invocation {
   }
 
   #holder(): Holder {
-    const { id, tenant, plugin, limits, deadlineAt } = this;
+    const { id, tenant, plugin, limits } = this;
     const by = { plugin: plugin.id, invocation: id };
     const chain = { root: this.#cause?.root ?? id, by, links: this.#cause?.links ?? [] };
     const stop = (failure: Failure) => this.stop(failure);
-    return { tenant, plugin: plugin.id, invocation: id, chain, limits, deadlineAt, stop };
+    return { tenant, plugin: plugin.id, invocation: id, chain, limits, stop };
   }
 }
 

@@ -5,8 +5,8 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import cookie from '@fastify/cookie';
-import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { Failure } from '../core/failure.ts';
+import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { Failure, type FailureCode } from '../core/failure.ts';
 import type { GraphqlAsk, GraphqlDesk, GraphqlReply } from '../core/graphql.ts';
 import { askOf } from './ask.ts';
 import { boundConnections } from './crowd.ts';
@@ -107,21 +107,11 @@ async function appOf({ desk, find, whose, requestBytes, bug }: ListenerOptions):
     if (reply.raw.destroyed) request.leave();
   });
 
-  app.setErrorHandler((error: Error & { statusCode?: number }, _request, reply) => {
-    const status = error.statusCode ?? 0;
-    if (!(error instanceof Failure) && (status < 400 || status > 499)) bug(error);
-    const failure =
-      error instanceof Failure
-        ? error
-        : status === 413
-          ? tooLarge(requestBytes, requestBytes + 1)
-          : status >= 400 && status < 500
-            ? new Failure('invalid_request', error.message)
-            : Failure.from(error);
-    return send(reply, {
-      status: status >= 400 && status < 500 ? status : failure.code === 'internal' ? 500 : 429,
-      body: JSON.stringify({ errors: [errorOf(failure)], data: null }),
-    });
+  app.setErrorHandler((error: FastifyError, _request, reply) => {
+    const failure = failureOf(error, requestBytes);
+    if (failure.code === 'internal') bug(error);
+    const body = JSON.stringify({ errors: [errorOf(failure)], data: null });
+    return send(reply, { status: error.statusCode ?? STATUS[failure.code] ?? 500, body });
   });
   app.setNotFoundHandler((_request, reply) =>
     send(reply, { status: 404, body: '{"errors":[{"message":"Only /graphql is here"}]}' }),
@@ -185,6 +175,16 @@ function askIn({ query, variables, operationName }: Record<string, unknown>): Gr
 async function refuse(reply: FastifyReply): Promise<FastifyReply> {
   return await reply.code(401).header('content-type', 'text/plain; charset=utf-8').send('Unauthorized');
 }
+
+/** What is thrown on the way: a refusal of ours, or Fastify's. */
+function failureOf(error: FastifyError, requestBytes: number): Failure {
+  if (error.statusCode === 413) return tooLarge(requestBytes, requestBytes + 1);
+  const isTheirs = error.statusCode !== undefined && error.statusCode < 500;
+  return isTheirs ? new Failure('invalid_request', error.message) : Failure.from(error);
+}
+
+/** Of what a call is refused with before it is asked. */
+const STATUS: Partial<Record<FailureCode, number>> = { plugin_resource_exceeded: 429, unauthenticated: 401 };
 
 function send(reply: FastifyReply, { status, body }: GraphqlReply): FastifyReply {
   return reply

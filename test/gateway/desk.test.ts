@@ -80,7 +80,6 @@ const holder = {
   invocation: 'i',
   chain: { root: 'i', by: { plugin: 'mine', invocation: 'i' }, links: [] },
   limits: { hostCalls: 10, hostCallsAtOnce: 1 },
-  deadlineAt: Number.POSITIVE_INFINITY,
   stop: () => {},
 };
 const plugin: GraphqlCaller = { tenant: 'default', scopes: ['invoke'], holder, apiKey: 'a key of its own' };
