@@ -70,7 +70,7 @@ export async function run(folder: string, options: RunOptions): Promise<number> 
 
 function exitOf({ code, blame }: Failure): number {
   if (code === 'cancelled') return EXIT.interrupted;
-  return { caller: EXIT.usage, plugin: EXIT.plugin, host: EXIT.host }[blame];
+  return { caller: EXIT.usage, plugin: EXIT.plugin, application: EXIT.plugin, host: EXIT.host }[blame];
 }
 
 /** Not the key itself: everybody on this machine sees command lines. */

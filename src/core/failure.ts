@@ -138,6 +138,12 @@ const KINDS = {
     again: 'never',
     hint: 'A required layer of confinement is missing on this machine.',
   },
+  application_error: {
+    blame: 'application',
+    health: false,
+    again: 'asked',
+    hint: 'See to the application of this tenant: whether it runs, and its address and credential.',
+  },
   hook_loop: {
     blame: 'plugin',
     health: true,
@@ -152,7 +158,11 @@ const KINDS = {
   },
 } as const satisfies Record<string, Kind>;
 
-type Kind = { blame: 'caller' | 'plugin' | 'host'; health: boolean; again: Again; hint: string };
+/** Whose fault it is, and so who must act. */
+export const BLAMED = ['caller', 'plugin', 'application', 'host'] as const;
+export type Blamed = (typeof BLAMED)[number];
+
+type Kind = { blame: Blamed; health: boolean; again: Again; hint: string };
 
 /** Whether a job that failed so is worth another try: without being asked, only where its sender allows it, or never. */
 export type Again = 'always' | 'asked' | 'never';
@@ -197,7 +207,7 @@ export class Failure extends Error {
     this.details = details;
   }
 
-  get blame() {
+  get blame(): Blamed {
     return KINDS[this.code].blame;
   }
 

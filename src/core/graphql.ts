@@ -27,10 +27,11 @@ export type GraphqlCaller = {
 };
 
 /**
- * Who answers a field. `both`: a field that the application has, too. Where it is an object, each of its fields is asked
- * of whom it belongs to; a list is ours and then theirs, and a boolean is true where both are.
+ * Who answers a field. `both`: an object that the application has, too; each of its fields is asked of whom it belongs
+ * to. `also`: ours, and beside it what the application says, if it can say anything: a list is ours and then theirs, a
+ * boolean is true where both are, and what is null here is theirs.
  */
-export type FieldOwner = 'ours' | 'theirs' | 'both';
+export type FieldOwner = 'ours' | 'theirs' | 'both' | 'also';
 
 /** The fields of an application's GraphQL that are answered here in its place. */
 export interface OwnFields {

@@ -39,7 +39,8 @@ export class HttpApplication implements Application, AsyncDisposable {
     const { url, credential, answerMs = 300_000, answerBytes = ANSWER_BYTES } = options;
     const { origin, pathname } = new URL(url);
     this.#origin = origin;
-    this.#path = `${pathname.replace(/\/+$/, '')}/graphql`;
+    // Some name the whole of it.
+    this.#path = `${pathname.replace(/\/+$/, '').replace(/\/graphql$/, '')}/graphql`;
     this.#answerBytes = answerBytes;
     this.#answerBytesAtOnce = options.answerBytesAtOnce ?? 4 * answerBytes;
     this.#redaction = credential === null ? null : new Redaction(credential.value);
@@ -113,7 +114,7 @@ export class HttpApplication implements Application, AsyncDisposable {
     if (told > this.#answerBytes || encoding !== 'identity') {
       body.destroy();
       if (encoding === 'identity') throw this.#tooLarge(told);
-      throw new Failure('plugin_error', 'The application packed its answer, although it was asked not to');
+      throw new Failure('application_error', 'The application packed its answer, although it was asked not to');
     }
     let kept = Buffer.allocUnsafe(Math.max(told, 4_096));
     let length = 0;
@@ -163,7 +164,7 @@ export class HttpApplication implements Application, AsyncDisposable {
     const what = WORDS[code] ?? (CERTIFICATE.test(code) ? UNTRUSTED : 'did not answer as HTTP does');
     // Errors of the parser hold what it could not read, which may be what was sent.
     const cause = new Error(this.#redacted(`${code} ${message}`));
-    return new Failure('plugin_error', `The application ${what}`, { cause });
+    return new Failure('application_error', `The application ${what}`, { cause });
   }
 
   #tooLarge(observed: number): Failure {
@@ -173,7 +174,7 @@ export class HttpApplication implements Application, AsyncDisposable {
 }
 
 function tooMuch(message: string, limit: LimitHit): Failure {
-  return new Failure('plugin_resource_exceeded', message, { limit });
+  return new Failure('application_error', message, { limit });
 }
 
 const WORDS: Record<string, string> = {
@@ -204,11 +205,11 @@ export class NoApplication implements Application {
   }
 
   async graphql(): Promise<never> {
-    throw new Failure('plugin_error', this.#why);
+    throw new Failure('application_error', this.#why);
   }
 }
 
 export const noApplication: Application = new NoApplication(
-  'No application is configured: set applicationUrl in isopod.yaml, or ISOPOD_APPLICATION_URL; ' +
-    'for another tenant than the default, its application',
+  'No application is configured: set applicationUrl in isopod.yaml, or ISOPOD_APPLICATION_URL (or give `isopod run` ' +
+    '--application); for another tenant than the default, its application',
 );

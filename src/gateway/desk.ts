@@ -91,6 +91,8 @@ export class Desk implements GraphqlDesk {
         return { answer: await this.#schema(part, asking) };
       case 'theirs':
         return await this.#theirs(part, asking);
+      case 'also':
+        return { answer: await this.#also(part, asking) };
     }
   }
 
@@ -108,7 +110,20 @@ export class Desk implements GraphqlDesk {
     const body = JSON.stringify({ query: print(document), variables, operationName });
     const reply = await this.#pass(asking, body);
     const answer = reply.status === 200 ? answerOf(reply.body) : null;
-    return answer === null ? { reply } : { answer };
+    return answer === null ? { reply } : { answer: withoutPlaces(answer) };
+  }
+
+  /** What it does not know, or cannot say now, or not to whoever asks, is left out. */
+  async #also(part: Part, asking: Asking): Promise<PartAnswer> {
+    const { application, caller, signal } = asking;
+    if (!application.isThere || !mayReach(caller)) return NOTHING;
+    try {
+      const came = await this.#theirs(part, asking);
+      return 'answer' in came && came.answer.errors === undefined ? came.answer : NOTHING;
+    } catch {
+      signal.throwIfAborted();
+      return NOTHING;
+    }
   }
 
   /** Once for each invocation, however often it calls. */
@@ -123,8 +138,13 @@ export class Desk implements GraphqlDesk {
     const { holder, apiKey } = caller;
     const chain = holder === null ? undefined : this.#sealed(holder);
     const reply = await application.graphql(body, signal, chain, apiKey);
-    const answer = mayAskForKey(ask.query) ? answerOf(reply.body) : null;
-    if (answer === null) return reply;
+    const isForPeople = holder === null;
+    const answer = isForPeople || mayAskForKey(ask.query) ? answerOf(reply.body) : null;
+    // A plugin knows what to do with it. Whoever asks us would take it for our own answer.
+    if (isForPeople && (answer === null || (answer.data === undefined && answer.errors === undefined))) {
+      throw new Failure('application_error', `The application answered with status ${reply.status}, and no GraphQL`);
+    }
+    if (answer === null || !mayAskForKey(ask.query)) return reply;
     return {
       status: reply.status,
       body: JSON.stringify({ ...answer, data: withoutKeys(answer.data, operation, apiKey) }),
@@ -149,8 +169,21 @@ function answerOf(body: string): PartAnswer | null {
   };
 }
 
+const NOTHING: PartAnswer = { data: {} };
+
+/** Places are those in a document that we have written. */
+function withoutPlaces({ errors, ...rest }: PartAnswer): PartAnswer {
+  if (errors === undefined) return rest;
+  const known = errors.map((one) => (typeof one === 'object' && one !== null ? { ...one, locations: undefined } : one));
+  return { ...rest, errors: known };
+}
+
 /** A plugin calls back for its tenant. Whoever has a token does so with the application's credentials. */
-function refuseForeign({ holder, scopes }: GraphqlCaller): void {
-  if (holder !== null || includes(scopes, 'manage')) return;
+function mayReach({ holder, scopes }: GraphqlCaller): boolean {
+  return holder !== null || includes(scopes, 'manage');
+}
+
+function refuseForeign(caller: GraphqlCaller): void {
+  if (mayReach(caller)) return;
   throw new Failure('forbidden', 'Fields of the application need a token with the scope "manage"');
 }

@@ -95,9 +95,13 @@ function schemaOf({ status, body }: { status: number; body: string }): GraphQLSc
     if (data === undefined || data === null) throw new Error('it has no data');
     return buildClientSchema(data, { assumeValid: true });
   } catch (cause) {
-    throw new Failure('plugin_error', 'The application does not tell its schema, so there is none to answer with', {
-      cause,
-    });
+    throw new Failure(
+      'application_error',
+      'The application does not tell its schema, so there is none to answer with',
+      {
+        cause,
+      },
+    );
   }
 }
 

@@ -27,8 +27,8 @@ import type { FieldOwner, OwnFields } from '../core/graphql.ts';
 import type { Operation } from './documents.ts';
 import type { Fragments } from './measure.ts';
 
-/** Who answers a part: we do, the application does, or the schema of both tells. */
-export type Answerer = 'ours' | 'theirs' | 'schema';
+/** Who answers a part: we do, the application does, the schema of both tells, or the application does if it can. */
+export type Answerer = 'ours' | 'theirs' | 'schema' | 'also';
 
 export type Part = { answerer: Answerer; document: DocumentNode; variables: Record<string, unknown> };
 
@@ -123,14 +123,16 @@ class Splitter {
     const known = type?.getFields()[name];
     if (type === null || known === undefined) return [{ answerer: 'theirs', selection: field }];
     const owner = this.#ownerOf(type.name, field);
-    if (owner !== 'both') return [{ answerer: owner, selection: field }];
-    const inner = isNonNullType(known.type) ? known.type.ofType : known.type;
-    if (!isObjectType(inner) || field.selectionSet === undefined) {
+    if (owner === 'ours' || owner === 'theirs') return [{ answerer: owner, selection: field }];
+    if (owner === 'also') {
       return [
         { answerer: 'ours', selection: field },
-        { answerer: 'theirs', selection: field },
+        { answerer: 'also', selection: field },
       ];
     }
+    const inner = isNonNullType(known.type) ? known.type.ofType : known.type;
+    // What is wrong with it is for us to say.
+    if (!isObjectType(inner) || field.selectionSet === undefined) return [{ answerer: 'ours', selection: field }];
     this.#shared.add(field);
     return families(this.pieces(field.selectionSet, inner)).map(({ answerer, selections }) => ({
       answerer,

@@ -1,6 +1,6 @@
 /** The shapes of our answers, as the API reference shows them. */
 import { type TSchema, Type } from 'typebox';
-import { FAILURE_CODES } from '../core/failure.ts';
+import { BLAMED, FAILURE_CODES } from '../core/failure.ts';
 
 const count = (description: string) => Type.Integer({ minimum: 0, description });
 const time = (description: string) => Type.Number({ minimum: 0, description });
@@ -56,7 +56,7 @@ const Problem = Type.Object(
     status: Type.Integer(),
     detail: Type.String(),
     code: Type.Enum([...FAILURE_CODES]),
-    blame: Type.Enum(['caller', 'plugin', 'host'], { description: 'Who must act' }),
+    blame: Type.Enum([...BLAMED], { description: 'Who must act' }),
     hint: Type.String({ description: 'What to do next' }),
     invocation: Type.Optional(Type.String()),
     retryable: Type.Boolean({ description: 'True only where nothing has happened yet' }),

@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox';
-import { FAILURE_CODES, Failure, type FailureCode } from '../core/failure.ts';
+import { BLAMED, type Blamed, FAILURE_CODES, Failure, type FailureCode } from '../core/failure.ts';
 import type { App } from './app.ts';
 import { STATUS, titleOf } from './errors.ts';
 import { Problems } from './schemas.ts';
@@ -108,7 +108,7 @@ const Explanation = Type.Object({
   code: Type.String(),
   title: Type.String(),
   status: Type.Integer(),
-  blame: Type.Enum(['caller', 'plugin', 'host'], { description: 'Who must act' }),
+  blame: Type.Enum([...BLAMED], { description: 'Who must act' }),
   hint: Type.String({ description: 'What to do' }),
 });
 
@@ -117,7 +117,12 @@ function explanation(code: FailureCode): Static<typeof Explanation> {
   return { code, title: titleOf(code), status: STATUS[code], blame, hint };
 }
 
-const WHO = { caller: 'whoever asked', plugin: 'the author of the plugin', host: 'whoever runs this service' };
+const WHO = {
+  caller: 'whoever asked',
+  plugin: 'the author of the plugin',
+  application: 'whoever runs the application',
+  host: 'whoever runs this service',
+} as const satisfies Record<Blamed, string>;
 
 /** Every word of it is from our own table. */
 function page({ code, title, status, blame, hint }: Static<typeof Explanation>): string {

@@ -86,7 +86,7 @@ test('an answer that is too large is cut off, whether it tells its length or not
   });
   for (const base of [`${url}/told`, `${url}/untold`]) {
     const failure = await failureOf(application(base, { answerBytes: 1_000 }).graphql('{}', patience));
-    expect(failure.code).toBe('plugin_resource_exceeded');
+    expect(failure.code).toBe('application_error');
     expect(failure.details.limit).toMatchObject({ name: 'gateway.answerBytes', allowed: 1_000, unit: 'bytes' });
   }
   expect((await application(url, { answerBytes: 5_000 }).graphql('{}', patience)).body).toHaveLength(5_000);

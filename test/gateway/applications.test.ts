@@ -246,7 +246,7 @@ test('answers that are on their way share their room: what is too much for it is
     for (const socket of begun.splice(0)) socket.end('x');
     const refused = (await answers).flatMap((one) => (one.status === 'rejected' ? [one.reason as Failure] : []));
     expect(refused.map(({ code, details }) => [code, details.limit?.name])).toEqual([
-      ['plugin_resource_exceeded', 'gateway.answerBytesAtOnce'],
+      ['application_error', 'gateway.answerBytesAtOnce'],
     ]);
   }
 });

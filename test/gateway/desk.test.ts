@@ -33,6 +33,7 @@ class Own implements OwnFields {
     if (`${type}.${field}` === 'Query.findJob') {
       return Number((args.input as { id?: unknown } | undefined)?.id) > 1_000 ? 'ours' : 'theirs';
     }
+    if (ALSO.has(`${type}.${field}`)) return 'also';
     return BOTH.has(`${type}.${field}`) ? 'both' : 'ours';
   }
 
@@ -61,7 +62,8 @@ class Own implements OwnFields {
   }
 }
 
-const BOTH = new Set(['Query.configuration', 'ConfigResult.general', 'Query.jobQueue', 'Mutation.stopAllJobs']);
+const BOTH = new Set(['Query.configuration', 'ConfigResult.general']);
+const ALSO = new Set(['Query.jobQueue', 'Mutation.stopAllJobs']);
 
 let application: TestApplication;
 let http: HttpApplication;
@@ -194,6 +196,39 @@ test('lists of both follow each other, and one that is empty is none', async () 
   await ask('mutation { metadataScan(input: {}) }');
   const { body } = await ask('{ q: jobQueue { d: description } }');
   expect(body).toEqual({ data: { q: [{ d: 'ours' }, { d: 'Scanning...' }] } });
+});
+
+test('of a list that both have, what the application cannot say is left out', async () => {
+  const { ask } = deskOf();
+  await ask('mutation { metadataScan(input: {}) }');
+  for (const misdeed of ['html', 'closes', 'garbage'] as const) {
+    application.misdeed = misdeed;
+    expect([misdeed, (await ask('{ jobQueue { id } }')).body]).toEqual([
+      misdeed,
+      { data: { jobQueue: [{ id: '5000' }] } },
+    ]);
+  }
+  application.misdeed = null;
+  const people: GraphqlCaller = { ...plugin, holder: null, scopes: ['invoke'] };
+  expect((await ask('{ jobQueue { id } }', {}, people)).body).toEqual({ data: { jobQueue: [{ id: '5000' }] } });
+  expect(
+    (await ask('{ jobQueue { id } }', {}, { ...people, scopes: ['manage'] })).body.data.jobQueue.length,
+  ).toBeGreaterThan(1);
+});
+
+test('who asks with a token is told of an application that does not speak GraphQL, and does not see its words', async () => {
+  const { desk } = deskOf();
+  const people: GraphqlCaller = { ...plugin, holder: null, scopes: ['manage'] };
+  for (const misdeed of ['html', 'text', 'garbage'] as const) {
+    application.misdeed = misdeed;
+    const failed = await desk.ask({ query: '{ version { hash } }' }, people, patience).catch((error) => error);
+    expect([misdeed, failed.code, failed.message]).toEqual([
+      misdeed,
+      'application_error',
+      expect.stringMatching(/status \d+, and no GraphQL$/),
+    ]);
+  }
+  application.misdeed = null;
 });
 
 test('mutations are done in the order in which they stand', async () => {

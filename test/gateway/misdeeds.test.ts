@@ -43,8 +43,8 @@ test.each<[misdeed: NonNullable<TestApplication['misdeed']>, thrown: RegExp, ans
   ['html', /graphQL query failed: 500 - <h1>Internal Server Error<\/h1>\. Query: .*Variables: map\[\]/, [500, /^<h1>/]],
   ['closes', /graphQL query failed: 502 - .*closed the connection/, [502, /closed the connection/]],
   ['breaks off', /graphQL query failed: 502 - .*closed the connection/, [502, /closed the connection/]],
-  ['huge', /graphQL query failed: 502 - .*more than \d+ bytes/, [502, /plugin_resource_exceeded/]],
-  ['huge as it says', /graphQL query failed: 502 - .*more than \d+ bytes/, [502, /plugin_resource_exceeded/]],
+  ['huge', /graphQL query failed: 502 - .*more than \d+ bytes/, [502, /application_error/]],
+  ['huge as it says', /graphQL query failed: 502 - .*more than \d+ bytes/, [502, /application_error/]],
   ['a bomb', /graphQL query failed: 502 - /, [502, /packed its answer/]],
   ['redirect', /graphQL query failed: 307 - /, [307, /^/]],
 ])('115: an application that answers with %s', async (misdeed, thrown, [status, answered]) => {

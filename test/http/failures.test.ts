@@ -35,6 +35,7 @@ const STATUS: Record<FailureCode, number> = {
   draining: 503,
   plugin_quarantined: 503,
   sandbox_unavailable: 503,
+  application_error: 502,
   hook_loop: 508,
   internal: 500,
 };

@@ -116,7 +116,7 @@ const OWNERS: ReadonlyMap<string, Owner> = new Map<string, Owner>([
   ['Query.plugins', 'ours'],
   ['Query.pluginTasks', 'ours'],
   ['Query.configuration', 'both'],
-  ['Query.jobQueue', 'both'],
+  ['Query.jobQueue', 'also'],
   ['Query.findJob', ({ input }) => ownerOfJob((input as { id?: unknown } | null | undefined)?.id)],
   ['Query.logs', 'ours'],
   ['Query.version', 'theirs'],
@@ -126,7 +126,7 @@ const OWNERS: ReadonlyMap<string, Owner> = new Map<string, Owner>([
   ['Mutation.configurePlugin', 'ours'],
   ['Mutation.setPluginsEnabled', 'ours'],
   ['Mutation.stopJob', ({ job_id }) => ownerOfJob(job_id)],
-  ['Mutation.stopAllJobs', 'both'],
+  ['Mutation.stopAllJobs', 'also'],
   ['Mutation.generateAPIKey', 'ours'],
   ['Mutation.runHooks', 'ours'],
   ['Subscription.jobsSubscribe', 'ours'],
@@ -139,5 +139,5 @@ const OWNERS: ReadonlyMap<string, Owner> = new Map<string, Owner>([
 /** By its number; what is none is for us to refuse. */
 function ownerOfJob(id: unknown): FieldOwner {
   const number = jobNumberIn(String(id));
-  return number === null || isOurNumber(number) ? 'ours' : 'theirs';
+  return number === null || isOurNumber(number) ? 'ours' : 'also';
 }
