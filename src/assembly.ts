@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { type Config, configuredApplications } from './config.ts';
-import type { ChainSeal } from './core/chain.ts';
+import type { Chains } from './core/chain.ts';
 import type { OwnFields } from './core/graphql.ts';
 import type { Runtime } from './core/runtime.ts';
 import { DEFAULT_TENANT, NO_QUOTAS, type Tenant } from './core/tenant.ts';
@@ -37,7 +37,7 @@ export type Parts = {
 export type Engine = {
   invoker: Invoker;
   dispatcher: Dispatcher;
-  chains: ChainSeal;
+  chains: Chains;
   limiter: Limiter;
   quarantine: Quarantine;
   tenancies: Tenancies;
@@ -55,6 +55,8 @@ export type AssemblyOptions = {
   sealKey?: Buffer;
   /** Told of what is a bug of ours. */
   bug?(error: unknown): void;
+  /** Told once of each application that does not pass on the chains that it is told. */
+  onPresumed?(tenant: string): void;
 } & Pick<InvokerOptions, 'onSettled' | 'onLogged'>;
 
 export async function assemble({
@@ -64,6 +66,7 @@ export async function assemble({
   own = () => noFields,
   sealKey = randomBytes(32),
   bug = () => {},
+  onPresumed = () => {},
   ...told
 }: AssemblyOptions): Promise<Engine> {
   await using scope = new AsyncDisposableStack();
@@ -86,6 +89,7 @@ export async function assemble({
       own,
       limits: config.gateway,
       bug,
+      onPresumed,
     }),
   );
   const limiter = new Limiter(config.concurrency);
@@ -115,7 +119,7 @@ export async function assemble({
   return {
     invoker,
     dispatcher,
-    chains: seal,
+    chains: gateway.chains,
     limiter,
     quarantine,
     tenancies,

@@ -22,7 +22,7 @@ import { noFields } from './gateway/no-fields.ts';
 import { createApp } from './http/app.ts';
 import { isLoopbackAddress } from './http/auth.ts';
 import { StashFields } from './http/stash/fields.ts';
-import { Log } from './log.ts';
+import { Log, type Notice } from './log.ts';
 import { Metrics } from './metrics.ts';
 import { nextTimes } from './store/jobs/times.ts';
 import type { Store } from './store/store.ts';
@@ -86,6 +86,7 @@ export class Service implements AsyncDisposable {
       records: recordsOf(store),
       sealKey: await store.key('gateway'),
       bug: (error) => log.bug(error, undefined),
+      onPresumed: (tenant) => log.notice(unpassed(tenant)),
       onSettled: (settled, tenancy) => {
         log.settled(settled);
         metrics?.settled(settled);
@@ -233,6 +234,12 @@ function recordsOf(store: Store): Records {
     hookPolicy: (id) => store.of(id).events.policy(),
     packages: (id) => store.of(id).packages,
   };
+}
+
+function unpassed(tenant: string): Notice {
+  const what =
+    'An application does not pass on the header Isopod-Hook-Chain with its events: what comes while a plugin changes something there is taken for what came of it';
+  return { level: 'warn', what, words: `tenant ${tenant}` };
 }
 
 function unreadyPart({ runtimes, store }: ServiceParts): Failure | null {

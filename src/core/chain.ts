@@ -49,9 +49,11 @@ function tooLong({ links }: Chain, link: Link, most: number): Failure {
   });
 }
 
-/** Makes chains into texts that whoever passes them on can neither read anything into nor change. */
-export interface ChainSeal {
+/** Chains as texts that whoever passes them on can neither read anything into nor change. */
+export interface Chains {
   seal(tenant: string, chain: Chain): string;
   /** Null for what was not sealed here for that tenant, or on a node of another database. */
   open(tenant: string, text: string): Chain | null;
+  /** What has probably led to an event that came without one; null where nothing of the kind is under way. */
+  presumed(tenant: string): Chain | null;
 }

@@ -1,10 +1,9 @@
 import { type ExecutionResult, print } from 'graphql';
 import type { Application } from '../core/application.ts';
-import type { ChainSeal } from '../core/chain.ts';
 import { Failure } from '../core/failure.ts';
 import type { GraphqlAsk, GraphqlCaller, GraphqlDesk, GraphqlReply, OwnFields } from '../core/graphql.ts';
-import type { Holder } from '../core/session.ts';
 import { includes } from '../core/tenant.ts';
+import type { SealedChains } from './chains.ts';
 import type { Documents, Operation } from './documents.ts';
 import type { Introspection } from './introspection.ts';
 import { merged, type PartAnswer } from './merge.ts';
@@ -15,7 +14,7 @@ export type DeskOptions = {
   documents: Documents;
   introspection: Introspection;
   own(): OwnFields;
-  seal: ChainSeal;
+  chains: SealedChains;
   applicationOf(tenant: string): Application;
 };
 
@@ -34,7 +33,6 @@ type Came = { answer: PartAnswer } | { reply: GraphqlReply };
 /** Answers what is ours, passes on what is the application's, and takes apart and puts together what is both. */
 export class Desk implements GraphqlDesk {
   readonly #options: DeskOptions;
-  readonly #chains = new WeakMap<Holder, string>();
 
   constructor(options: DeskOptions) {
     this.#options = options;
@@ -126,17 +124,13 @@ export class Desk implements GraphqlDesk {
     }
   }
 
-  /** Once for each invocation, however often it calls. */
-  #sealed(holder: Holder): string {
-    const sealed = this.#chains.get(holder) ?? this.#options.seal.seal(holder.tenant, holder.chain);
-    this.#chains.set(holder, sealed);
-    return sealed;
-  }
-
   /** The application's own credentials go out with it, and do not come back. */
   async #pass({ ask, caller, application, operation, signal }: Asking, body: string): Promise<GraphqlReply> {
     const { holder, apiKey } = caller;
-    const chain = holder === null ? undefined : this.#sealed(holder);
+    const { chains } = this.#options;
+    const chain = holder === null ? undefined : chains.sealed(holder);
+    const isChange = operation.operation.operation === 'mutation' && holder !== null;
+    using _changing = isChange ? chains.changing(holder) : null;
     const reply = await application.graphql(body, signal, chain, apiKey);
     const isForPeople = holder === null;
     const answer = isForPeople || mayAskForKey(ask.query) ? answerOf(reply.body) : null;

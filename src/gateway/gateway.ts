@@ -1,18 +1,20 @@
 /** What plugins reach of the world: their application, through a session that lives as long as their invocation. */
 import type { Application } from '../core/application.ts';
+import type { Chains } from '../core/chain.ts';
 import type { GraphqlDesk, OwnFields } from '../core/graphql.ts';
 import type { Endpoint } from '../core/invocation.ts';
 import type { Holder, Session, Sessions } from '../core/session.ts';
 import { Callers } from './callers.ts';
+import { SealedChains } from './chains.ts';
 import { Desk } from './desk.ts';
 import { type DocumentLimits, Documents } from './documents.ts';
 import { Introspection } from './introspection.ts';
 import { Listener } from './listener.ts';
-import type { Seal } from './seal.ts';
 import { OpenSessions, type OpenSessionsOptions } from './sessions.ts';
 
 export type GatewayOptions = Pick<OpenSessionsOptions, 'scopesOf' | 'seal'> & {
-  seal: Seal;
+  /** Told once of each application that does not pass on the chains that it is told. */
+  onPresumed(tenant: string): void;
   applicationOf(tenant: string): Application;
   /** What is answered here in the application's place, as it is when somebody asks. */
   own(): OwnFields;
@@ -22,22 +24,25 @@ export type GatewayOptions = Pick<OpenSessionsOptions, 'scopesOf' | 'seal'> & {
 
 export class Gateway implements Sessions, AsyncDisposable {
   readonly desk: GraphqlDesk;
+  readonly chains: Chains;
   readonly #sessions: OpenSessions;
   readonly #listener: Listener;
 
-  private constructor(desk: GraphqlDesk, sessions: OpenSessions, listener: Listener) {
+  private constructor(desk: GraphqlDesk, chains: Chains, sessions: OpenSessions, listener: Listener) {
     this.desk = desk;
+    this.chains = chains;
     this.#sessions = sessions;
     this.#listener = listener;
   }
 
   /** Resolves when it listens. */
-  static async open({ seal, scopesOf, applicationOf, own, limits, bug }: GatewayOptions): Promise<Gateway> {
+  static async open({ seal, scopesOf, applicationOf, own, limits, bug, onPresumed }: GatewayOptions): Promise<Gateway> {
+    const chains = new SealedChains({ seal, applicationOf, onPresumed });
     const desk = new Desk({
       documents: new Documents(limits),
       introspection: new Introspection(() => own().schema),
       own,
-      seal,
+      chains,
       applicationOf,
     });
     const sessions = new OpenSessions({ seal, desk, scopesOf, requestBytes: limits.requestBytes });
@@ -49,7 +54,7 @@ export class Gateway implements Sessions, AsyncDisposable {
       whose: (socket) => callers.whose(socket),
       bug,
     });
-    return new Gateway(desk, sessions, listener);
+    return new Gateway(desk, chains, sessions, listener);
   }
 
   /** Where programs are told to find it. `dir` stands for the folder that is the host's own. */

@@ -1,11 +1,11 @@
 import { Signer } from '@fastify/cookie';
-import type { Chain, ChainSeal, Link } from '../core/chain.ts';
+import type { Chain, Link } from '../core/chain.ts';
 
 /** More than a chain of the longest kind takes. */
 const LETTERS_MOST = 12_000;
 
 /** What is signed with the key that all nodes of a database share. Each kind of text is of no use as another. */
-export class Seal implements ChainSeal {
+export class Seal {
   readonly #signer: Signer;
 
   constructor(key: Buffer) {

@@ -158,7 +158,10 @@ function refuseOtherMethods(app: App, url: string, known: readonly string[]): vo
     // Before the body: nobody will read it.
     onRequest: (request, reply) => {
       reply.header('allow', known.join(', '));
-      const failure = new Failure('invalid_request', `${request.method} is not possible here: ${known.join(', ')} are`);
+      const failure = new Failure(
+        'invalid_request',
+        `${request.method} is not possible here: there is ${known.join(', ')}`,
+      );
       sendProblem(reply, failure, { status: 405 });
     },
     handler: () => undefined,

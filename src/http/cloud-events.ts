@@ -79,8 +79,8 @@ export function triggerOf(type: string): string {
 }
 
 /** The object that it is about. Throws `invalid_request` for a subject that is no number where nothing else tells it. */
-export function objectOf(subject: string | undefined, told: number | null | undefined): number | null {
-  if (told !== undefined) return told;
+export function objectOf(subject: string | undefined, told: number | string | null | undefined): number | null {
+  if (told !== undefined) return told === null ? null : Number(told);
   if (subject === undefined) return null;
   if (/^\d{1,15}$/.test(subject)) return Number(subject);
   throw new Failure('invalid_request', 'The subject of the CloudEvent is not the number of an object', {

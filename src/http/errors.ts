@@ -3,10 +3,11 @@
  * not a Failure is a bug of ours: opaque to the caller, whole in the log.
  */
 import { randomUUID } from 'node:crypto';
-import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyError, FastifyReply, FastifyRequest, FastifySchemaValidationError } from 'fastify';
 import { Failure, type FailureCode, type FailureDetails } from '../core/failure.ts';
 import { stripped } from '../core/text.ts';
 import type { AppOptions } from './app.ts';
+import { ALLOWED } from './patterns.ts';
 import { rateLimit } from './rate-limit.ts';
 
 declare module 'fastify' {
@@ -179,14 +180,14 @@ const NO_TIME = 'queue;dur=0, boot;dur=0, run;dur=0, host;dur=0';
 
 function translated(error: FastifyError, requestBytes: number, request: FastifyRequest): Failure {
   if (error.validation !== undefined) {
-    const where = error.validation.slice(0, 20).map((one) => {
+    const where = telling(error.validation).map((one) => {
       const unknown = one.params.additionalProperty;
       const at = typeof unknown === 'string' ? `${one.instancePath}/${escaped(unknown)}` : one.instancePath;
       const allowed = one.params.allowedValues;
       const choice = Array.isArray(allowed) ? `: ${allowed.join(', ')}` : '';
       return {
         at: stripped(at, 200),
-        problem: typeof unknown === 'string' ? 'is not known here' : one.message + choice,
+        problem: typeof unknown === 'string' ? 'is not known here' : (wordsOf(one) ?? one.message + choice),
       };
     });
     const part = PARTS[error.validationContext ?? 'body'] ?? 'request';
@@ -208,6 +209,17 @@ function translated(error: FastifyError, requestBytes: number, request: FastifyR
     return new Failure('invalid_request', error.message);
   }
   return Failure.from(error);
+}
+
+/** Where something may also be null, or one of several, only what was meant is worth a word. */
+function telling(errors: readonly FastifySchemaValidationError[]): readonly FastifySchemaValidationError[] {
+  const some = errors.filter(({ keyword, params }) => keyword !== 'anyOf' && params.type !== 'null');
+  return (some.length > 0 ? some : errors).slice(0, 20);
+}
+
+function wordsOf({ params }: FastifySchemaValidationError): string | undefined {
+  const words = typeof params.pattern === 'string' ? ALLOWED.get(params.pattern) : undefined;
+  return words && `must be ${words}`;
 }
 
 const PARTS: Record<string, string> = {

@@ -17,9 +17,14 @@ const CloudType = Type.String({
 
 const Told = {
   id: Type.Optional(
-    OrNull(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }), {
-      description: 'The object; null for none',
-    }),
+    Type.Union(
+      [
+        Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }),
+        Type.String({ pattern: '^[0-9]{1,15}$' }),
+        Type.Null(),
+      ],
+      { description: 'The number of the object, also as GraphQL writes it; null for none' },
+    ),
   ),
   input: Type.Optional(Type.Unknown({ description: 'What the application was asked to do, in its own form' })),
   inputFields: Type.Optional(
@@ -81,11 +86,14 @@ const HookRun = Type.Object({
   state: Type.Optional(Type.String({ description: 'Of the job' })),
 });
 
+const Note = Type.Optional(Type.String({ description: 'Why there are no hooks, where there are none' }));
+
 export const EventAnswer = Type.Object(
   {
     event: Event,
     hooks: Type.Array(HookRun, { description: 'In the order in which they were, or are to be, run' }),
     omitted: Type.Integer({ description: 'Hooks that were more than one event may set off' }),
+    note: Note,
   },
   { description: 'What came of each hook' },
 );
@@ -95,6 +103,7 @@ export const EventAccepted = Type.Object(
     event: Event,
     hooks: Type.Optional(Type.Array(HookRun)),
     omitted: Type.Optional(Type.Integer()),
+    note: Note,
     held: Type.Optional(
       Type.Object({
         until: OrNull(Type.String({ format: 'date-time' }), { description: 'Null where somebody has to resume first' }),

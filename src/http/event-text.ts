@@ -1,12 +1,21 @@
 /** What became of an event, as an answer. What plugins answered is JSON text already. */
 import type { Chain } from '../core/chain.ts';
-import type { HookEvent } from '../core/hook.ts';
+import { type HookEvent, STASH_TRIGGERS } from '../core/hook.ts';
 import type { Job } from '../core/job.ts';
 import type { Dispatched, HookRun, Plan } from '../engine/dispatcher.ts';
 import { problem } from './errors.ts';
 
 export function dispatchedText({ event, chain, hooks, omitted }: Dispatched): string {
-  return `{"event":${eventText(event, chain)},"hooks":[${hooks.map(runText).join(',')}],"omitted":${omitted}}`;
+  const known = `"event":${eventText(event, chain)},"hooks":[${hooks.map(runText).join(',')}],"omitted":${omitted}`;
+  return `{${known}${noteText(event, hooks.length)}}`;
+}
+
+/** A type that is misspelt looks like one that nobody wants to hear of. */
+function noteText({ type }: HookEvent, hooks: number): string {
+  if (hooks > 0) return '';
+  const isKnown = STASH_TRIGGERS.includes(type);
+  const words = `No hook of an enabled plugin has it among what it is triggered by${isKnown ? '' : '; and Stash has no such trigger'}`;
+  return `,"note":${JSON.stringify(words)}`;
 }
 
 /** `locate` tells where a job is found. The jobs are those of the steps that are not skipped, in their order. */
@@ -22,7 +31,8 @@ export function queuedText(
     const job = jobs[next++] as Job;
     return { ...known, status: 'queued', job: job.id, location: locate(job), state: job.state };
   });
-  return `{"event":${eventText(event, chain)},"hooks":${JSON.stringify(hooks)},"omitted":${omitted}}`;
+  const known = `"event":${eventText(event, chain)},"hooks":${JSON.stringify(hooks)},"omitted":${omitted}`;
+  return `{${known}${noteText(event, hooks.length)}}`;
 }
 
 export function heldText(

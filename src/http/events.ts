@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { CHAIN_HEADER } from '../core/application.ts';
-import type { Chain, ChainSeal } from '../core/chain.ts';
+import type { Chain, Chains } from '../core/chain.ts';
 import { Failure } from '../core/failure.ts';
 import type { EventWish } from '../core/hook.ts';
 import { heldBecause } from '../core/hook-policy.ts';
@@ -25,7 +25,7 @@ import { traceparentOf } from './traceparent.ts';
 
 export type EventRoutes = {
   dispatcher: Dispatcher;
-  chains: ChainSeal;
+  chains: Chains;
   keep(tenant: string): Pick<TenantKeep, 'jobs' | 'answers' | 'events'>;
   news: JobNews;
   /** The longest that one hook can take, in ms. */
@@ -182,9 +182,9 @@ function sentIn(request: FastifyRequest): Sent {
 }
 
 /** What led to the event, as we have told the application. Throws `invalid_request`. */
-export function chainIn({ headers, tenant }: FastifyRequest, chains: ChainSeal): Chain | null {
+export function chainIn({ headers, tenant }: FastifyRequest, chains: Chains): Chain | null {
   const text = headers[CHAIN_HEADER];
-  if (text === undefined || text === '') return null;
+  if (text === undefined || text === '') return chains.presumed(tenant);
   const chain = typeof text === 'string' && text.length <= HEADER_LETTERS ? chains.open(tenant, text) : null;
   if (chain !== null) return chain;
   throw new Failure('invalid_request', 'The header Isopod-Hook-Chain is none that was given to this tenant here', {

@@ -1,4 +1,5 @@
 import { type Static, Type } from 'typebox';
+import { Failure } from '../core/failure.ts';
 import { hooksFor } from '../core/hook.ts';
 import { HOOK_ORDERS, type HookPolicy } from '../core/hook-policy.ts';
 import type { HookPolicyChange, TenantKeep } from '../core/tenant-store.ts';
@@ -6,7 +7,7 @@ import type { Configurator } from '../engine/configurator.ts';
 import type { Tenancy } from '../engine/tenancy.ts';
 import type { App } from './app.ts';
 import { etag, IfMatch, ifMatch } from './if-match.ts';
-import { Problems } from './schemas.ts';
+import { OrNull, Problems } from './schemas.ts';
 
 export type HookRoutes = { configurator: Configurator; keep(tenant: string): Pick<TenantKeep, 'events'> };
 
@@ -19,22 +20,18 @@ const Policy = {
     description: 'One hook after the other, or plugins side by side and the hooks of each one after the other',
   }),
   paused: Type.Boolean({ description: 'Events are kept until this is false again' }),
-  defer: Type.Union(
-    [
-      Type.Object(
-        { how: Type.Enum(['batch']), ms: Ms('All events are kept for so long after the first of them') },
-        closed,
-      ),
-      Type.Object(
-        {
-          how: Type.Enum(['debounce']),
-          ms: Ms('Events of the same type and object become one, which is due so long after the last of them'),
-          mostMs: Ms('It is due so long after the first of them at the latest'),
-        },
-        closed,
-      ),
-      Type.Null(),
-    ],
+  defer: OrNull(
+    Type.Object(
+      {
+        how: Type.Enum(['batch', 'debounce'], {
+          description:
+            'All events are kept for `ms` after the first of them; or those of the same type and object become one, which is due `ms` after the last of them',
+        }),
+        ms: Ms('How long events are kept'),
+        mostMs: Type.Optional(Ms('What is debounced is due so long after its first event at the latest')),
+      },
+      closed,
+    ),
     { description: 'Null runs hooks at once' },
   ),
 };
@@ -94,12 +91,30 @@ export function hooks(app: App, { configurator, keep }: HookRoutes): void {
     },
     async ({ tenancy, headers, body }, reply) => {
       const policy = await ifMatch(headers['if-match'], (revision) =>
-        configurator.changeHooks(tenancy, body as HookPolicyChange, revision),
+        configurator.changeHooks(tenancy, changeOf(body), revision),
       );
       reply.header('etag', etag(policy.revision));
       return shown(policy, await keep(tenancy.id).events.count(), tenancy);
     },
   );
+}
+
+function changeOf({ defer, ...change }: Static<typeof Change>): HookPolicyChange {
+  if (defer === undefined || defer === null) return defer === undefined ? change : { ...change, defer };
+  const { how, ms, mostMs } = defer;
+  if (how === 'batch') {
+    if (mostMs !== undefined) throw wrong('is for "debounce" only');
+    return { ...change, defer: { how, ms } };
+  }
+  if (mostMs === undefined) throw wrong('is missing: "debounce" needs it');
+  if (mostMs < ms) throw wrong('must not be less than ms');
+  return { ...change, defer: { how, ms, mostMs } };
+}
+
+function wrong(problem: string): Failure {
+  return new Failure('invalid_request', `The body does not fit its schema: /defer/mostMs ${problem}`, {
+    where: [{ at: '/defer/mostMs', problem }],
+  });
 }
 
 function shown({ order, paused, defer }: HookPolicy, held: number, tenancy: Tenancy): Static<typeof Answer> {

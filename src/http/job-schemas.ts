@@ -11,6 +11,7 @@ const Time = Type.String({ format: 'date-time' });
 
 const Known = {
   id: Type.String(),
+  number: Type.Integer({ description: 'As clients of Stash know it, over GraphQL' }),
   state: State,
   plugin: Type.String(),
   task: OrNull(Type.String()),

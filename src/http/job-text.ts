@@ -3,6 +3,7 @@
  * the schema that the API reference shows.
  */
 import type { Job } from '../core/job.ts';
+import { numberOfJob } from '../core/job-number.ts';
 import { noUsage, type Outcome } from '../core/outcome.ts';
 import type { Settled } from '../engine/invoker.ts';
 import { reportOf, timingsOf } from './answer.ts';
@@ -17,6 +18,7 @@ export function jobText(
   const settled = settledOf(job);
   const known = {
     id: job.id,
+    number: numberOfJob(job.id),
     state: job.state,
     plugin: request.plugin,
     task: request.task,

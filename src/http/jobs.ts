@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
 import { Failure } from '../core/failure.ts';
-import { hasEnded, JOB_STATES, type Job, type JobWish } from '../core/job.ts';
+import { hasEnded, type Job, type JobWish } from '../core/job.ts';
 import type { Limits } from '../core/limits.ts';
 import type { TenantKeep } from '../core/tenant-store.ts';
 import type { Invoker } from '../engine/invoker.ts';
@@ -13,6 +13,7 @@ import { jobText } from './job-text.ts';
 import { untilEnded } from './job-wait.ts';
 import { nothing } from './nothing.ts';
 import { How, Name, requestOf, retriesOf, What } from './order-schemas.ts';
+import { STATES } from './patterns.ts';
 import { preferenceOf } from './prefer.ts';
 import { Problems } from './schemas.ts';
 import { traceparentOf } from './traceparent.ts';
@@ -62,7 +63,7 @@ const Query = Type.Object(
   {
     state: Type.Optional(
       Type.String({
-        pattern: `^(${JOB_STATES.join('|')})(,(${JOB_STATES.join('|')}))*$`,
+        pattern: STATES,
         description: 'One, or several with commas between them',
       }),
     ),

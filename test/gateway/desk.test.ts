@@ -2,6 +2,7 @@ import { buildSchema, execute, type GraphQLSchema } from 'graphql';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { GraphqlCaller, OwnFields } from '../../src/core/graphql.ts';
 import { HttpApplication, noApplication } from '../../src/gateway/application.ts';
+import { SealedChains } from '../../src/gateway/chains.ts';
 import { Desk } from '../../src/gateway/desk.ts';
 import { Documents } from '../../src/gateway/documents.ts';
 import { Introspection } from '../../src/gateway/introspection.ts';
@@ -90,12 +91,13 @@ const seal = new Seal(Buffer.alloc(32, 1));
 
 function deskOf({ alone = false, depth = 40, fields = 5_000 } = {}) {
   const own = new Own();
+  const applicationOf = () => (alone ? noApplication : http);
   const desk = new Desk({
     documents: new Documents({ depth, fields }),
     introspection: new Introspection(() => own.schema),
     own: () => own,
-    seal,
-    applicationOf: () => (alone ? noApplication : http),
+    chains: new SealedChains({ seal, applicationOf, onPresumed: () => {} }),
+    applicationOf,
   });
   const ask = async (query: string, variables?: Record<string, unknown>, caller = plugin) => {
     application.asked.length = 0;

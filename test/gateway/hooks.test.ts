@@ -172,6 +172,22 @@ test.each([
   expect([first.cause, second.cause.plugin]).toEqual([null, plugin]);
 });
 
+test('116: an application that does not pass the header on is taken to tell of what the plugin has changed', async () => {
+  application.forgetsChains = true;
+  await ask('PATCH', '/v1/tenants/default', { application: { url: `${application.url}/`, credential: null } });
+  application.credential = null;
+  try {
+    await change('mutation { sceneUpdate(input: { id: "2", title: "u" }) { id } }');
+    const told = toldOf('Scene.Update.Post');
+    expect(told.map(({ chain }) => chain)).toEqual(Array(11).fill(null));
+    expect(told[0]?.answer.hooks).toMatchObject([{ plugin: 'js-loop', status: 'skipped' }]);
+    expect(told.at(-2)?.answer.event.cause.plugin).toBe('js-loop');
+    expect(service.lines.filter((line) => line.includes('does not pass on the header'))).toHaveLength(1);
+  } finally {
+    application.forgetsChains = false;
+  }
+});
+
 test('what a plugin shows opens the gateway alone: neither the service nor anything of another tenant', async () => {
   const { body } = await service.invoke('py-reader', { args: { scene: 1 } }, '', {
     headers: { authorization: `Bearer ${TOKEN}` },

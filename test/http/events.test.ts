@@ -109,7 +109,7 @@ test('what is no event is refused, and where it is wrong is said', async () => {
     [{ type: 'a\nb' }, '/type'],
     [{ type: '\u001b[31m' }, '/type'],
     [{ type: '\ud800' }, '/type'],
-    [{ type: 'a', id: '45' }, '/id'],
+    [{ type: 'a', id: '4x5' }, '/id'],
     [{ type: 'a', id: -1 }, '/id'],
     [{ type: 'a', inputFields: 'title' }, '/inputFields'],
     [{ type: 'a', inputFields: [1] }, '/inputFields/0'],

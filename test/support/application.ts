@@ -47,7 +47,7 @@ type Input = Record<string, unknown> & { id?: string };
 
 export class TestApplication implements AsyncDisposable {
   readonly url: string;
-  readonly credential: Shown | null;
+  credential: Shown | null;
   readonly asked: Asked[] = [];
   readonly told: Told[] = [];
   readonly scenes = new Map<string, Scene>();
@@ -57,6 +57,8 @@ export class TestApplication implements AsyncDisposable {
   events: Events | null = null;
   /** What it does with all requests instead of answering them. */
   misdeed: Misdeed | null = null;
+  /** It does not pass on what led to an event. */
+  forgetsChains = false;
   /** Told of each request that comes (1) and each that is over (-1). */
   watch: ((change: 1 | -1) => void) | null = null;
   /** How many that it did not let in. */
@@ -122,7 +124,12 @@ export class TestApplication implements AsyncDisposable {
     const { query = '', variables, operationName = null } = body;
     this.asked.push({ query, variables: variables ?? {}, operationName, headers: request.headers, text });
     const answer = async () => {
-      const { status, result } = await this.#answer(query, variables ?? {}, operationName, headerOf(request, CHAIN));
+      const { status, result } = await this.#answer(
+        query,
+        variables ?? {},
+        operationName,
+        this.forgetsChains ? null : headerOf(request, CHAIN),
+      );
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(result));
     };
     if (this.misdeed === null) await answer();

@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify';
-import type { ChainSeal } from '../../core/chain.ts';
+import type { Chains } from '../../core/chain.ts';
 import { Failure } from '../../core/failure.ts';
 import type { GraphqlAsk, GraphqlCaller, GraphqlDesk } from '../../core/graphql.ts';
 import { STATUS } from '../errors.ts';
@@ -21,7 +21,7 @@ export async function replyOf(desk: GraphqlDesk, ask: GraphqlAsk, caller: Graphq
 }
 
 /** Who asks with a token has no key of the application, and needs none. */
-export function callerOf(request: FastifyRequest, chains: ChainSeal): GraphqlCaller {
+export function callerOf(request: FastifyRequest, chains: Chains): GraphqlCaller {
   const { tenant, caller } = request;
   const chain = chainIn(request, chains);
   return { tenant, scopes: caller.scopes, holder: null, apiKey: '', base: baseOf(request), chain };

@@ -7,7 +7,7 @@ import {
   getOperationAST,
   parse,
 } from 'graphql';
-import type { ChainSeal } from '../../core/chain.ts';
+import type { Chains } from '../../core/chain.ts';
 import { Failure } from '../../core/failure.ts';
 import type { GraphqlAsk, GraphqlDesk } from '../../core/graphql.ts';
 import { type AuthOptions, stillEntitled } from '../auth.ts';
@@ -15,7 +15,7 @@ import { callerOf, replyOf } from './desk-reply.ts';
 import type { StashFields } from './fields.ts';
 import { errorOf } from './graphql-errors.ts';
 
-export type SocketParts = { desk: GraphqlDesk; stash: StashFields; chains: ChainSeal } & Pick<
+export type SocketParts = { desk: GraphqlDesk; stash: StashFields; chains: Chains } & Pick<
   AuthOptions,
   'bearers' | 'tenancies'
 >;
