@@ -8,8 +8,6 @@ export type GraphqlAsk = {
   query: string;
   variables?: Record<string, unknown> | null | undefined;
   operationName?: string | null | undefined;
-  /** The whole as it came, for where it is passed on as it is. */
-  text?: string;
 };
 
 /** Who asks: somebody with a token, or a plugin in an invocation of its own. */

@@ -43,6 +43,10 @@ const PLUGINS_AT_ONCE = 16;
 /** What the outputs of all hooks of an event may take, as nobody is waiting for them but in one answer. */
 const OUTPUT_BYTES = 16 * 1024 * 1024;
 
+/** What the jobs of one event may have together; and an event that is kept, which may get a thousand of them. */
+const JOBS_LETTERS = 32 * 1024 * 1024;
+const HELD_LETTERS = 65_536;
+
 const CANCELLED = 'operation cancelled';
 
 /**
@@ -118,8 +122,18 @@ export class Dispatcher {
     if (chain.links.length > 0 && runs > 0) this.#options.widths.take(tenancy, { chain, event: event.id, runs });
   }
 
-  /** Its hooks as jobs. */
+  /** Its hooks as jobs, each of which has the whole event. Throws `payload_too_large` where that is too much together. */
   wishes(plan: Plan): JobWish[] {
+    refuseHeavy(plan.event, plan.steps.length, JOBS_LETTERS);
+    return this.#wishes(plan);
+  }
+
+  /** Throws `payload_too_large` for what may not be kept until it is due. */
+  refuseHeld({ event }: Plan): void {
+    refuseHeavy(event, 1, HELD_LETTERS);
+  }
+
+  #wishes(plan: Plan): JobWish[] {
     const { event, chain, steps } = plan;
     const args = { hookContext: hookContextOf(event) };
     return steps.flatMap((step) => {
@@ -133,7 +147,7 @@ export class Dispatcher {
   /** What an event that was kept leads to now. Nobody is there to be refused: what may not be run is given with the reason. */
   led(tenancy: Tenancy, { id, wish, chain }: HeldEvent): Led {
     const plan = this.plan(tenancy, wish, chain, id);
-    const wishes = this.wishes(plan);
+    const wishes = this.#wishes(plan);
     try {
       this.admit(tenancy, plan);
       return { wishes, refused: [] };
@@ -209,6 +223,13 @@ function cameOf(
   const { output: _, ...rest } = details;
   const failure = fits ? outcome.failure : new Failure(code, message, rest);
   return { plugin, hook, status: 'failed', invocation: id, ms, version: found?.version ?? null, failure };
+}
+
+function refuseHeavy(event: HookEvent, times: number, allowed: number): void {
+  const observed = JSON.stringify(hookContextOf(event)).length * times;
+  if (observed <= allowed) return;
+  const limit = { name: 'eventLetters', allowed, observed, unit: 'count' } as const;
+  throw new Failure('payload_too_large', 'The event is too large to be kept, once for each of its hooks', { limit });
 }
 
 function exhausted({ links }: Chain): string {

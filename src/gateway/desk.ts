@@ -2,12 +2,13 @@ import { type ExecutionResult, print } from 'graphql';
 import type { Application } from '../core/application.ts';
 import { Failure } from '../core/failure.ts';
 import type { GraphqlAsk, GraphqlCaller, GraphqlDesk, GraphqlReply, OwnFields } from '../core/graphql.ts';
+import { Pace } from '../core/pace.ts';
 import { includes } from '../core/tenant.ts';
 import type { SealedChains } from './chains.ts';
 import type { Documents, Operation } from './documents.ts';
 import type { Introspection } from './introspection.ts';
+import { withoutKeys } from './keys.ts';
 import { merged, type PartAnswer } from './merge.ts';
-import { mayAskForKey, withoutKeys } from './secrets.ts';
 import { type Part, split } from './split.ts';
 
 export type DeskOptions = {
@@ -33,13 +34,25 @@ type Came = { answer: PartAnswer } | { reply: GraphqlReply };
 /** Answers what is ours, passes on what is the application's, and takes apart and puts together what is both. */
 export class Desk implements GraphqlDesk {
   readonly #options: DeskOptions;
+  readonly #pace = new Pace();
 
   constructor(options: DeskOptions) {
     this.#options = options;
   }
 
   async ask(ask: GraphqlAsk, caller: GraphqlCaller, signal: AbortSignal): Promise<GraphqlReply> {
+    try {
+      return await this.#ask(ask, caller, signal);
+    } catch (error) {
+      // The stack was not deep enough for what was asked, or answered.
+      if (error instanceof RangeError) throw new Failure('payload_too_large', 'This is nested too deeply, or too long');
+      throw error;
+    }
+  }
+
+  async #ask(ask: GraphqlAsk, caller: GraphqlCaller, signal: AbortSignal): Promise<GraphqlReply> {
     const { documents, own, applicationOf } = this.#options;
+    if (!documents.has(ask.query)) await this.#pace.turn(caller.tenant);
     const operation = documents.operation(ask.query, ask.operationName);
     if (operation.operation.operation === 'subscription') {
       throw new Failure('invalid_request', 'A subscription comes over a WebSocket, and from nowhere else');
@@ -49,11 +62,10 @@ export class Desk implements GraphqlDesk {
     const asking = { ask, caller, application, operation, signal };
     if (parts.some(({ answerer }) => answerer === 'theirs')) refuseForeign(caller);
     const [only] = parts;
-    if (only?.answerer === 'theirs' && parts.length === 1) {
-      const { query, variables, operationName, text } = ask;
-      return await this.#pass(asking, text ?? JSON.stringify({ query, variables, operationName }));
-    }
+    // Not as it came: what is passed on has to be what was looked at, however it is read there.
+    if (only?.answerer === 'theirs' && parts.length === 1) return await this.#pass(asking, bodyOf(ask));
 
+    await this.#pace.turn(caller.tenant);
     const isOrdered = operation.operation.operation === 'mutation';
     const came = isOrdered ? await this.#inTurn(parts, asking) : await this.#together(parts, asking);
     const instead = came.find((one) => 'reply' in one);
@@ -98,15 +110,17 @@ export class Desk implements GraphqlDesk {
     return await this.#options.own().execute(document, { variables, operationName: ask.operationName }, caller, signal);
   }
 
-  #schema({ document, variables }: Part, { application, signal }: Asking): Promise<ExecutionResult> {
+  #schema({ document, variables }: Part, { application, caller, signal }: Asking): Promise<ExecutionResult> {
     const key = Object.keys(variables).length === 0 ? print(document) : null;
-    return this.#options.introspection.answer(document, { application, key, variables }, signal);
+    // Who must not ask the application is told of what is ours.
+    const whose = mayReach(caller) ? application : null;
+    return this.#options.introspection.answer(document, { application: whose, key, variables }, signal);
   }
 
   async #theirs({ document, variables }: Part, asking: Asking): Promise<Came> {
     const { operationName } = asking.ask;
-    const body = JSON.stringify({ query: print(document), variables, operationName });
-    const reply = await this.#pass(asking, body);
+    const reply = await this.#pass(asking, bodyOf({ query: print(document), variables, operationName }));
+    await this.#pace.turn(asking.caller.tenant);
     const answer = reply.status === 200 ? answerOf(reply.body) : null;
     return answer === null ? { reply } : { answer: withoutPlaces(answer) };
   }
@@ -125,29 +139,43 @@ export class Desk implements GraphqlDesk {
   }
 
   /** The application's own credentials go out with it, and do not come back. */
-  async #pass({ ask, caller, application, operation, signal }: Asking, body: string): Promise<GraphqlReply> {
+  async #pass({ caller, application, operation, signal }: Asking, body: string): Promise<GraphqlReply> {
     const { holder, apiKey } = caller;
     const { chains } = this.#options;
     const chain = holder === null ? undefined : chains.sealed(holder);
     const isChange = operation.operation.operation === 'mutation' && holder !== null;
     using _changing = isChange ? chains.changing(holder) : null;
     const reply = await application.graphql(body, signal, chain, apiKey);
-    const isForPeople = holder === null;
-    const answer = isForPeople || mayAskForKey(ask.query) ? answerOf(reply.body) : null;
     // A plugin knows what to do with it. Whoever asks us would take it for our own answer.
-    if (isForPeople && (answer === null || (answer.data === undefined && answer.errors === undefined))) {
+    if (holder === null && !looksLikeAnswer(reply)) {
       throw new Failure('application_error', `The application answered with status ${reply.status}, and no GraphQL`);
     }
-    if (answer === null || !mayAskForKey(ask.query)) return reply;
-    return {
-      status: reply.status,
-      body: JSON.stringify({ ...answer, data: withoutKeys(answer.data, operation, apiKey) }),
-    };
+    if (!operation.hasKey) return reply;
+    await this.#pace.turn(caller.tenant);
+    const answer = answerOf(reply.body);
+    if (answer === null) return reply;
+    const data = withoutKeys(answer.data, operation, apiKey);
+    return { status: reply.status, body: JSON.stringify({ ...answer, data }) };
   }
+}
+
+/** In a fixed form: some read names without regard to case, and of two the last one. */
+function bodyOf({ query, variables, operationName }: GraphqlAsk): string {
+  return JSON.stringify({ query, variables, operationName });
+}
+
+/** What has to be taken apart takes a moment for each MB, in which nobody else is served. */
+const READ_LETTERS = 4 * 1024 * 1024;
+
+function looksLikeAnswer({ status, body }: GraphqlReply): boolean {
+  if (status === 200) return /^\s{0,100}\{\s{0,100}"/.test(body);
+  const answer = body.length > READ_LETTERS ? null : answerOf(body);
+  return answer?.errors !== undefined;
 }
 
 /** Null for what is no answer of GraphQL. Where something stood in the query is not told: it was another one. */
 function answerOf(body: string): PartAnswer | null {
+  if (body.length > READ_LETTERS) throw tooLong(body.length);
   let value: unknown;
   try {
     value = JSON.parse(body);
@@ -161,6 +189,12 @@ function answerOf(body: string): PartAnswer | null {
     ...(Array.isArray(errors) ? { errors } : {}),
     ...(extensions === undefined ? {} : { extensions }),
   };
+}
+
+function tooLong(observed: number): Failure {
+  const limit = { name: 'mergedLetters', allowed: READ_LETTERS, observed, unit: 'count' } as const;
+  const words = 'The application answered with more than can be put together with what is ours: ask for it by itself';
+  return new Failure('application_error', words, { limit });
 }
 
 const NOTHING: PartAnswer = { data: {} };

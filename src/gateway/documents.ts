@@ -1,5 +1,6 @@
 import { type DocumentNode, GraphQLError, type OperationDefinitionNode, parse } from 'graphql';
 import { Failure } from '../core/failure.ts';
+import { API_KEY } from './keys.ts';
 import { type Fragments, fragmentsOf, type Measure, measured } from './measure.ts';
 
 export type DocumentLimits = {
@@ -13,14 +14,18 @@ export type Operation = {
   document: DocumentNode;
   operation: OperationDefinitionNode;
   fragments: Fragments;
+  /** Whether it asks for the key of the application, under whatever name. */
+  hasKey: boolean;
 };
 
 /** Words and signs of a document. Reading so many takes some ms, in which nobody else is served. */
 const TOKENS_MOST = 20_000;
 /** Fields of the application that are asked for side by side, each of which may be work for it. */
 const ROOTS_MOST = 200;
-/** What is remembered of documents, in letters and by number. */
-const LETTERS_KEPT = 4_000_000;
+/** Letters of a document. What is long belongs into variables. */
+const LETTERS_MOST = 262_144;
+/** What is remembered of documents, in letters, each of which may take a hundred bytes, and by number. */
+const LETTERS_KEPT = 500_000;
 const KEPT_MOST = 500;
 
 type Read = { document: DocumentNode; fragments: Fragments; operations: readonly Measured[] };
@@ -37,9 +42,15 @@ export class Documents {
     this.#limits = limits;
   }
 
+  /** Whether it is known, so that nothing has to be read. */
+  has(query: string): boolean {
+    return this.#read.has(query);
+  }
+
   /** Throws `invalid_request`; `payload_too_large` where it is beyond a bound. */
   operation(query: string, name: string | null | undefined): Operation {
-    const { document, fragments, operations } = this.#known(query) ?? this.#learn(query);
+    const known = this.#known(query);
+    const { document, fragments, operations } = known ?? readOf(query, this.#limits.fields);
     const found = name ? operations.find((one) => one.operation.name?.value === name) : operations[0];
     if (found === undefined) {
       throw new Failure(
@@ -51,7 +62,8 @@ export class Documents {
       throw new Failure('invalid_request', 'There are several operations, and no operationName says which is meant');
     }
     this.#judge(found.measure);
-    return { document, operation: found.operation, fragments };
+    if (known === undefined) this.#keep(query, { document, fragments, operations });
+    return { document, operation: found.operation, fragments, hasKey: found.measure.hasKey };
   }
 
   #judge({ depth, fields, roots }: Measure): void {
@@ -76,12 +88,10 @@ export class Documents {
     return read;
   }
 
-  #learn(query: string): Read {
-    const read = readOf(query, this.#limits.fields);
+  #keep(query: string, read: Read): void {
     this.#read.set(query, read);
     this.#letters += query.length;
     this.#forget();
-    return read;
   }
 
   #forget(): void {
@@ -94,12 +104,16 @@ export class Documents {
 }
 
 function readOf(query: string, fieldsMost: number): Read {
+  if (query.length > LETTERS_MOST) throw tooLong(query.length);
   try {
-    const document = parse(query, { maxTokens: TOKENS_MOST });
+    const document = parse(query, { maxTokens: TOKENS_MOST, noLocation: true });
     const fragments = fragmentsOf(document);
     const operations = document.definitions
       .filter((one): one is OperationDefinitionNode => one.kind === 'OperationDefinition')
-      .map((operation) => ({ operation, measure: measured(operation.selectionSet, fragments, fieldsMost) }));
+      .map((operation) => ({
+        operation,
+        measure: measured(operation.selectionSet, fragments, { enough: fieldsMost, keyName: API_KEY }),
+      }));
     return { document, fragments, operations };
   } catch (error) {
     if (error instanceof GraphQLError)
@@ -108,4 +122,15 @@ function readOf(query: string, fieldsMost: number): Read {
     if (error instanceof RangeError) throw new Failure('invalid_request', 'The query is nested too deeply to be read');
     throw error;
   }
+}
+
+function tooLong(observed: number): Failure {
+  const limit = { name: 'query', allowed: LETTERS_MOST, observed, unit: 'count' } as const;
+  return new Failure(
+    'payload_too_large',
+    `A query has ${LETTERS_MOST} letters at most: what is long belongs into variables`,
+    {
+      limit,
+    },
+  );
 }

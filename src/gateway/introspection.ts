@@ -47,7 +47,7 @@ export class Introspection {
       application,
       key,
       variables,
-    }: { application: Application; key: string | null; variables: Record<string, unknown> },
+    }: { application: Application | null; key: string | null; variables: Record<string, unknown> },
     signal: AbortSignal,
   ): Promise<ExecutionResult> {
     const known = await this.#known(application, signal);
@@ -61,8 +61,8 @@ export class Introspection {
     return result;
   }
 
-  #known(application: Application, signal: AbortSignal): Promise<Known> {
-    if (!application.isThere) {
+  #known(application: Application | null, signal: AbortSignal): Promise<Known> {
+    if (application === null || !application.isThere) {
       this.#alone ??= { schema: this.#ours(), answers: new Map() };
       return Promise.resolve(this.#alone);
     }

@@ -8,7 +8,7 @@ import cookie from '@fastify/cookie';
 import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { Failure, type FailureCode } from '../core/failure.ts';
 import type { GraphqlAsk, GraphqlDesk, GraphqlReply } from '../core/graphql.ts';
-import { askOf } from './ask.ts';
+import { askIn, askOf, parsed } from './ask.ts';
 import { boundConnections } from './crowd.ts';
 import { errorOf, replyTo } from './reply.ts';
 import { type OpenSession, tooLarge } from './sessions.ts';
@@ -135,7 +135,7 @@ async function appOf({ desk, find, whose, requestBytes, bug }: ListenerOptions):
     answer(request, reply, () => askOf((request.body as string | undefined) ?? '')),
   );
   app.get('/graphql', (request, reply) =>
-    answer(request, reply, () => askIn(request.query as Record<string, unknown>)),
+    answer(request, reply, () => askInQuery(request.query as Record<string, unknown>)),
   );
   await app.ready();
   return app;
@@ -160,13 +160,9 @@ async function sessionOf(
   return caller === undefined || caller === session ? session : undefined;
 }
 
-function askIn({ query, variables, operationName }: Record<string, unknown>): GraphqlAsk {
-  const parts = [
-    ['query', query],
-    ['operationName', operationName],
-  ].flatMap(([name, value]) => (value === undefined ? [] : [`${JSON.stringify(name)}:${JSON.stringify(value)}`]));
-  if (typeof variables === 'string' && variables !== '') parts.push(`"variables":${variables}`);
-  const ask = askOf(`{${parts.join(',')}}`);
+function askInQuery({ query, variables, operationName }: Record<string, unknown>): GraphqlAsk {
+  const given = typeof variables === 'string' && variables !== '' ? parsed(variables, 'value of "variables"') : null;
+  const ask = askIn({ query, variables: given, operationName });
   // A link must not change anything.
   if (/\bmutation\b/.test(ask.query)) throw new Failure('invalid_request', 'A mutation has to be sent with POST');
   return ask;

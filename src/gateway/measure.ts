@@ -3,8 +3,11 @@ import { Failure } from '../core/failure.ts';
 
 export type Fragments = ReadonlyMap<string, FragmentDefinitionNode>;
 
-/** Levels, fields in all, and fields on the first level, as if each fragment stood where it is spread. */
-export type Measure = { depth: number; fields: number; roots: number };
+/**
+ * Levels (of fragments, too), fields in all, and fields on the first level, as if each fragment stood where it is spread;
+ * and whether any of them is of that name.
+ */
+export type Measure = { depth: number; fields: number; roots: number; hasKey: boolean };
 
 export function fragmentsOf({ definitions }: DocumentNode): Fragments {
   return new Map(
@@ -18,7 +21,11 @@ export function fragmentsOf({ definitions }: DocumentNode): Fragments {
  * Each fragment is measured once, so that a few that spread each other many times over are found out and not walked
  * through. Throws `invalid_request` for those that spread themselves. `enough`: numbers beyond it need not be exact.
  */
-export function measured(selections: SelectionSetNode, fragments: Fragments, enough: number): Measure {
+export function measured(
+  selections: SelectionSetNode,
+  fragments: Fragments,
+  { enough, keyName }: { enough: number; keyName: string },
+): Measure {
   const known = new Map<string, Measure>();
   const open = new Set<string>();
   const spread = (name: string): Measure => {
@@ -35,18 +42,20 @@ export function measured(selections: SelectionSetNode, fragments: Fragments, eno
     return measure;
   };
   const of = (set: SelectionSetNode): Measure => {
-    const sum = { depth: 0, fields: 0, roots: 0 };
+    const sum = { depth: 0, fields: 0, roots: 0, hasKey: false };
     for (const one of set.selections) {
       if (one.kind === 'Field') {
         const inner = one.selectionSet === undefined ? NOTHING : of(one.selectionSet);
         sum.depth = Math.max(sum.depth, inner.depth + 1);
         sum.fields += inner.fields + 1;
         sum.roots += 1;
+        sum.hasKey ||= one.name.value === keyName || inner.hasKey;
       } else {
         const inner = one.kind === 'FragmentSpread' ? spread(one.name.value) : of(one.selectionSet);
-        sum.depth = Math.max(sum.depth, inner.depth);
+        sum.depth = Math.max(sum.depth, inner.depth + 1);
         sum.fields += inner.fields;
         sum.roots += inner.roots;
+        sum.hasKey ||= inner.hasKey;
       }
     }
     // Doubled often enough, a number becomes none.
@@ -57,5 +66,5 @@ export function measured(selections: SelectionSetNode, fragments: Fragments, eno
   return of(selections);
 }
 
-const NOTHING: Measure = Object.freeze({ depth: 0, fields: 0, roots: 0 });
-const ONE: Measure = Object.freeze({ depth: 1, fields: 1, roots: 1 });
+const NOTHING: Measure = Object.freeze({ depth: 0, fields: 0, roots: 0, hasKey: false });
+const ONE: Measure = Object.freeze({ depth: 1, fields: 1, roots: 1, hasKey: false });

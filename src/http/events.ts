@@ -96,6 +96,7 @@ async function taken(request: FastifyRequest, reply: FastifyReply, taking: Takin
   const why = heldBecause(tenancy.hookPolicy);
   if (why !== null) {
     dispatcher.refuseLoop(plan);
+    dispatcher.refuseHeld(plan);
     const { id } = plan.event;
     const held = await routes.keep(request.tenant).events.hold({ id, wish: plan.wish, chain }, tenancy.hookPolicy);
     const until = why === 'paused' ? null : held.dueAt;

@@ -301,10 +301,17 @@ test('without an application the schema is ours alone', async () => {
 });
 
 const deep = `{ ${'configuration { '.repeat(50)} plugins ${'} '.repeat(50)} }`;
-const doubled = Array.from({ length: 40 }, (_, i) => `fragment F${i} on Query { ...F${i + 1} ...F${i + 1} }`).join(' ');
+const doubled = Array.from({ length: 20 }, (_, i) => `fragment F${i} on Query { ...F${i + 1} ...F${i + 1} }`).join(' ');
 const cost = `{ __schema { types { fields { type { fields { type { fields { type { fields { name } } } } } } } } } }`;
 
 test.each<[what: string, query: string, code: string, words: RegExp]>([
+  [
+    'fragments in fragments',
+    `{ ...A0 } ${Array.from({ length: 60 }, (_, i) => `fragment A${i} on Query { ...A${i + 1} }`).join(' ')} fragment A60 on Query { version { hash } plugins { id } }`,
+    'payload_too_large',
+    /nested deeper/,
+  ],
+  ['too long', `{ version { hash } } # ${'x'.repeat(300_000)}`, 'payload_too_large', /letters at most/],
   ['too deep', deep, 'payload_too_large', /nested deeper than/],
   [
     'too many fields',
@@ -320,7 +327,7 @@ test.each<[what: string, query: string, code: string, words: RegExp]>([
   ],
   [
     'fragments that double each other',
-    `{ ...F0 } ${doubled} fragment F40 on Query { version { hash } }`,
+    `{ ...F0 } ${doubled} fragment F20 on Query { version { hash } }`,
     'payload_too_large',
     /more fields than/,
   ],
@@ -368,6 +375,35 @@ test('who has a token only, and may not configure, gets nothing of the applicati
   expect((await ask('{ plugins { id } }', {}, stranger)).body.data.plugins).toHaveLength(1);
   const manager: GraphqlCaller = { ...stranger, scopes: ['manage'] };
   expect((await ask('{ version { version } }', {}, manager)).body.data.version.version).toBe('v0.30.0');
+});
+
+test('what is passed on is what was looked at, however the application reads names', async () => {
+  const { ask, desk } = deskOf();
+  application.asked.length = 0;
+  const smuggled = JSON.parse(
+    '{"query":"{ version { hash } }","Query":"mutation { generateAPIKey }","extensions":{"a":1}}',
+  );
+  await desk.ask(smuggled, plugin, patience);
+  expect(JSON.parse(application.asked[0]?.text ?? '')).toEqual({ query: '{ version { hash } }' });
+  const { body } = await ask('{ a: configuration { general { __proto__: apiKey databasePath } } }');
+  expect(JSON.stringify(body)).toBe(
+    `{"data":{"a":{"general":{"__proto__":"a key of its own","databasePath":"${DB}"}}}}`,
+  );
+});
+
+test('what is nested without end is refused, and is no bug', async () => {
+  const { desk } = deskOf();
+  let nested: unknown = 1;
+  for (let i = 0; i < 200_000; i += 1) nested = [nested];
+  for (const query of [
+    'query ($a: Map) { plugins { id } version { hash } }',
+    'query ($i: ID!) { findJob(input: { id: $i }) { id } }',
+  ]) {
+    const failed = await desk
+      .ask({ query, variables: { a: nested, i: nested } }, plugin, patience)
+      .catch((error) => error);
+    expect([query, failed.code ?? failed.status]).not.toEqual([query, 'internal']);
+  }
 });
 
 test('the chain of the invocation goes along, sealed for its tenant', async () => {

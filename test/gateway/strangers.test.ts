@@ -10,16 +10,17 @@ import { startTestService, writePlugin } from '../support/service.ts';
 const TOKEN = 'operator-token';
 
 /** Leaves what it was given where others find it, and waits until it may end. */
-const VICTIM = `import json, os, sys, time
+const VICTIM = `import json, os, socket, sys, time
 given = json.load(sys.stdin)
 folder = given['args']['folder']
-with open(folder + '/found.part', 'w') as f: json.dump(given['server_connection'], f)
+line = socket.create_connection(('127.0.0.1', given['server_connection']['Port']))
+with open(folder + '/found.part', 'w') as f: json.dump({**given['server_connection'], 'own': line.getsockname()[1]}, f)
 os.rename(folder + '/found.part', folder + '/found')
 while not os.path.exists(folder + '/end'): time.sleep(0.02)
 print(json.dumps({'output': 'ended'}))
 `;
 
-const THIEF = `import json, sys, urllib.request, urllib.error
+const THIEF = `import json, socket, sys, urllib.request, urllib.error
 given = json.load(sys.stdin)
 conn, args = given['server_connection'], given['args']
 def status(headers):
@@ -27,11 +28,25 @@ def status(headers):
     try: return urllib.request.urlopen(request).status
     except urllib.error.HTTPError as error: return error.code
 own = conn['SessionCookie']['Value']
+# The port of somebody else's connection, from other addresses of this machine: whose key is told?
+def key(address):
+    with socket.socket() as s:
+        s.settimeout(5)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind((address, args['port']))
+        s.connect(('127.0.0.1', conn['Port']))
+        body = b'{"query":"{ configuration { general { apiKey } } }"}'
+        s.sendall(b'POST /graphql HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\nContent-Length: %d\\r\\n\\r\\n' % len(body) + body)
+        answer = b''
+        while chunk := s.recv(65536): answer += chunk
+        return json.loads(answer.split(b'\\r\\n\\r\\n')[1])['data']['configuration']['general']['apiKey']
+keys = [key('127.0.0.%d' % i) for i in range(2, 30)]
 print(json.dumps({'output': {
     'own': status({'Cookie': 'session=' + own}),
     'cookie': status({'Cookie': 'session=' + args['cookie']}),
     'key': status({'ApiKey': args['cookie']}),
     'both': status({'Cookie': 'session=' + own, 'ApiKey': args['cookie']}),
+    'ports': [one == own for one in keys].count(True),
     'id': status({'Cookie': 'session=' + args['id']}),
 }}))
 `;
@@ -74,11 +89,11 @@ test('81: neither the cookie of an invocation that runs nor its id is of use to 
   const victim = invoke('victim', { folder });
   const found = await expect.poll(() => readFile(join(folder, 'found'), 'utf8').catch(() => null), { timeout: 10_000 });
   await found.not.toBeNull();
-  const { SessionCookie, Port } = JSON.parse(await readFile(join(folder, 'found'), 'utf8'));
-  const args = { cookie: SessionCookie.Value, id: '0190aaaa-0000-4000-8000-000000000000' };
+  const { SessionCookie, Port, own } = JSON.parse(await readFile(join(folder, 'found'), 'utf8'));
+  const args = { cookie: SessionCookie.Value, port: own, id: '0190aaaa-0000-4000-8000-000000000000' };
   for (const prefix of ['', '/t/other']) {
     const { body } = await invoke('thief', args, prefix);
-    expect([prefix, body.output]).toEqual([prefix, { own: 200, cookie: 401, key: 401, both: 401, id: 401 }]);
+    expect([prefix, body.output]).toEqual([prefix, { own: 200, cookie: 401, key: 401, both: 401, ports: 28, id: 401 }]);
   }
   // While it runs it does open, for whoever is no other invocation.
   const shown = { cookie: `session=${SessionCookie.Value}`, 'content-type': 'application/json' };

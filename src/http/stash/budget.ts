@@ -1,17 +1,19 @@
-import { defaultFieldResolver, type GraphQLFieldResolver } from 'graphql';
+import { defaultFieldResolver, type GraphQLFieldResolver, getNamedType, isLeafType } from 'graphql';
 import { Failure } from '../../core/failure.ts';
 
-/** Values of one answer. Each takes about a microsecond, in which nobody else is served. */
+/** Values of one answer, each of which takes about a microsecond, in which nobody else is served; and its letters. */
 const VALUES_MOST = 60_000;
+const LETTERS_MOST = 8 * 1024 * 1024;
 
 /**
- * Bounds what a few words may ask for: tasks lead to their plugin, and that to its tasks, each time to as many. Ends the
- * execution with `payload_too_large`, through `signal`.
+ * Bounds what a few words may ask for: tasks lead to their plugin, and that to its tasks, each time to as many; and what
+ * is long may be asked for under a thousand names. Ends the execution with `payload_too_large`, through `signal`.
  */
 export class Budget {
   readonly signal: AbortSignal;
   readonly #spent = new AbortController();
-  #left = VALUES_MOST;
+  #values = 0;
+  #letters = 0;
 
   constructor(signal: AbortSignal) {
     this.signal = AbortSignal.any([signal, this.#spent.signal]);
@@ -23,16 +25,25 @@ export class Budget {
   }
 
   readonly resolve: GraphQLFieldResolver<unknown, unknown> = (...field) => {
-    this.#left -= 1;
-    if (this.#left >= 0) return defaultFieldResolver(...field);
-    if (this.failure === null) this.#spent.abort(tooMuch());
-    throw this.failure;
+    this.#values += 1;
+    if (this.#values > VALUES_MOST) throw this.#end('values', VALUES_MOST, this.#values);
+    const value = defaultFieldResolver(...field);
+    if (!isLeafType(getNamedType(field[3].returnType))) return value;
+    return value instanceof Promise ? value.then((one) => this.#weighed(one)) : this.#weighed(value);
   };
-}
 
-function tooMuch(): Failure {
-  const limit = { name: 'values', allowed: VALUES_MOST, observed: VALUES_MOST + 1, unit: 'count' } as const;
-  return new Failure('payload_too_large', `This asks for more than the ${VALUES_MOST} values that an answer may have`, {
-    limit,
-  });
+  #weighed(value: unknown): unknown {
+    if (typeof value === 'string') this.#letters += value.length;
+    // A map is one value, and may be long. What has no JSON has no letters either.
+    else if (typeof value === 'object' && value !== null) this.#letters += JSON.stringify(value)?.length ?? 0;
+    if (this.#letters > LETTERS_MOST) throw this.#end('letters', LETTERS_MOST, this.#letters);
+    return value;
+  }
+
+  #end(what: 'values' | 'letters', allowed: number, observed: number): Failure {
+    const limit = { name: what, allowed, observed, unit: 'count' } as const;
+    const message = `This asks for more than the ${allowed} ${what} that an answer may have`;
+    if (this.failure === null) this.#spent.abort(new Failure('payload_too_large', message, { limit }));
+    return this.failure as Failure;
+  }
 }

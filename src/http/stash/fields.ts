@@ -3,6 +3,7 @@ import {
   type ExecutionArgs,
   type ExecutionResult,
   execute,
+  GraphQLError,
   type GraphQLSchema,
   OverlappingFieldsCanBeMergedRule,
   specifiedRules,
@@ -12,6 +13,7 @@ import {
 import { Failure } from '../../core/failure.ts';
 import type { FieldOwner, GraphqlAsk, GraphqlCaller, OwnFields } from '../../core/graphql.ts';
 import { isOurNumber, jobNumberIn } from '../../core/job-number.ts';
+import { Pace } from '../../core/pace.ts';
 import { noTenant } from '../../engine/invoker.ts';
 import type { Asking, StashParts } from './asking.ts';
 import { Budget } from './budget.ts';
@@ -29,6 +31,7 @@ export class StashFields implements OwnFields {
   readonly schema: GraphQLSchema = stashSchema();
   readonly #parts: StashParts;
   readonly #root: object;
+  readonly #pace = new Pace();
 
   constructor(parts: StashParts) {
     this.#parts = parts;
@@ -48,8 +51,9 @@ export class StashFields implements OwnFields {
     caller: GraphqlCaller,
     signal: AbortSignal,
   ): Promise<ExecutionResult> {
-    const errors = validate(this.schema, document, RULES);
-    if (errors.length > 0) return { errors };
+    await this.#pace.turn(caller.tenant);
+    const errors = validate(this.schema, document, RULES, VALIDATION);
+    if (errors.length > 0) return cut({ errors });
     const budget = new Budget(signal);
     const args = await this.#argsOf(document, ask, caller, budget.signal);
     if (args instanceof Failure) return { errors: [errorOf(args)] };
@@ -70,8 +74,9 @@ export class StashFields implements OwnFields {
     caller: GraphqlCaller,
     signal: AbortSignal,
   ): Promise<AsyncGenerator<ExecutionResult> | ExecutionResult> {
-    const errors = validate(this.schema, document, RULES);
-    if (errors.length > 0) return { errors };
+    await this.#pace.turn(caller.tenant);
+    const errors = validate(this.schema, document, RULES, VALIDATION);
+    if (errors.length > 0) return cut({ errors });
     const args = await this.#argsOf(document, ask, caller, signal);
     if (args instanceof Failure) return { errors: [errorOf(args)] };
     const events = await subscribe(args);
@@ -97,14 +102,31 @@ export class StashFields implements OwnFields {
       variableValues: variables ?? {},
       operationName,
       abortSignal: signal,
+      options: { maxCoercionErrors: VALIDATION.maxErrors },
     };
   }
 
   /** Whose errors are as callers may see them. */
   shown(result: ExecutionResult): ExecutionResult {
     if (result.errors === undefined) return result;
-    return { ...result, errors: result.errors.map((error) => shown(error, this.#parts.bug)) };
+    return cut({ ...result, errors: result.errors.map((error) => shown(error, this.#parts.bug)) });
   }
+}
+
+/** Each error may show all that was sent. */
+const VALIDATION = { maxErrors: 5 };
+const MESSAGE_LETTERS = 1_000;
+
+/** Errors that are not longer than anybody reads. */
+function cut(result: ExecutionResult): ExecutionResult {
+  const errors = result.errors?.map((error) =>
+    error.message.length <= MESSAGE_LETTERS ? error : shortened(error, `${error.message.slice(0, MESSAGE_LETTERS)}…`),
+  );
+  return errors === undefined ? result : { ...result, errors };
+}
+
+function shortened({ path, extensions }: GraphQLError, message: string): GraphQLError {
+  return new GraphQLError(message, { path, extensions });
 }
 
 // It compares all with all, which takes seconds for what is within every bound; without it the first of them counts.
@@ -138,6 +160,6 @@ const OWNERS: ReadonlyMap<string, Owner> = new Map<string, Owner>([
 
 /** By its number; what is none is for us to refuse. */
 function ownerOfJob(id: unknown): FieldOwner {
-  const number = jobNumberIn(String(id));
+  const number = typeof id === 'string' || typeof id === 'number' ? jobNumberIn(String(id)) : null;
   return number === null || isOurNumber(number) ? 'ours' : 'also';
 }

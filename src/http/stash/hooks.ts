@@ -21,6 +21,7 @@ export function hooks({ dispatcher }: Pick<StashParts, 'dispatcher'>) {
       const held = heldBecause(tenancy.hookPolicy);
       if (held !== null) {
         dispatcher.refuseLoop(plan);
+        dispatcher.refuseHeld(plan);
         const { id } = await events.hold({ id: plan.event.id, wish: plan.wish, chain }, tenancy.hookPolicy);
         return { id, hooks: [], omitted: 0, held };
       }

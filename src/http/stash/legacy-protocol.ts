@@ -23,6 +23,8 @@ class Legacy implements Speaker {
   readonly #line: Line;
   /** What is under way, by the client's ids; null until it is known whether it has several results. */
   readonly #operations = new Map<string, AsyncIterator<unknown> | null>();
+  /** Also those that have lost their ids to others. */
+  #running = 0;
   #isOpen = false;
 
   constructor(caller: SocketCaller, line: Line) {
@@ -55,9 +57,9 @@ class Legacy implements Speaker {
   async #start(id: string, payload: unknown): Promise<void> {
     // As its library has it: another one of the same id takes the place of the first.
     await this.#stop(id);
-    if (this.#operations.size >= OPERATIONS_MOST)
-      return this.#send({ type: 'error', id, payload: tooManyOperations() });
+    if (this.#running >= OPERATIONS_MOST) return this.#send({ type: 'error', id, payload: tooManyOperations() });
     this.#operations.set(id, null);
+    this.#running += 1;
     try {
       const ask = askIn(payload);
       const came = await this.#caller.run(await this.#caller.admit(ask), ask);
@@ -74,6 +76,8 @@ class Legacy implements Speaker {
       this.#operations.delete(id);
       const [first] = asErrors(error);
       await this.#send({ type: 'error', id, payload: first });
+    } finally {
+      this.#running -= 1;
     }
   }
 

@@ -7,6 +7,7 @@ import { getOperationAST, parse } from 'graphql';
 import { type Static, Type } from 'typebox';
 import { Failure } from '../../core/failure.ts';
 import type { GraphqlAsk } from '../../core/graphql.ts';
+import { Pace } from '../../core/pace.ts';
 import type { App } from '../app.ts';
 import { callerSignal } from '../caller-signal.ts';
 import { HttpFailure } from '../errors.ts';
@@ -16,7 +17,7 @@ import { callerOf, replyOf } from './desk-reply.ts';
 import type { SocketParts } from './socket-caller.ts';
 import { endAll, protocolOf, StashSockets } from './sockets.ts';
 
-export type StashRoutes = SocketParts;
+export type StashRoutes = Omit<SocketParts, 'pace'>;
 
 /** A message on a WebSocket. */
 const MESSAGE_BYTES = 1_048_576;
@@ -50,6 +51,7 @@ export async function stash(app: App, options: StashRoutes & { requestBytes: num
   app.post(
     url,
     {
+      bodyLimit: Math.min(MESSAGE_BYTES, requestBytes),
       config: { scope: 'invoke' },
       schema: {
         operationId: 'graphql',
@@ -89,7 +91,7 @@ export async function stash(app: App, options: StashRoutes & { requestBytes: num
 }
 
 function query(app: App, url: string, tags: string[], options: StashRoutes): void {
-  const sockets = new StashSockets(options);
+  const sockets = new StashSockets({ ...options, pace: new Pace() });
   app.route({
     method: 'GET',
     url,

@@ -10,12 +10,13 @@ import {
 import type { Chains } from '../../core/chain.ts';
 import { Failure } from '../../core/failure.ts';
 import type { GraphqlAsk, GraphqlDesk } from '../../core/graphql.ts';
+import type { Pace } from '../../core/pace.ts';
 import { type AuthOptions, stillEntitled } from '../auth.ts';
 import { callerOf, replyOf } from './desk-reply.ts';
 import type { StashFields } from './fields.ts';
 import { errorOf } from './graphql-errors.ts';
 
-export type SocketParts = { desk: GraphqlDesk; stash: StashFields; chains: Chains } & Pick<
+export type SocketParts = { desk: GraphqlDesk; stash: StashFields; chains: Chains; pace: Pace } & Pick<
   AuthOptions,
   'bearers' | 'tenancies'
 >;
@@ -32,7 +33,8 @@ export type Came = AsyncGenerator<ExecutionResult> | ExecutionResult;
 
 /** Words and signs of a document; and what a subscription selects is put together for each event. */
 const TOKENS_MOST = 20_000;
-const SUBSCRIPTION_CHARACTERS = 10_000;
+const QUERY_CHARACTERS = 262_144;
+const SUBSCRIPTION_CHARACTERS = 2_000;
 
 /** Whoever is at the other end of a socket: they may ask what they could ask in requests. */
 export class SocketCaller implements Disposable {
@@ -66,6 +68,10 @@ export class SocketCaller implements Disposable {
   async admit({ query }: GraphqlAsk): Promise<DocumentNode> {
     await this.assertEntitled();
     await this.request.tenancy.rate?.take();
+    if (query.length > QUERY_CHARACTERS) {
+      throw new Failure('payload_too_large', `A query has ${QUERY_CHARACTERS} characters at most`);
+    }
+    await this.#parts.pace.turn(this.request.tenant);
     return parse(query, { maxTokens: TOKENS_MOST });
   }
 

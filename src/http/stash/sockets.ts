@@ -102,6 +102,8 @@ function lineOf(socket: WebSocket): Line {
     send: (text) =>
       new Promise((resolve, reject) => {
         socket.send(text, (error) => (error ? reject(error) : resolve()));
+        // Whoever keeps the connection alive, and reads nothing of what is sent.
+        endIfUnread(socket);
       }),
     close: (code, reason) => socket.close(code, reason),
   };
