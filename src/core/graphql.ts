@@ -1,5 +1,6 @@
 import type { DocumentNode, ExecutionResult, GraphQLSchema } from 'graphql';
 import type { Chain } from './chain.ts';
+import { Failure } from './failure.ts';
 import type { Holder } from './session.ts';
 import type { Scope } from './tenant.ts';
 
@@ -9,6 +10,18 @@ export type GraphqlAsk = {
   variables?: Record<string, unknown> | null | undefined;
   operationName?: string | null | undefined;
 };
+
+/** What the members of an object ask. Throws `invalid_request`. */
+export function askIn(members: object): GraphqlAsk {
+  const { query, variables, operationName } = members as Record<string, unknown>;
+  if (typeof query !== 'string') throw new Failure('invalid_request', 'There is no "query"');
+  const isMap = typeof variables === 'object' && !Array.isArray(variables);
+  if (variables !== undefined && !isMap) throw new Failure('invalid_request', 'The "variables" are no object');
+  if (operationName !== undefined && operationName !== null && typeof operationName !== 'string') {
+    throw new Failure('invalid_request', 'The "operationName" is no string');
+  }
+  return { query, variables: variables as GraphqlAsk['variables'], operationName };
+}
 
 /** Who asks: somebody with a token, or a plugin in an invocation of its own. */
 export type GraphqlCaller = {

@@ -3,8 +3,10 @@
  * more, and clients that speak it are still about.
  * https://github.com/apollographql/subscriptions-transport-ws/blob/master/PROTOCOL.md
  */
+
+import { askIn } from '../../core/graphql.ts';
 import { asErrors, type Line, type SocketCaller } from './socket-caller.ts';
-import { askIn, OPERATIONS_MOST, type Speaker, tooManyOperations } from './speaker.ts';
+import { OPERATIONS_MOST, type Speaker, tooManyOperations } from './speaker.ts';
 
 export const LEGACY_PROTOCOL = 'graphql-ws';
 
@@ -61,7 +63,7 @@ class Legacy implements Speaker {
     this.#operations.set(id, null);
     this.#running += 1;
     try {
-      const ask = askIn(payload);
+      const ask = askIn(Object(payload));
       const came = await this.#caller.run(await this.#caller.admit(ask), ask);
       if (!this.#operations.has(id)) {
         if (Symbol.asyncIterator in came) await came.return(undefined);

@@ -2,8 +2,9 @@
 import type { ExecutionArgs, GraphQLError } from 'graphql';
 import { makeServer } from 'graphql-ws';
 import type { GraphqlAsk } from '../../core/graphql.ts';
+import { askIn } from '../../core/graphql.ts';
 import { asErrors, type Line, type SocketCaller } from './socket-caller.ts';
-import { askIn, OPERATIONS_MOST, type Speaker, tooManyOperations } from './speaker.ts';
+import { OPERATIONS_MOST, type Speaker, tooManyOperations } from './speaker.ts';
 
 export const TRANSPORT_PROTOCOL = 'graphql-transport-ws';
 
@@ -20,7 +21,7 @@ export function speakTransport(caller: SocketCaller, line: Line): Speaker {
     async onSubscribe({ subscriptions }, _id, payload): Promise<Operation | readonly GraphQLError[]> {
       if (Object.keys(subscriptions).length > OPERATIONS_MOST) return [tooManyOperations()];
       try {
-        const ask = askIn(payload);
+        const ask = askIn(Object(payload));
         const document = await caller.admit(ask);
         return { schema: caller.schema, document, operationName: ask.operationName, contextValue: ask };
       } catch (error) {
