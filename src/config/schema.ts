@@ -182,7 +182,7 @@ export const Settings = Type.Object(
     ),
     hooks: Type.Object(
       {
-        depth: whole(32, 1, 1_000, 'Hooks and operations of plugins that stand one behind the other'),
+        depth: whole(32, 1, 100, 'Hooks and operations of plugins that stand one behind the other'),
         width: whole(
           1_000,
           1,

@@ -23,12 +23,16 @@ export class Seal {
   }
 
   seal(tenant: string, { root, by, links }: Chain): string {
-    const sealed: Sealed = [
-      tenant,
-      root,
-      by && [by.plugin, by.invocation],
-      links.map((one) => [one.plugin, one.trigger]),
-    ];
+    // The same ones stand in it again and again, and it has to fit into a header.
+    const kinds = new Map<string, number>();
+    const order = links.map(({ plugin, trigger }) => {
+      const kind = JSON.stringify([plugin, trigger]);
+      const at = kinds.get(kind) ?? kinds.size;
+      kinds.set(kind, at);
+      return at;
+    });
+    const all = [...kinds.keys()].map((kind) => JSON.parse(kind) as [string, string]);
+    const sealed: Sealed = [tenant, root, by && [by.plugin, by.invocation], all, order];
     return this.sign('chain', Buffer.from(JSON.stringify(sealed)).toString('base64url'));
   }
 
@@ -36,13 +40,13 @@ export class Seal {
     const value = text.length > LETTERS_MOST ? null : this.unsign('chain', text);
     if (value === null) return null;
     // It is our own text: nobody else could have signed it.
-    const [owner, root, by, links] = JSON.parse(Buffer.from(value, 'base64url').toString()) as Sealed;
+    const [owner, root, by, kinds, order] = JSON.parse(Buffer.from(value, 'base64url').toString()) as Sealed;
     if (owner !== tenant) return null;
-    return {
-      root,
-      by: by && { plugin: by[0], invocation: by[1] },
-      links: links.map(([plugin, trigger]): Link => ({ plugin, trigger })),
-    };
+    const links = order.map((at): Link => {
+      const [plugin, trigger] = kinds[at] as [string, string];
+      return { plugin, trigger };
+    });
+    return { root, by: by && { plugin: by[0], invocation: by[1] }, links };
   }
 }
 
@@ -52,5 +56,6 @@ type Sealed = [
   tenant: string,
   root: string,
   by: [plugin: string, invocation: string] | null,
-  links: [plugin: string, trigger: string][],
+  kinds: [plugin: string, trigger: string][],
+  order: number[],
 ];

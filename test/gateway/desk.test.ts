@@ -391,6 +391,17 @@ test('what is passed on is what was looked at, however the application reads nam
   );
 });
 
+test('a chain as long as it may be, of plugins with long names, fits into a header', () => {
+  const links = Array.from({ length: 100 }, (_, i) => ({
+    plugin: `${'p'.repeat(190)}${i % 10}`,
+    trigger: 'SceneMarker.Destroy.Post',
+  }));
+  const chain = { root: 'r'.repeat(36), by: { plugin: 'p'.repeat(200), invocation: 'i'.repeat(36) }, links };
+  const text = seal.seal('default', chain);
+  expect(text.length).toBeLessThan(8_000);
+  expect(seal.open('default', text)).toEqual(chain);
+});
+
 test('what is nested without end is refused, and is no bug', async () => {
   const { desk } = deskOf();
   let nested: unknown = 1;
