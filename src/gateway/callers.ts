@@ -47,20 +47,25 @@ export class Callers {
     while (this.#wanted.length > 0) {
       const wanted = this.#wanted;
       this.#wanted = [];
-      const left = await byFile(wanted);
-      // Side by side: one with very many files keeps nobody waiting but itself.
-      const looks = Array.from(this.#sessions(), async (session) => {
-        if (left.size === 0 || session.pid === undefined) return;
-        for await (const file of openFiles(session.pid)) {
-          left.get(file)?.resolve(session);
-          left.delete(file);
-          if (left.size === 0) return;
-        }
-      });
-      await Promise.all(looks);
-      for (const one of left.values()) one.resolve(undefined);
+      // Whoever cannot be found is nobody, whatever the reason.
+      await this.#find(wanted).catch(() => {});
+      for (const one of wanted) one.resolve(undefined);
     }
     this.#isLooking = false;
+  }
+
+  async #find(wanted: readonly Wanted[]): Promise<void> {
+    const left = await byFile(wanted);
+    // Side by side: one with very many files keeps nobody waiting but itself.
+    const looks = Array.from(this.#sessions(), async (session) => {
+      if (left.size === 0 || session.pid === undefined) return;
+      for await (const file of openFiles(session.pid)) {
+        left.get(file)?.resolve(session);
+        left.delete(file);
+        if (left.size === 0) return;
+      }
+    });
+    await Promise.all(looks);
   }
 }
 
@@ -72,8 +77,7 @@ async function byFile(wanted: readonly Wanted[]): Promise<Map<string, Wanted>> {
   const left = new Map<string, Wanted>();
   for (const one of wanted) {
     const inode = inodeOf(one.socket, tcp ?? '', tcp6 ?? '');
-    if (inode === undefined) one.resolve(undefined);
-    else left.set(`socket:[${inode}]`, one);
+    if (inode !== undefined) left.set(`socket:[${inode}]`, one);
   }
   return left;
 }
