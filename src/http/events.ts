@@ -72,7 +72,7 @@ export async function events(app: App, routes: EventRoutes): Promise<void> {
       },
       async (request, reply) => {
         const { wish, delivery } = sentIn(request);
-        const chain = chainIn(request, routes.chains);
+        const chain = chainIn(request, routes.chains) ?? routes.chains.presumed(request.tenant);
         const preference = preferenceOf(request.headers.prefer);
         const plan = routes.dispatcher.plan(request.tenancy, wish, chain);
         const take = () => taken(request, reply, { plan, chain, preference, routes });
@@ -185,7 +185,7 @@ function sentIn(request: FastifyRequest): Sent {
 /** What led to the event, as we have told the application. Throws `invalid_request`. */
 export function chainIn({ headers, tenant }: FastifyRequest, chains: Chains): Chain | null {
   const text = headers[CHAIN_HEADER];
-  if (text === undefined || text === '') return chains.presumed(tenant);
+  if (text === undefined || text === '') return null;
   const chain = typeof text === 'string' && text.length <= HEADER_LETTERS ? chains.open(tenant, text) : null;
   if (chain !== null) return chain;
   throw new Failure('invalid_request', 'The header Isopod-Hook-Chain is none that was given to this tenant here', {
