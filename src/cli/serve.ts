@@ -77,11 +77,7 @@ async function greet({ url, parts, catalogue }: Service, config: Config): Promis
   }
   if (refused.length > 10) say('  … all of them at GET /v1/plugins');
   for (const sentence of parts.confinement) say(`Confinement: ${sentence}`);
-  const whose =
-    applicationUrl === undefined
-      ? 'none; set ISOPOD_APPLICATION_URL to one that plugins may call'
-      : new URL(applicationUrl).origin;
-  say(`Application: ${whose}`);
+  if (!hasApplication) say('Application: none; ISOPOD_APPLICATION_URL names one that plugins may call');
   for (const plugin of plugins.values()) {
     if (!hasApplication && (await callsBack(plugin))) continue;
     const example = curl(url, plugin, tokens.length > 0);

@@ -20,7 +20,8 @@ export function askIn(members: object): GraphqlAsk {
   if (operationName !== undefined && operationName !== null && typeof operationName !== 'string') {
     throw new Failure('invalid_request', 'The "operationName" is no string');
   }
-  return { query, variables: variables as GraphqlAsk['variables'], operationName };
+  // One that has no letters is none.
+  return { query, variables: variables as GraphqlAsk['variables'], operationName: operationName || null };
 }
 
 /** Who asks: somebody with a token, or a plugin in an invocation of its own. */

@@ -44,8 +44,8 @@ const PLUGINS_AT_ONCE = 16;
 const OUTPUT_BYTES = 16 * 1024 * 1024;
 
 /** What the jobs of one event may have together; and an event that is kept, which may get a thousand of them. */
-const JOBS_LETTERS = 32 * 1024 * 1024;
-const HELD_LETTERS = 65_536;
+const JOBS_BYTES = 8 * 1024 * 1024;
+const HELD_BYTES = 65_536;
 
 const CANCELLED = 'operation cancelled';
 
@@ -124,13 +124,13 @@ export class Dispatcher {
 
   /** Its hooks as jobs, each of which has the whole event. Throws `payload_too_large` where that is too much together. */
   wishes(plan: Plan): JobWish[] {
-    refuseHeavy(plan.event, plan.steps.length, JOBS_LETTERS);
+    refuseHeavy(plan.event, plan.steps.length, JOBS_BYTES);
     return this.#wishes(plan);
   }
 
   /** Throws `payload_too_large` for what may not be kept until it is due. */
   refuseHeld({ event }: Plan): void {
-    refuseHeavy(event, 1, HELD_LETTERS);
+    refuseHeavy(event, 1, HELD_BYTES);
   }
 
   #wishes(plan: Plan): JobWish[] {
@@ -147,12 +147,14 @@ export class Dispatcher {
   /** What an event that was kept leads to now. Nobody is there to be refused: what may not be run is given with the reason. */
   led(tenancy: Tenancy, { id, wish, chain }: HeldEvent): Led {
     const plan = this.plan(tenancy, wish, chain, id);
-    const wishes = this.#wishes(plan);
     try {
       this.admit(tenancy, plan);
-      return { wishes, refused: [] };
+      return { wishes: this.wishes(plan), refused: [] };
     } catch (error) {
       const failure = Failure.from(error);
+      // The reason is written down for each hook; what it was about, only where that is not what is wrong.
+      const isHeavy = failure.code === 'payload_too_large';
+      const wishes = this.#wishes(isHeavy ? { ...plan, event: { ...plan.event, input: null, inputFields: [] } } : plan);
       return { wishes: [], refused: wishes.map((one) => ({ wish: one, failure })) };
     }
   }
@@ -226,9 +228,9 @@ function cameOf(
 }
 
 function refuseHeavy(event: HookEvent, times: number, allowed: number): void {
-  const observed = JSON.stringify(hookContextOf(event)).length * times;
+  const observed = Buffer.byteLength(JSON.stringify(hookContextOf(event))) * times;
   if (observed <= allowed) return;
-  const limit = { name: 'eventLetters', allowed, observed, unit: 'count' } as const;
+  const limit = { name: 'eventBytes', allowed, observed, unit: 'bytes' } as const;
   throw new Failure('payload_too_large', 'The event is too large to be kept, once for each of its hooks', { limit });
 }
 

@@ -15,11 +15,14 @@ import type { OpenSession } from './sessions.ts';
 const PROCESSES_MOST = 200;
 const FILES_MOST = 3_000;
 
-type Wanted = { socket: Socket; resolve(session: OpenSession | undefined): void };
+/** Whose it is; undefined for nobody's, and `unclear` where not everything could be looked at. */
+export type Caller = OpenSession | 'unclear' | undefined;
+
+type Wanted = { socket: Socket; resolve(caller: Caller): void };
 
 export class Callers {
   readonly #sessions: () => Iterable<OpenSession>;
-  readonly #known = new WeakMap<Socket, Promise<OpenSession | undefined>>();
+  readonly #known = new WeakMap<Socket, Promise<Caller>>();
   #wanted: Wanted[] = [];
   #isLooking = false;
 
@@ -28,15 +31,15 @@ export class Callers {
   }
 
   /** A connection is looked for once: it stays whose it is. */
-  whose(socket: Socket): Promise<OpenSession | undefined> {
+  whose(socket: Socket): Promise<Caller> {
     const known = this.#known.get(socket) ?? this.#want(socket);
     this.#known.set(socket, known);
     return known;
   }
 
-  #want(socket: Socket): Promise<OpenSession | undefined> {
+  #want(socket: Socket): Promise<Caller> {
     if (process.platform !== 'linux') return Promise.resolve(undefined);
-    const { promise, resolve } = Promise.withResolvers<OpenSession | undefined>();
+    const { promise, resolve } = Promise.withResolvers<Caller>();
     this.#wanted.push({ socket, resolve });
     if (!this.#isLooking) void this.#look();
     return promise;
@@ -47,25 +50,27 @@ export class Callers {
     while (this.#wanted.length > 0) {
       const wanted = this.#wanted;
       this.#wanted = [];
-      // Whoever cannot be found is nobody, whatever the reason.
-      await this.#find(wanted).catch(() => {});
-      for (const one of wanted) one.resolve(undefined);
+      const isWhole = await this.#find(wanted).catch(() => false);
+      for (const one of wanted) one.resolve(isWhole ? undefined : 'unclear');
     }
     this.#isLooking = false;
   }
 
-  async #find(wanted: readonly Wanted[]): Promise<void> {
+  /** Whether everything was looked at that might be whose it is. */
+  async #find(wanted: readonly Wanted[]): Promise<boolean> {
     const left = await byFile(wanted);
+    const reach = { isWhole: true };
     // Side by side: one with very many files keeps nobody waiting but itself.
     const looks = Array.from(this.#sessions(), async (session) => {
       if (left.size === 0 || session.pid === undefined) return;
-      for await (const file of openFiles(session.pid)) {
+      for await (const file of openFiles(session.pid, reach)) {
         left.get(file)?.resolve(session);
         left.delete(file);
         if (left.size === 0) return;
       }
     });
     await Promise.all(looks);
+    return left.size === 0 || reach.isWhole;
   }
 }
 
@@ -130,15 +135,19 @@ function bytesOf(address: string, isWide: boolean): Buffer | null {
 const MAPPED = '::ffff:';
 
 /** What a process, and those that it and they have started, have open. */
-async function* openFiles(root: number): AsyncGenerator<string> {
+async function* openFiles(root: number, reach: { isWhole: boolean }): AsyncGenerator<string> {
   const next = [root];
   const seen = new Set<number>();
   let left = FILES_MOST;
-  for (let pid = next.pop(); pid !== undefined && seen.size < PROCESSES_MOST; pid = next.pop()) {
+  for (let pid = next.pop(); pid !== undefined; pid = next.pop()) {
     if (seen.has(pid)) continue;
     seen.add(pid);
+    reach.isWhole &&= seen.size <= PROCESSES_MOST;
+    if (seen.size > PROCESSES_MOST) return;
     for (const one of await readdir(`/proc/${pid}/fd`).catch(() => [])) {
-      if (left-- === 0) return;
+      left -= 1;
+      reach.isWhole &&= left >= 0;
+      if (left < 0) return;
       yield await readlink(`/proc/${pid}/fd/${one}`).catch(() => '');
     }
     next.push(...(await childrenOf(pid)));

@@ -1,6 +1,6 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
-import type { OpenSession } from './sessions.ts';
+import type { Caller } from './callers.ts';
 
 /** Connections of one invocation, of all that are nobody's that we know of, and in all. */
 const EACH_MOST = 64;
@@ -8,18 +8,15 @@ const UNKNOWN_MOST = 512;
 const ALL_MOST = 4_096;
 
 /** Keeps one program from having all connections: what is too much is ended before anything is read of it. */
-export function boundConnections(
-  servers: readonly Server[],
-  whose: (socket: Socket) => Promise<OpenSession | undefined>,
-): void {
-  const open = new Map<OpenSession | undefined, number>();
+export function boundConnections(servers: readonly Server[], whose: (socket: Socket) => Promise<Caller>): void {
+  const open = new Map<Caller, number>();
   for (const server of servers) {
     server.maxConnections = ALL_MOST;
     server.on('connection', (socket: Socket) => {
       void whose(socket).then((session) => {
         if (socket.destroyed) return;
         const count = (open.get(session) ?? 0) + 1;
-        if (count > (session === undefined ? UNKNOWN_MOST : EACH_MOST)) {
+        if (count > (typeof session !== 'object' ? UNKNOWN_MOST : EACH_MOST)) {
           socket.destroy();
           return;
         }

@@ -28,9 +28,13 @@ const LETTERS_MOST = 262_144;
 const LETTERS_KEPT = 500_000;
 const KEPT_MOST = 500;
 
-type Read = { document: DocumentNode; fragments: Fragments; operations: readonly Measured[] };
-
-type Measured = { operation: OperationDefinitionNode; measure: Measure };
+type Read = {
+  document: DocumentNode;
+  fragments: Fragments;
+  operations: readonly OperationDefinitionNode[];
+  /** Of those that were asked for. */
+  measures: Map<OperationDefinitionNode, Measure>;
+};
 
 /** Reads documents, and remembers what was read last: a plugin asks the same again and again. */
 export class Documents {
@@ -50,20 +54,21 @@ export class Documents {
   /** Throws `invalid_request`; `payload_too_large` where it is beyond a bound. */
   operation(query: string, name: string | null | undefined): Operation {
     const known = this.#known(query);
-    const { document, fragments, operations } = known ?? readOf(query, this.#limits.fields);
-    const found = name ? operations.find((one) => one.operation.name?.value === name) : operations[0];
-    if (found === undefined) {
-      throw new Failure(
-        'invalid_request',
-        name ? `There is no operation ${JSON.stringify(name)}` : 'There is no operation',
-      );
+    const read = known ?? readOf(query);
+    const { document, fragments, operations } = read;
+    const operation = name ? operations.find((one) => one.name?.value === name) : operations[0];
+    if (operation === undefined) {
+      const words = name ? `There is no operation ${JSON.stringify(name)}` : 'There is no operation';
+      throw new Failure('invalid_request', words);
     }
     if (!name && operations.length > 1) {
       throw new Failure('invalid_request', 'There are several operations, and no operationName says which is meant');
     }
-    this.#judge(found.measure);
-    if (known === undefined) this.#keep(query, { document, fragments, operations });
-    return { document, operation: found.operation, fragments, hasKey: found.measure.hasKey };
+    const measure = read.measures.get(operation) ?? measureOf(operation, fragments, this.#limits.fields);
+    this.#judge(measure);
+    read.measures.set(operation, measure);
+    if (known === undefined) this.#keep(query, read);
+    return { document, operation, fragments, hasKey: measure.hasKey };
   }
 
   #judge({ depth, fields, roots }: Measure): void {
@@ -103,22 +108,26 @@ export class Documents {
   }
 }
 
-function readOf(query: string, fieldsMost: number): Read {
+function readOf(query: string): Read {
   if (query.length > LETTERS_MOST) throw tooLong(query.length);
-  try {
+  return unlessTooDeep(() => {
     const document = parse(query, { maxTokens: TOKENS_MOST, noLocation: true });
-    const fragments = fragmentsOf(document);
-    const operations = document.definitions
-      .filter((one): one is OperationDefinitionNode => one.kind === 'OperationDefinition')
-      .map((operation) => ({
-        operation,
-        measure: measured(operation.selectionSet, fragments, { enough: fieldsMost, keyName: API_KEY }),
-      }));
-    return { document, fragments, operations };
+    const operations = document.definitions.filter((one) => one.kind === 'OperationDefinition');
+    return { document, fragments: fragmentsOf(document), operations, measures: new Map() };
+  });
+}
+
+function measureOf({ selectionSet }: OperationDefinitionNode, fragments: Fragments, enough: number): Measure {
+  return unlessTooDeep(() => measured(selectionSet, fragments, { enough, keyName: API_KEY }));
+}
+
+/** Throws `invalid_request` for what is no GraphQL, and for what the stack is not deep enough for. */
+function unlessTooDeep<T>(read: () => T): T {
+  try {
+    return read();
   } catch (error) {
     if (error instanceof GraphQLError)
       throw new Failure('invalid_request', `The query cannot be read: ${error.message}`);
-    // The stack was not deep enough for it.
     if (error instanceof RangeError) throw new Failure('invalid_request', 'The query is nested too deeply to be read');
     throw error;
   }

@@ -9,6 +9,7 @@ import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, ty
 import { Failure, type FailureCode } from '../core/failure.ts';
 import { askIn, type GraphqlAsk, type GraphqlDesk, type GraphqlReply } from '../core/graphql.ts';
 import { askOf, parsed } from './ask.ts';
+import type { Caller } from './callers.ts';
 import { boundConnections } from './crowd.ts';
 import { errorOf, replyTo } from './reply.ts';
 import { type OpenSession, tooLarge } from './sessions.ts';
@@ -18,7 +19,7 @@ export type ListenerOptions = {
   /** Whose cookie or key this is. */
   find(shown: string): OpenSession | undefined;
   /** Whose process is at the other end. */
-  whose(socket: Socket): Promise<OpenSession | undefined>;
+  whose(socket: Socket): Promise<Caller>;
   /** 0 takes any that is free. */
   port: number;
   /** The body of a request. */
@@ -153,10 +154,11 @@ async function sessionOf(
   const { apikey: inHeader } = request.headers;
   const { apikey: inQuery } = request.query as Record<string, unknown>;
   const shown = [request.cookies.session, inHeader, inQuery].filter((one) => one !== undefined && one !== '');
-  if (shown.length === 0) return await whose(request.raw.socket);
+  const caller = await whose(request.raw.socket);
+  if (caller === 'unclear') return undefined;
+  if (shown.length === 0) return caller;
   const [session, ...others] = shown.map((one) => (typeof one === 'string' ? find(one) : undefined));
   if (session === undefined || others.some((one) => one !== session)) return undefined;
-  const caller = await whose(request.raw.socket);
   return caller === undefined || caller === session ? session : undefined;
 }
 

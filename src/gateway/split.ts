@@ -161,7 +161,7 @@ type Group = { answerer: Answerer; selections: SelectionNode[] };
 /** All that one answers together. */
 function families(pieces: readonly Piece[]): Group[] {
   const groups = new Map<Answerer, SelectionNode[]>();
-  const home = pieces.find(({ answerer }) => answerer !== 'anyone')?.answerer ?? 'ours';
+  const home = pieces.find(({ answerer }) => answerer !== 'anyone' && answerer !== 'also')?.answerer ?? 'ours';
   for (const { answerer, selection } of pieces) {
     const whose = answerer === 'anyone' ? (home as Answerer) : answerer;
     const group = groups.get(whose);
@@ -176,7 +176,9 @@ function neighbours(pieces: readonly Piece[]): Group[] {
   const groups: Group[] = [];
   for (const { answerer, selection } of pieces) {
     const last = groups.at(-1);
-    if (last !== undefined && (answerer === 'anyone' || answerer === last.answerer)) last.selections.push(selection);
+    // What may be left out takes nothing else with it.
+    const joins = answerer === last?.answerer || (answerer === 'anyone' && last?.answerer !== 'also');
+    if (last !== undefined && joins) last.selections.push(selection);
     else groups.push({ answerer: answerer === 'anyone' ? 'ours' : answerer, selections: [selection] });
   }
   return groups;

@@ -233,6 +233,23 @@ test('who asks with a token is told of an application that does not speak GraphQ
   application.misdeed = null;
 });
 
+test('an operation without letters in its name is one without a name', async () => {
+  const { desk } = deskOf();
+  application.asked.length = 0;
+  await desk.ask({ query: 'query A { version { hash } }', operationName: '' }, plugin, patience);
+  const { askIn } = await import('../../src/core/graphql.ts');
+  expect(askIn({ query: '{ a }', operationName: '' }).operationName).toBeNull();
+});
+
+test('the name of a type is not left out with what the application cannot say', async () => {
+  const { ask } = deskOf();
+  const people: GraphqlCaller = { ...plugin, holder: null, scopes: ['invoke'] };
+  expect((await ask('mutation { stopAllJobs __typename }', {}, people)).body).toEqual({
+    data: { stopAllJobs: true, __typename: 'Mutation' },
+  });
+  expect((await ask('{ jobQueue { id } __typename }', {}, people)).body.data.__typename).toBe('Query');
+});
+
 test('mutations are done in the order in which they stand', async () => {
   const { ask, own } = deskOf();
   const query = `mutation ($m: Map) { a: sceneCreate(input: { title: "A" }) { title } b: sceneCreate(input: { title: "B" }) { title }

@@ -20,11 +20,14 @@ export function speakLegacy(caller: SocketCaller, line: Line): Speaker {
   return new Legacy(caller, line);
 }
 
+/** `events` is null until it is known whether it has several results. */
+type Operation = { events: AsyncIterator<unknown> | null };
+
 class Legacy implements Speaker {
   readonly #caller: SocketCaller;
   readonly #line: Line;
-  /** What is under way, by the client's ids; null until it is known whether it has several results. */
-  readonly #operations = new Map<string, AsyncIterator<unknown> | null>();
+  /** What is under way, by the client's ids. */
+  readonly #operations = new Map<string, Operation>();
   /** Also those that have lost their ids to others. */
   #running = 0;
   #isOpen = false;
@@ -60,22 +63,26 @@ class Legacy implements Speaker {
     // As its library has it: another one of the same id takes the place of the first.
     await this.#stop(id);
     if (this.#running >= OPERATIONS_MOST) return this.#send({ type: 'error', id, payload: tooManyOperations() });
-    this.#operations.set(id, null);
+    const operation: Operation = { events: null };
+    this.#operations.set(id, operation);
     this.#running += 1;
     try {
       const ask = askIn(Object(payload));
       const came = await this.#caller.run(await this.#caller.admit(ask), ask);
-      if (!this.#operations.has(id)) {
+      if (this.#operations.get(id) !== operation) {
         if (Symbol.asyncIterator in came) await came.return(undefined);
         return;
       }
       if (Symbol.asyncIterator in came) {
-        this.#operations.set(id, came);
+        operation.events = came;
         for await (const result of came) await this.#send({ type: 'data', id, payload: this.#caller.told(result) });
       } else await this.#send({ type: 'data', id, payload: this.#caller.told(came) });
-      if (this.#operations.delete(id)) await this.#send({ type: 'complete', id });
+      if (this.#operations.get(id) === operation) {
+        this.#operations.delete(id);
+        await this.#send({ type: 'complete', id });
+      }
     } catch (error) {
-      this.#operations.delete(id);
+      if (this.#operations.get(id) === operation) this.#operations.delete(id);
       const [first] = asErrors(error);
       await this.#send({ type: 'error', id, payload: first });
     } finally {
@@ -84,9 +91,9 @@ class Legacy implements Speaker {
   }
 
   async #stop(id: string): Promise<void> {
-    const events = this.#operations.get(id);
+    const operation = this.#operations.get(id);
     this.#operations.delete(id);
-    await events?.return?.();
+    await operation?.events?.return?.();
   }
 
   #send(message: object): Promise<void> {

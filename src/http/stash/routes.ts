@@ -110,7 +110,8 @@ function query(app: App, url: string, tags: string[], options: StashRoutes): voi
     },
     wsHandler: (socket, request) => sockets.open(socket, request),
     handler: async (request, reply) => {
-      const { query, operationName, variables } = request.query;
+      const { query, variables } = request.query;
+      const operationName = request.query.operationName || undefined;
       if (query === undefined) throw new Failure('invalid_request', 'There is no "query" in the address');
       refuseMutation(query, operationName);
       return answer(options, { query, operationName, variables: variablesIn(variables) }, request, reply);
