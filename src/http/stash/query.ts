@@ -10,6 +10,8 @@ import { pluginView } from './plugin-view.ts';
 const QUEUE_MOST = 1_000;
 
 export function queries({ logs, version }: Pick<StashParts, 'logs' | 'version'>) {
+  // However many names it is asked for under.
+  const queues = new WeakMap<Asking, ReturnType<typeof queueOf>>();
   return {
     plugins: (_: unknown, asking: Asking) => pluginsOf(asking),
 
@@ -23,9 +25,10 @@ export function queries({ logs, version }: Pick<StashParts, 'logs' | 'version'>)
       general: { apiKey: (_: unknown, { caller }: Asking) => caller.apiKey },
     }),
 
-    async jobQueue(_: unknown, { jobs }: Asking) {
-      const queued = await jobs.unended(QUEUE_MOST);
-      return queued.length === 0 ? null : queued.map(jobView);
+    jobQueue(_: unknown, asking: Asking) {
+      const known = queues.get(asking) ?? queueOf(asking);
+      queues.set(asking, known);
+      return known;
     },
 
     async findJob({ input }: { input: { id: string } }, { jobs }: Asking) {
@@ -74,4 +77,9 @@ const LEVELS = {
 
 export function logView({ at, level, message }: PluginLog) {
   return { time: at, level: LEVELS[level], message };
+}
+
+async function queueOf({ jobs }: Asking) {
+  const queued = await jobs.unended(QUEUE_MOST);
+  return queued.length === 0 ? null : queued.map(jobView);
 }
