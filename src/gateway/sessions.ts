@@ -127,7 +127,11 @@ export class OpenSession implements Session {
       throw failure;
     }
     this.#calls += 1;
-    if (this.#underWay >= limits.hostCallsAtOnce) await this.#turn();
+    // Nothing may come between seeing that there is room and taking it.
+    while (this.#underWay >= limits.hostCallsAtOnce) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+      this.#ended.signal.throwIfAborted();
+    }
     const leave = this.#begin();
     return () => {
       leave();
@@ -143,13 +147,6 @@ export class OpenSession implements Session {
       this.#ended.abort(new Failure('unauthenticated', 'The invocation of this session has ended'));
       for (const proceed of this.#waiting.splice(0)) proceed();
     }, this.#options.graceMs ?? GRACE_MS).unref();
-  }
-
-  async #turn(): Promise<void> {
-    while (this.#underWay >= this.holder.limits.hostCallsAtOnce) {
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-      this.#ended.signal.throwIfAborted();
-    }
   }
 
   async #timed<T>(work: () => Promise<T>): Promise<T> {
