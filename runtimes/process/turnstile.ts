@@ -14,8 +14,7 @@ export type TurnstileBounds = {
 /**
  * Through here goes whoever starts a program; who finds no place waits until its deadline. Tenants take turns, and none
  * has more than twice of what is left to the others, in places or in memory. What runs is let run: it has limits of
- * its own. Each depth of runs that wait for each other has as many
- * places.
+ * its own. Each depth of runs that wait for each other has as many places.
  */
 export class Turnstile {
   readonly #bounds: TurnstileBounds;

@@ -11,6 +11,10 @@ export type GraphqlAsk = {
   operationName?: string | null | undefined;
 };
 
+/** Words and signs of a query, and letters: reading so much takes some ms. What is long belongs into variables. */
+export const QUERY_TOKENS_MOST = 20_000;
+export const QUERY_LETTERS_MOST = 262_144;
+
 /** What the members of an object ask. Throws `invalid_request`. */
 export function askIn(members: object): GraphqlAsk {
   const { query, variables, operationName } = members as Record<string, unknown>;

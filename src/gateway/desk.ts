@@ -119,10 +119,11 @@ export class Desk implements GraphqlDesk {
 
   async #theirs({ document, variables }: Part, asking: Asking): Promise<Came> {
     const { operationName } = asking.ask;
-    const reply = await this.#pass(asking, bodyOf({ query: print(document), variables, operationName }));
+    const reply = await this.#send(asking, bodyOf({ query: print(document), variables, operationName }));
     await this.#pace.turn(asking.caller.tenant);
     const answer = reply.status === 200 ? answerOf(reply.body) : null;
-    return answer === null ? { reply } : { answer: withoutPlaces(answer) };
+    if (answer === null) return { reply: keyless(reply, asking) };
+    return { answer: withoutPlaces(keylessAnswer(answer, asking)) };
   }
 
   /** What it does not know, or cannot say now, or not to whoever asks, is left out. */
@@ -138,8 +139,16 @@ export class Desk implements GraphqlDesk {
     }
   }
 
+  /** All of it, as the application has answered. */
+  async #pass(asking: Asking, body: string): Promise<GraphqlReply> {
+    const reply = await this.#send(asking, body);
+    if (!asking.operation.hasKey) return reply;
+    await this.#pace.turn(asking.caller.tenant);
+    return keyless(reply, asking);
+  }
+
   /** The application's own credentials go out with it, and do not come back. */
-  async #pass({ caller, application, operation, signal }: Asking, body: string): Promise<GraphqlReply> {
+  async #send({ caller, application, operation, signal }: Asking, body: string): Promise<GraphqlReply> {
     const { holder, apiKey } = caller;
     const { chains } = this.#options;
     const chain = holder === null ? undefined : chains.sealed(holder);
@@ -150,13 +159,18 @@ export class Desk implements GraphqlDesk {
     if (holder === null && !looksLikeAnswer(reply)) {
       throw new Failure('application_error', `The application answered with status ${reply.status}, and no GraphQL`);
     }
-    if (!operation.hasKey) return reply;
-    await this.#pace.turn(caller.tenant);
-    const answer = answerOf(reply.body);
-    if (answer === null) return reply;
-    const data = withoutKeys(answer.data, operation, apiKey);
-    return { status: reply.status, body: JSON.stringify({ ...answer, data }) };
+    return reply;
   }
+}
+
+/** With the caller's own key wherever the application has told its own. */
+function keyless(reply: GraphqlReply, asking: Asking): GraphqlReply {
+  const answer = asking.operation.hasKey ? answerOf(reply.body) : null;
+  return answer === null ? reply : { ...reply, body: JSON.stringify(keylessAnswer(answer, asking)) };
+}
+
+function keylessAnswer(answer: PartAnswer, { operation, caller }: Asking): PartAnswer {
+  return operation.hasKey ? { ...answer, data: withoutKeys(answer.data, operation, caller.apiKey) } : answer;
 }
 
 /** In a fixed form: some read names without regard to case, and of two the last one. */

@@ -1,5 +1,6 @@
 import { type DocumentNode, GraphQLError, type OperationDefinitionNode, parse } from 'graphql';
 import { Failure } from '../core/failure.ts';
+import { QUERY_LETTERS_MOST, QUERY_TOKENS_MOST } from '../core/graphql.ts';
 import { API_KEY } from './keys.ts';
 import { type Fragments, fragmentsOf, type Measure, measured } from './measure.ts';
 
@@ -18,12 +19,8 @@ export type Operation = {
   hasKey: boolean;
 };
 
-/** Words and signs of a document. Reading so many takes some ms, in which nobody else is served. */
-const TOKENS_MOST = 20_000;
 /** Fields of the application that are asked for side by side, each of which may be work for it. */
 const ROOTS_MOST = 200;
-/** Letters of a document. What is long belongs into variables. */
-const LETTERS_MOST = 262_144;
 /** What is remembered of documents, in letters, each of which may take a hundred bytes, and by number. */
 const LETTERS_KEPT = 500_000;
 const KEPT_MOST = 500;
@@ -109,9 +106,9 @@ export class Documents {
 }
 
 function readOf(query: string): Read {
-  if (query.length > LETTERS_MOST) throw tooLong(query.length);
+  if (query.length > QUERY_LETTERS_MOST) throw tooLong(query.length);
   return unlessTooDeep(() => {
-    const document = parse(query, { maxTokens: TOKENS_MOST, noLocation: true });
+    const document = parse(query, { maxTokens: QUERY_TOKENS_MOST, noLocation: true });
     const operations = document.definitions.filter((one) => one.kind === 'OperationDefinition');
     return { document, fragments: fragmentsOf(document), operations, measures: new Map() };
   });
@@ -134,10 +131,10 @@ function unlessTooDeep<T>(read: () => T): T {
 }
 
 function tooLong(observed: number): Failure {
-  const limit = { name: 'query', allowed: LETTERS_MOST, observed, unit: 'count' } as const;
+  const limit = { name: 'query', allowed: QUERY_LETTERS_MOST, observed, unit: 'count' } as const;
   return new Failure(
     'payload_too_large',
-    `A query has ${LETTERS_MOST} letters at most: what is long belongs into variables`,
+    `A query has ${QUERY_LETTERS_MOST} letters at most: what is long belongs into variables`,
     {
       limit,
     },

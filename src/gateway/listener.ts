@@ -73,8 +73,6 @@ export class Listener implements AsyncDisposable {
 declare module 'fastify' {
   interface FastifyRequest {
     session: OpenSession;
-    /** Gives the place back that the call has. */
-    leave(): void;
   }
 }
 
@@ -89,7 +87,6 @@ async function appOf({ desk, find, whose, requestBytes, bug }: ListenerOptions):
   });
   await app.register(cookie);
   app.decorateRequest('session', null as unknown as OpenSession);
-  app.decorateRequest('leave', null as unknown as () => void);
   app.removeAllContentTypeParsers();
   // Programs say all kinds of things about what they send; it is JSON.
   app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => done(null, body));
@@ -103,9 +100,8 @@ async function appOf({ desk, find, whose, requestBytes, bug }: ListenerOptions):
     session.signal.addEventListener('abort', end, { once: true });
     reply.raw.once('close', () => session.signal.removeEventListener('abort', end));
     const leave = await session.enter();
-    request.leave = once(leave);
-    reply.raw.once('close', request.leave);
-    if (reply.raw.destroyed) request.leave();
+    if (reply.raw.destroyed) leave();
+    else reply.raw.once('close', leave);
   });
 
   app.setErrorHandler((error: FastifyError, _request, reply) => {
@@ -189,13 +185,4 @@ function send(reply: FastifyReply, { status, body }: GraphqlReply): FastifyReply
     .code(status)
     .headers({ 'content-type': 'application/json; charset=utf-8', 'x-content-type-options': 'nosniff' })
     .send(body);
-}
-
-function once(work: () => void): () => void {
-  let isDone = false;
-  return () => {
-    if (isDone) return;
-    isDone = true;
-    work();
-  };
 }

@@ -12,8 +12,8 @@ export type BriefEnd =
  * so that any of them can be dropped and done again.
  *
  * Each program has at most one isolate here. When there are too many, one of those that were not used for longest is
- * dropped, whichever: of programs that are run in turn, as the hooks of an event are, the least recently used one is always
- * the next.
+ * dropped, whichever: of programs that are run in turn, as the hooks of an event are, the least recently used one is
+ * always the next.
  */
 export class BriefLane {
   readonly #scripts: GuestScripts;

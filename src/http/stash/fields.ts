@@ -10,7 +10,6 @@ import {
   subscribe,
   validate,
 } from 'graphql';
-import { Failure } from '../../core/failure.ts';
 import type { FieldOwner, GraphqlAsk, GraphqlCaller, OwnFields } from '../../core/graphql.ts';
 import { isOurNumber, jobNumberIn } from '../../core/job-number.ts';
 import { Pace } from '../../core/pace.ts';
@@ -51,12 +50,9 @@ export class StashFields implements OwnFields {
     caller: GraphqlCaller,
     signal: AbortSignal,
   ): Promise<ExecutionResult> {
-    await this.#pace.turn(caller.tenant);
-    const errors = validate(this.schema, document, RULES, VALIDATION);
-    if (errors.length > 0) return cut({ errors });
     const budget = new Budget(signal);
-    const args = await this.#argsOf(document, ask, caller, budget.signal);
-    if (args instanceof Failure) return { errors: [errorOf(args)] };
+    const args = await this.#begun(document, ask, caller, budget.signal);
+    if ('errors' in args) return args;
     try {
       return this.shown(await execute({ ...args, fieldResolver: budget.resolve }));
     } catch (error) {
@@ -74,24 +70,25 @@ export class StashFields implements OwnFields {
     caller: GraphqlCaller,
     signal: AbortSignal,
   ): Promise<AsyncGenerator<ExecutionResult> | ExecutionResult> {
-    await this.#pace.turn(caller.tenant);
-    const errors = validate(this.schema, document, RULES, VALIDATION);
-    if (errors.length > 0) return cut({ errors });
-    const args = await this.#argsOf(document, ask, caller, signal);
-    if (args instanceof Failure) return { errors: [errorOf(args)] };
+    const args = await this.#begun(document, ask, caller, signal);
+    if ('errors' in args) return args;
     const events = await subscribe(args);
     return Symbol.asyncIterator in events ? events : this.shown(events);
   }
 
-  async #argsOf(
+  /** What it is executed with, when it is its turn; or what is wrong with it. */
+  async #begun(
     document: DocumentNode,
     { variables, operationName }: Ask,
     caller: GraphqlCaller,
     signal: AbortSignal,
-  ): Promise<ExecutionArgs | Failure> {
+  ): Promise<ExecutionArgs | { errors: readonly GraphQLError[] }> {
+    await this.#pace.turn(caller.tenant);
+    const errors = validate(this.schema, document, RULES, VALIDATION);
+    if (errors.length > 0) return { errors: cut(errors) };
     const { tenancies, keep } = this.#parts;
     const tenancy = await tenancies.find(caller.tenant);
-    if (tenancy === undefined) return noTenant(caller.tenant);
+    if (tenancy === undefined) return { errors: [errorOf(noTenant(caller.tenant))] };
     const { jobs, events } = keep(tenancy.id);
     const contextValue: Asking = { caller, tenancy, jobs, events, signal };
     return {
@@ -109,7 +106,7 @@ export class StashFields implements OwnFields {
   /** Whose errors are as callers may see them. */
   shown(result: ExecutionResult): ExecutionResult {
     if (result.errors === undefined) return result;
-    return cut({ ...result, errors: result.errors.map((error) => shown(error, this.#parts.bug)) });
+    return { ...result, errors: cut(result.errors.map((error) => shown(error, this.#parts.bug))) };
   }
 }
 
@@ -118,11 +115,10 @@ const VALIDATION = { maxErrors: 5 };
 const MESSAGE_LETTERS = 1_000;
 
 /** Errors that are not longer than anybody reads. */
-function cut(result: ExecutionResult): ExecutionResult {
-  const errors = result.errors?.map((error) =>
+function cut(errors: readonly GraphQLError[]): GraphQLError[] {
+  return errors.map((error) =>
     error.message.length <= MESSAGE_LETTERS ? error : shortened(error, `${error.message.slice(0, MESSAGE_LETTERS)}…`),
   );
-  return errors === undefined ? result : { ...result, errors };
 }
 
 function shortened({ path, extensions }: GraphQLError, message: string): GraphQLError {

@@ -6,7 +6,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { getOperationAST, parse } from 'graphql';
 import { type Static, Type } from 'typebox';
 import { Failure } from '../../core/failure.ts';
-import type { GraphqlAsk } from '../../core/graphql.ts';
+import { type GraphqlAsk, QUERY_TOKENS_MOST } from '../../core/graphql.ts';
 import { Pace } from '../../core/pace.ts';
 import type { App } from '../app.ts';
 import { callerSignal } from '../caller-signal.ts';
@@ -136,7 +136,7 @@ const asIs = (text: unknown) => text as string;
 function refuseMutation(query: string, operationName: string | undefined): void {
   let operation: string | undefined;
   try {
-    operation = getOperationAST(parse(query, { maxTokens: TOKENS_MOST }), operationName)?.operation;
+    operation = getOperationAST(parse(query, { maxTokens: QUERY_TOKENS_MOST }), operationName)?.operation;
   } catch {
     return;
   }
@@ -146,9 +146,6 @@ function refuseMutation(query: string, operationName: string | undefined): void 
     new Failure('invalid_request', `A ${operation} cannot be sent with GET: send it with POST`),
   );
 }
-
-/** What fits into an address has fewer. */
-const TOKENS_MOST = 20_000;
 
 function variablesIn(text: string | undefined): Record<string, unknown> | null {
   if (text === undefined || text === '') return null;

@@ -9,7 +9,7 @@ import {
 } from 'graphql';
 import type { Chains } from '../../core/chain.ts';
 import { Failure } from '../../core/failure.ts';
-import type { GraphqlAsk, GraphqlDesk } from '../../core/graphql.ts';
+import { type GraphqlAsk, type GraphqlDesk, QUERY_LETTERS_MOST, QUERY_TOKENS_MOST } from '../../core/graphql.ts';
 import type { Pace } from '../../core/pace.ts';
 import { type AuthOptions, stillEntitled } from '../auth.ts';
 import { callerOf, replyOf } from './desk-reply.ts';
@@ -31,9 +31,7 @@ export type Line = {
 /** What came of an operation: its events as they happen, or its one result. */
 export type Came = AsyncGenerator<ExecutionResult> | ExecutionResult;
 
-/** Words and signs of a document; and what a subscription selects is put together for each event. */
-const TOKENS_MOST = 20_000;
-const QUERY_CHARACTERS = 262_144;
+/** What a subscription selects is put together for each event. */
 const SUBSCRIPTION_CHARACTERS = 2_000;
 
 /** Whoever is at the other end of a socket: they may ask what they could ask in requests. */
@@ -68,11 +66,11 @@ export class SocketCaller implements Disposable {
   async admit({ query }: GraphqlAsk): Promise<DocumentNode> {
     await this.assertEntitled();
     await this.request.tenancy.rate?.take();
-    if (query.length > QUERY_CHARACTERS) {
-      throw new Failure('payload_too_large', `A query has ${QUERY_CHARACTERS} characters at most`);
+    if (query.length > QUERY_LETTERS_MOST) {
+      throw new Failure('payload_too_large', `A query has ${QUERY_LETTERS_MOST} characters at most`);
     }
     await this.#parts.pace.turn(this.request.tenant);
-    return parse(query, { maxTokens: TOKENS_MOST });
+    return parse(query, { maxTokens: QUERY_TOKENS_MOST });
   }
 
   async run(document: DocumentNode, ask: GraphqlAsk): Promise<Came> {
