@@ -19,6 +19,7 @@
 import { Piscina } from 'piscina';
 import { Failure } from '../../src/core/failure.ts';
 import type { Invocation } from '../../src/core/invocation.ts';
+import { type Isolation, unchecked } from '../../src/core/isolation.ts';
 import { noUsage, type Outcome } from '../../src/core/outcome.ts';
 import type { Plugin } from '../../src/core/plugin.ts';
 import type { Explanation, Runtime } from '../../src/core/runtime.ts';
@@ -114,6 +115,12 @@ export class IsolateRuntime implements Runtime {
 
   unready(): string | null {
     return this.#executors.trouble;
+  }
+
+  readonly isolation: Isolation = unchecked(new Date(0));
+
+  async attest(): Promise<Isolation> {
+    return this.isolation;
   }
 
   gauges(): Record<string, number> {

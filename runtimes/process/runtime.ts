@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Failure } from '../../src/core/failure.ts';
 import { type Invocation, serverConnection } from '../../src/core/invocation.ts';
+import { type Isolation, unchecked } from '../../src/core/isolation.ts';
 import type { Outcome, Report } from '../../src/core/outcome.ts';
 import type { Plugin } from '../../src/core/plugin.ts';
 import type { Explanation, Runtime } from '../../src/core/runtime.ts';
@@ -85,6 +86,12 @@ export class ProcessRuntime implements Runtime {
 
   unready(): string | null {
     return this.#refused;
+  }
+
+  readonly isolation: Isolation = unchecked(new Date(0));
+
+  async attest(): Promise<Isolation> {
+    return this.isolation;
   }
 
   gauges(): Record<string, number> {

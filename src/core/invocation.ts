@@ -1,4 +1,5 @@
 import type { Chain } from './chain.ts';
+import type { Grant } from './grant.ts';
 import type { HookName } from './hook.ts';
 import type { Limits } from './limits.ts';
 import type { Watch } from './outcome.ts';
@@ -43,6 +44,8 @@ export type Invocation = {
   limits: Limits;
   /** What its plugin may use in general; the same object as `limits` where the caller has lowered none. */
   usualLimits: Limits;
+  /** What its plugin was granted; the same object as long as nothing has changed. */
+  grant: Grant;
   /** Where the plugin is told to find its application. */
   endpoint: Endpoint;
   /** Its way there; opened when it is asked for. */

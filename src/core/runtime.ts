@@ -1,4 +1,5 @@
 import type { Invocation } from './invocation.ts';
+import type { Isolation } from './isolation.ts';
 import type { Outcome } from './outcome.ts';
 import type { Plugin } from './plugin.ts';
 
@@ -21,6 +22,12 @@ export interface Runtime extends AsyncDisposable {
 
   /** Why it can run nothing now, in words; null, or no such method, where it can. */
   unready?(): string | null;
+
+  /** What it runs programs in, as it was proven last. */
+  readonly isolation: Isolation;
+
+  /** Proves it anew, by trying to get out. Takes a second or two; does not reject. */
+  attest(): Promise<Isolation>;
 
   /** What it has running now, by name, for the metrics. */
   gauges(): Record<string, number>;

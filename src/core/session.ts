@@ -1,5 +1,6 @@
 import type { Chain } from './chain.ts';
 import type { Failure } from './failure.ts';
+import type { EgressDecision } from './grant.ts';
 import type { Limits } from './limits.ts';
 
 /** The invocation that calls its application back. */
@@ -10,6 +11,10 @@ export type Holder = {
   /** What led to it, itself included. */
   chain: Chain;
   limits: Pick<Limits, 'hostCalls' | 'hostCallsAtOnce'>;
+  /** Hosts that it may reach beside its application; see grant.ts. */
+  network: readonly string[];
+  /** Told of each attempt to reach one. */
+  decided(decision: EgressDecision): void;
   /** Ends the invocation, for what it asked. */
   stop(failure: Failure): void;
 };
@@ -29,6 +34,11 @@ export interface Session {
   graphql(body: string, signal: AbortSignal): Promise<{ status: number; body: string }>;
   /** Tells the process that its program began as: whoever of its children calls without a cookie is known by it. */
   runsAs(pid: number): void;
+  /**
+   * Takes a connection that can be nobody's but the invocation's own program, which has a network of its own. What comes
+   * over it is served like any call: its application by path, and other hosts, as by a proxy, where that was granted.
+   */
+  admit(connection: NodeJS.ReadWriteStream): void;
   /** Nothing is opened by it any more, after a moment for what is under way. */
   end(): void;
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Chain } from '../core/chain.ts';
 import { Failure } from '../core/failure.ts';
+import { type Grant, NOTHING } from '../core/grant.ts';
 import type { HookName } from '../core/hook.ts';
 import type { Endpoint, Invocation, Request } from '../core/invocation.ts';
 import { type Limits, lowered } from '../core/limits.ts';
@@ -223,6 +224,7 @@ class Call implements Invocation {
   readonly args: Record<string, unknown>;
   readonly limits: Limits;
   readonly usualLimits: Limits;
+  readonly grant: Grant = NOTHING;
   readonly endpoint: Endpoint;
   readonly deadlineAt: number;
   readonly watch: Watch | undefined;
@@ -264,11 +266,12 @@ class Call implements Invocation {
   }
 
   #holder(): Holder {
-    const { id, tenant, plugin, limits } = this;
+    const { id, tenant, plugin, limits, grant } = this;
     const by = { plugin: plugin.id, invocation: id };
     const chain = { root: this.#cause?.root ?? id, by, links: this.#cause?.links ?? [] };
     const stop = (failure: Failure) => this.stop(failure);
-    return { tenant, plugin: plugin.id, invocation: id, chain, limits, stop };
+    const { network } = grant;
+    return { tenant, plugin: plugin.id, invocation: id, chain, limits, network, decided: () => {}, stop };
   }
 }
 

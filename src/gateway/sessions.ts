@@ -94,6 +94,10 @@ export class OpenSession implements Session {
     this.#pid = pid;
   }
 
+  admit(connection: NodeJS.ReadWriteStream): void {
+    connection.end();
+  }
+
   /** Aborts when nothing is answered any more. */
   get signal(): AbortSignal {
     return this.#ended.signal;

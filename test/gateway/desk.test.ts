@@ -83,6 +83,8 @@ const holder = {
   invocation: 'i',
   chain: { root: 'i', by: { plugin: 'mine', invocation: 'i' }, links: [] },
   limits: { hostCalls: 10, hostCallsAtOnce: 1 },
+  network: [],
+  decided: () => {},
   stop: () => {},
 };
 const plugin: GraphqlCaller = { tenant: 'default', scopes: ['invoke'], holder, apiKey: 'a key of its own' };

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Config, completed } from '../../src/config.ts';
 import type { Invocation } from '../../src/core/invocation.ts';
+import { unchecked } from '../../src/core/isolation.ts';
 import { noUsage, type Outcome } from '../../src/core/outcome.ts';
 import type { Plugin, Refusal } from '../../src/core/plugin.ts';
 import type { Runtime } from '../../src/core/runtime.ts';
@@ -54,6 +55,12 @@ export class FakeRuntime implements Runtime {
 
   retain(_tenant: string, plugins: ReadonlySet<Plugin>): void {
     this.retained.push(plugins);
+  }
+
+  readonly isolation = unchecked(new Date(0));
+
+  async attest() {
+    return this.isolation;
   }
 
   gauges() {

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Isolation } from '../../runtimes/process/isolation.ts';
 import { ProcessRuntime, type ProcessRuntimeOptions } from '../../runtimes/process/runtime.ts';
 import { Failure } from '../../src/core/failure.ts';
+import { NOTHING } from '../../src/core/grant.ts';
 import type { Invocation } from '../../src/core/invocation.ts';
 import type { Limits } from '../../src/core/limits.ts';
 import type { Outcome, Watch } from '../../src/core/outcome.ts';
@@ -118,6 +119,7 @@ export class Trial implements AsyncDisposable {
       args,
       limits: { ...LIMITS, ...limits },
       usualLimits: LIMITS,
+      grant: NOTHING,
       endpoint,
       session: sessionOf({ graphql: async () => ({ status: 500, body: '' }) }),
       deadlineAt: performance.now() + LIMITS.wallMs,

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ExecutorsOptions } from '../../../runtimes/isolate/executors.ts';
 import { IsolateRuntime } from '../../../runtimes/isolate/runtime.ts';
 import { Failure } from '../../../src/core/failure.ts';
+import { NOTHING } from '../../../src/core/grant.ts';
 import type { Limits } from '../../../src/core/limits.ts';
 import type { Outcome, Watch } from '../../../src/core/outcome.ts';
 import type { Entry, Plugin } from '../../../src/core/plugin.ts';
@@ -111,6 +112,7 @@ export class Scripts implements AsyncDisposable {
       args,
       limits: LIMITS,
       usualLimits: LIMITS,
+      grant: NOTHING,
       endpoint,
       session: sessionOf(application),
       deadlineAt: performance.now() + LIMITS.wallMs,

@@ -1,0 +1,44 @@
+/**
+ * What holds a program back on this machine, layer by layer, as it was proven by trying. The words of a report are for
+ * people; what is decided by is the grade alone.
+ */
+
+/** From least to most. What each promises is in docs/SECURITY.md. */
+export const GRADES = ['none', 'limited', 'fenced', 'contained', 'full'] as const;
+export type Grade = (typeof GRADES)[number];
+
+/** Whether a grade is as much as the one that is wanted, or more. */
+export function reaches(grade: Grade, wanted: Grade): boolean {
+  return GRADES.indexOf(grade) >= GRADES.indexOf(wanted);
+}
+
+export type LayerState =
+  /** It was tried just now, and held. */
+  | 'proven'
+  /** It was tried, and does not hold; or it could not be tried. */
+  | 'absent'
+  /** Nothing that runs so could need it. */
+  | 'not needed';
+
+export type Layer = {
+  name: string;
+  state: LayerState;
+  /** What was tried and what came of it. */
+  evidence: string;
+};
+
+/** Of one way to run programs. */
+export type Isolation = {
+  /** How it is confined, e.g. `bubblewrap`. */
+  tier: string;
+  grade: Grade;
+  layers: readonly Layer[];
+  /** What would raise the grade, as a sentence for the operator; null where nothing would. */
+  raise: string | null;
+  checkedAt: Date;
+};
+
+/** What is not known yet counts as nothing. */
+export function unchecked(now: Date): Isolation {
+  return { tier: 'unknown', grade: 'none', layers: [], raise: null, checkedAt: now };
+}
