@@ -50,6 +50,7 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
   const programs = scope.use(
     new ProcessRuntime({
       ...config.processes,
+      ...config.isolation,
       memoryMb: config.processes.memoryMb || halfOfMemoryMb(),
       ...(config.pythonPath === undefined ? {} : { pythonPath: config.pythonPath }),
     }),

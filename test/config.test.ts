@@ -77,7 +77,8 @@ test('without a file and variables all has a default', () => {
     },
     tenants: { loaded: 1_000, idleMs: 900_000 },
     quarantine: { offences: 3, windowMs: 600_000, firstMs: 60_000, longestMs: 1_800_000 },
-    processes: { most: 32, perTenant: 8, memoryMb: 0, isolation: 'auto', environment: {} },
+    processes: { most: 32, perTenant: 8, memoryMb: 0, graceMs: 300, environment: {} },
+    isolation: { tier: 'auto' },
     packages: {
       archiveBytes: 52_428_800,
       unpackedBytes: 209_715_200,
@@ -178,8 +179,8 @@ test.each([
   ['applicationUrl: localhost:9999', /^given\.yaml:1:17: applicationUrl must be an http:\/\/ or https:\/\/ URL/],
   ['applicationUrl: "http://[::1:9"', /applicationUrl must be an http:\/\/ or https:\/\/ URL/],
   [
-    'processes: { isolation: none }',
-    /processes\.isolation must be one of auto, pid-namespace, process-group, not "none"$/,
+    'isolation: { tier: none }',
+    /isolation\.tier must be one of auto, bubblewrap, bubblewrap-container, landlock, pid-namespace, process-group, not "none"$/,
   ],
   ['processes: { environment: { HOME: /x } }', /^processes\.environment\.HOME cannot be set/],
   ['pythonPath: absent/python', /^pythonPath: there is no .*absent\/python$/],

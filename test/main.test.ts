@@ -35,8 +35,9 @@ test('real plugins, embedded and external, run over HTTP', async () => {
 
 test('external programs get the variables and the fence that the configuration says', async () => {
   const plugins = { env: { 'env.yml': 'name: Env\nexec: [env.sh]\n', 'env.sh': '#!/bin/sh\necho "$COLOUR$$"\n' } };
-  const processes = { environment: { COLOUR: 'blue' }, isolation: 'process-group' } as const;
-  await using service = await startTestService({ plugins, config: { processes } });
+  const processes = { environment: { COLOUR: 'blue' } } as const;
+  const isolation = { tier: 'process-group' } as const;
+  await using service = await startTestService({ plugins, config: { processes, isolation } });
   // A number of the machine's, not one of a namespace of its own.
   expect((await service.invoke('env')).body.output).toMatch(/^blue\d{3,}\s*$/);
   expect((await service.get('/v1/plugins/env')).body.explain.way).toContain('process-group');

@@ -42,8 +42,9 @@ const floors: Record<string, string[]> = {
   'src/store/': ['src/store/', 'src/core/'],
   'src/packages/': ['src/packages/', 'src/core/'],
   'src/manifests/': ['src/manifests/', 'src/core/'],
-  'runtimes/isolate/': ['runtimes/isolate/', 'src/core/'],
-  'runtimes/process/': ['runtimes/process/', 'src/core/'],
+  'runtimes/isolate/': ['runtimes/isolate/', 'src/confinement/', 'src/core/'],
+  'runtimes/process/': ['runtimes/process/', 'src/confinement/', 'src/core/'],
+  'src/confinement/': ['src/confinement/', 'src/core/'],
   'src/core/': ['src/core/'],
 };
 

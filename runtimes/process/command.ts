@@ -1,10 +1,20 @@
-import { isAbsolute, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import { Failure } from '../../src/core/failure.ts';
 import type { Entry, Plugin } from '../../src/core/plugin.ts';
-import { type Programs, unstartable } from './programs.ts';
+import { interpreterOf, type Programs, unstartable } from './programs.ts';
 
 /** What is started for one invocation. No shell ever reads any of it. */
-export type Command = { file: string; args: string[]; isPython: boolean };
+export type Command = {
+  file: string;
+  args: string[];
+  isPython: boolean;
+  /** Whether it is a program of this machine itself, and not one that something else reads. */
+  isNative: boolean;
+  /** Files and folders that it cannot do without, beside the system's. */
+  needs: readonly string[];
+  /** Where programs are looked for first; null has nothing of its own. */
+  path: string | null;
+};
 
 /**
  * The command line of an entry, built as Stash does: `exec` and `execArgs` in a row; the first is a program on PATH,
@@ -22,13 +32,27 @@ export async function commandOf(plugin: Plugin, entry: Entry, programs: Programs
   }
 
   const isPython = program === 'python' || program === 'python3';
-  const found = isPython ? await programs.python() : await programs.find(program);
-  if (found !== null) return { file: found, args, isPython };
-  if (isPython) throw new Failure('plugin_boot_failed', 'There is no Python on this machine: set pythonPath');
+  if (isPython) {
+    const python = await programs.python();
+    if (python !== null) return { ...python, args, isPython, isNative: false, path: null };
+    throw new Failure('plugin_boot_failed', 'There is no Python on this machine: set pythonPath');
+  }
+  const found = await programs.find(program);
+  if (found !== null) return await whole(found, args, programs);
 
   // Stash would try a name with a slash from where it happens to stand itself; here that is nowhere.
   const file = isAbsolute(program) && (await unstartable(program)) === null ? program : join(plugin.dir, program);
   const problem = await unstartable(file);
-  if (problem === null) return { file, args, isPython };
+  if (problem === null) return await whole(file, args, programs);
   throw new Failure('plugin_boot_failed', `Could not start ${JSON.stringify(program)}: ${problem}`);
+}
+
+/** What a script is read by has to be there, too; and a script for Python may ask for it by whichever name. */
+async function whole(file: string, args: string[], programs: Programs): Promise<Command> {
+  const interpreter = await interpreterOf(file);
+  if (interpreter === null) return { file, args, isPython: false, isNative: true, needs: [], path: null };
+  const python = interpreter.includes('python') ? await programs.python() : null;
+  const [program = ''] = interpreter.split(' ');
+  const needs = [...(python?.needs ?? []), program];
+  return { file, args, isPython: false, isNative: false, needs, path: python === null ? null : dirname(python.file) };
 }

@@ -1,4 +1,5 @@
 import { dirname } from 'node:path';
+import { MARK } from '../../src/confinement/tree.ts';
 import type { Command } from './command.ts';
 
 /**
@@ -6,15 +7,19 @@ import type { Command } from './command.ts';
  * where programs are, and how people write here. HOME and TMPDIR are a folder for this run alone.
  */
 export function environmentOf(
-  command: Pick<Command, 'isPython'>,
+  command: Pick<Command, 'isPython' | 'path'>,
   pluginDir: string,
   {
     scratch,
+    proxy,
     mark,
     ours,
     more,
   }: {
+    /** The folder of this run, as the program sees it. */
     scratch: string;
+    /** The port of this machine, as the program sees it, through which it gets to what it was granted; null has none. */
+    proxy: number | null;
     /** By which a process of this run is known that has hidden otherwise; see tree.ts. */
     mark: string;
     ours: Record<string, string | undefined>;
@@ -26,6 +31,8 @@ export function environmentOf(
   for (const [name, value] of Object.entries(ours)) {
     if (value !== undefined && /^(?:PATH|TZ|LANG|LANGUAGE|LC_[A-Z]+)$/.test(name)) environment[name] = value;
   }
+  if (command.path !== null) environment.PATH = `${command.path}:${environment.PATH}`;
+  if (proxy !== null) Object.assign(environment, proxied(proxy));
   Object.assign(environment, more, { HOME: scratch, TMPDIR: scratch, [MARK]: mark });
   // So that plugins can import packages which are installed next to them, e.g. `py_common`.
   if (command.isPython) {
@@ -34,4 +41,12 @@ export function environmentOf(
   return environment;
 }
 
-export const MARK = 'ISOPOD_RUN';
+/** As Python, Node and curl have it: each reads other names. */
+function proxied(port: number): Record<string, string> {
+  const url = `http://127.0.0.1:${port}`;
+  const around = 'localhost,127.0.0.1,::1';
+  return {
+    ...{ HTTP_PROXY: url, HTTPS_PROXY: url, http_proxy: url, https_proxy: url },
+    ...{ NO_PROXY: around, no_proxy: around, NODE_USE_ENV_PROXY: '1' },
+  };
+}

@@ -1,6 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises';
+import type { Sample, Tree } from '../../src/confinement/tree.ts';
 import type { Memory } from './memory.ts';
-import type { Sample, Tree } from './tree.ts';
 
 export type Watch = {
   tree: Pick<Tree, 'sample' | 'proportionalBytes'>;

@@ -1,15 +1,25 @@
 import { execFile } from 'node:child_process';
 import { access, constants, open, stat } from 'node:fs/promises';
-import { isAbsolute, join } from 'node:path';
+import { isAbsolute } from 'node:path';
+import { everyOnPath, isExecutable, isFile, onPath } from '../../src/confinement/on-path.ts';
+
+export type ProgramsOptions = {
+  path: string | undefined;
+  pythonPath: string | undefined;
+  /** Whether whoever programs run as could start it. */
+  isUsable(file: string): Promise<boolean>;
+};
 
 /** Finds programs on this machine. What it has found it remembers: a look costs more than many a plugin's run. */
 export class Programs {
   readonly #path: string | undefined;
   readonly #pythonPath: string | undefined;
+  readonly #isUsable: (file: string) => Promise<boolean>;
   readonly #found = new Map<string, string>();
-  #python: Promise<string | null> | null = null;
+  #python: Promise<Interpreter | null> | null = null;
 
-  constructor({ path, pythonPath }: { path: string | undefined; pythonPath: string | undefined }) {
+  constructor({ path, pythonPath, isUsable }: ProgramsOptions) {
+    this.#isUsable = isUsable;
     this.#path = path;
     this.#pythonPath = pythonPath;
   }
@@ -23,7 +33,7 @@ export class Programs {
   }
 
   /** The interpreter for `python` and `python3`: the configured one, else python3, else python; null without any. */
-  async python(): Promise<string | null> {
+  async python(): Promise<Interpreter | null> {
     this.#python ??= this.#findPython();
     const found = await this.#python;
     // None yet is not none for ever.
@@ -31,21 +41,18 @@ export class Programs {
     return found;
   }
 
-  async #findPython(): Promise<string | null> {
-    const configured = this.#pythonPath !== undefined && (await isFile(this.#pythonPath)) ? this.#pythonPath : null;
-    const found = configured ?? (await onPath('python3', this.#path)) ?? (await onPath('python', this.#path));
-    return found === null ? null : realPython(found);
+  async #findPython(): Promise<Interpreter | null> {
+    const configured = this.#pythonPath !== undefined && (await isFile(this.#pythonPath)) ? [this.#pythonPath] : [];
+    for (const file of [...configured, ...(await everyOnPath(['python3', 'python'], this.#path))]) {
+      const python = await realPython(file);
+      if (await this.#isUsable(python.file)) return python;
+    }
+    return null;
   }
 }
 
-/** The first executable file of that name in `path`. Entries that depend on where we happen to stand are skipped. */
-export async function onPath(name: string, path: string | undefined): Promise<string | null> {
-  if (name === '' || name.includes('/')) return null;
-  for (const dir of (path ?? '').split(':')) {
-    if (isAbsolute(dir) && (await isExecutable(join(dir, name)))) return join(dir, name);
-  }
-  return null;
-}
+/** An interpreter, and what of this machine it cannot do without. */
+export type Interpreter = { file: string; needs: readonly string[] };
 
 /** Why the kernel would not start this file, in words; null where nothing speaks against it. */
 export async function unstartable(file: string): Promise<string | null> {
@@ -64,7 +71,7 @@ export async function unstartable(file: string): Promise<string | null> {
   if (process.platform === 'linux' && !head.startsWith('\x7fELF') && !head.startsWith('#!')) {
     return 'it is neither a program of this machine nor a script that begins with #!';
   }
-  const interpreter = /^#![ \t]*([^ \t\n]*)/.exec(head)?.[1];
+  const interpreter = SHEBANG.exec(head)?.[1]?.split(/[ \t]/)[0];
   if (interpreter !== undefined && !(await isExecutable(interpreter))) {
     return `there is no ${JSON.stringify(interpreter)}, which its first line asks for`;
   }
@@ -73,15 +80,23 @@ export async function unstartable(file: string): Promise<string | null> {
 
 // A version manager puts a script before each interpreter that costs more than the interpreter's own start. Inside a
 // virtual environment `sys.executable` is that environment's, which is what its packages need.
-function realPython(found: string): Promise<string> {
+async function realPython(found: string): Promise<Interpreter> {
+  const ask = 'import sys; print(sys.executable); print(sys.prefix); print(sys.base_prefix)';
   const { promise, resolve } = Promise.withResolvers<string>();
-  const args = ['-I', '-S', '-c', 'import sys; print(sys.executable)'];
-  execFile(found, args, { timeout: 10_000, killSignal: 'SIGKILL' }, async (error, stdout) => {
-    const real = stdout.trim();
-    resolve(error === null && isAbsolute(real) && (await isExecutable(real)) ? real : found);
-  });
-  return promise;
+  execFile(found, ['-I', '-S', '-c', ask], { timeout: 10_000, killSignal: 'SIGKILL' }, (error, stdout) =>
+    resolve(error === null ? stdout : ''),
+  );
+  const [real = '', ...prefixes] = (await promise).trim().split('\n');
+  const isReal = isAbsolute(real) && (await isExecutable(real));
+  return { file: isReal ? real : found, needs: isReal ? prefixes.filter(isAbsolute) : [] };
 }
+
+/** The first line of a script, without its mark; null for what is none. */
+export async function interpreterOf(file: string): Promise<string | null> {
+  return SHEBANG.exec(await firstBytes(file))?.[1] ?? null;
+}
+
+const SHEBANG = /^#![ \t]*([^\n]*)/;
 
 async function firstBytes(file: string): Promise<string> {
   try {
@@ -92,16 +107,4 @@ async function firstBytes(file: string): Promise<string> {
     // A program may be executable and not readable; then there is nothing to say about it.
     return '\x7fELF';
   }
-}
-
-async function isFile(file: string): Promise<boolean> {
-  return (await stat(file).catch(() => null))?.isFile() === true;
-}
-
-async function isExecutable(file: string): Promise<boolean> {
-  if (!(await isFile(file))) return false;
-  return access(file, constants.X_OK).then(
-    () => true,
-    () => false,
-  );
 }

@@ -1,14 +1,14 @@
 import type { Socket } from 'node:net';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
-import { Failure } from '../../src/core/failure.ts';
+import { type Ending, MOST_PROCESSES } from '../../src/confinement/launcher.ts';
+import type { Sandbox } from '../../src/confinement/sandbox.ts';
+import type { Sample, Tree } from '../../src/confinement/tree.ts';
+import { Failure, type Rung } from '../../src/core/failure.ts';
 import type { Limits } from '../../src/core/limits.ts';
 import { onAbort } from '../../src/core/signal.ts';
 import type { Journal } from './journal.ts';
-import { type Ending, MOST_PROCESSES } from './launcher.ts';
 import { Memory } from './memory.ts';
 import type { Meter } from './meter.ts';
-import type { Sandbox } from './sandbox.ts';
-import type { Sample, Tree } from './tree.ts';
 import type { Place } from './turnstile.ts';
 
 export type Conversation = {
@@ -21,6 +21,8 @@ export type Conversation = {
   stop: AbortController;
   /** Aborts on any cause, that one included. */
   stopped: AbortSignal;
+  /** How long a program that is asked to end may take; in ms. */
+  graceMs: number;
 };
 
 /** What came of it. Of a run that was stopped, `stopped.reason` says the rest. */
@@ -30,6 +32,9 @@ export type Told = {
   tree: Tree | null;
   memory: Memory;
   startedAt: number;
+  /** Whether it was stopped before its program had ended, and how. */
+  isStopped: boolean;
+  rung: Rung;
 };
 
 /**
@@ -37,12 +42,24 @@ export type Told = {
  * output, whole and at its end; on standard error it logs. Rejects with a Failure if the sandbox does not come up.
  */
 export async function converse(sandbox: Sandbox, conversation: Conversation): Promise<Told> {
-  const { limits, journal, meter, place, stop, stopped } = conversation;
+  const { limits, journal, meter, place, stop, stopped, graceMs } = conversation;
   const memory = new Memory(limits.residentMb * 1024 * 1024);
-  const told: Told = { stdout: Buffer.alloc(0), ending: null, tree: null, memory, startedAt: performance.now() };
+  const startedAt = performance.now();
+  const told: Told = {
+    stdout: Buffer.alloc(0),
+    ending: null,
+    tree: null,
+    memory,
+    startedAt,
+    isStopped: false,
+    rung: 'killed',
+  };
   const halt = Promise.withResolvers<null>();
   const halted = halt.promise;
-  using _ = onAbort(stopped, () => {
+  using _ = onAbort(stopped, async () => {
+    told.isStopped = told.ending === null;
+    // Who goes over a limit would use the time to go further.
+    if (!stop.signal.aborted && graceMs > 0 && (await sandbox.terminate(graceMs))) told.rung = 'terminated';
     sandbox.kill();
     halt.resolve(null);
   });
@@ -81,7 +98,9 @@ export async function converse(sandbox: Sandbox, conversation: Conversation): Pr
   told.tree = tree;
   {
     const judge = (failure: Failure | null) => {
-      if (failure !== null && !stopped.aborted) stop.abort(failure);
+      if (failure === null) return;
+      if (stopped.aborted) sandbox.kill();
+      else stop.abort(failure);
     };
     using _watch = meter.watch({
       tree,

@@ -1,7 +1,6 @@
-import { randomUUID } from 'node:crypto';
-import { type FileHandle, mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import type { FileHandle } from 'node:fs/promises';
+import { isOpenToAll } from '../../src/confinement/on-path.ts';
+import { hasOwnFiles, type TierWish } from '../../src/confinement/tier.ts';
 import { Failure } from '../../src/core/failure.ts';
 import { type Invocation, serverConnection } from '../../src/core/invocation.ts';
 import { type Isolation, unchecked } from '../../src/core/isolation.ts';
@@ -10,16 +9,12 @@ import type { Plugin } from '../../src/core/plugin.ts';
 import type { Explanation, Runtime } from '../../src/core/runtime.ts';
 import type { Session } from '../../src/core/session.ts';
 import { commandOf } from './command.ts';
-import { environmentOf } from './environment.ts';
 import { opened, rawInput } from './input.ts';
-import { findWalls, type IsolationWish, type Walls } from './isolation.ts';
 import { Journal } from './journal.ts';
 import { Meter } from './meter.ts';
-import { Pipes } from './pipes.ts';
 import { Programs } from './programs.ts';
 import { converse, type Told } from './raw.ts';
-import { Sandbox } from './sandbox.ts';
-import { removed, Scratch } from './scratch.ts';
+import { Rooms } from './rooms.ts';
 import { type Place, Turnstile, type TurnstileBounds } from './turnstile.ts';
 import { type Verdict, verdictOn } from './verdict.ts';
 
@@ -27,7 +22,9 @@ export type ProcessRuntimeOptions = TurnstileBounds & {
   /** The interpreter for plugins that ask for `python` or `python3`; without it the one on PATH. */
   pythonPath?: string;
   /** `auto` (the default) takes the best this machine has. */
-  isolation?: IsolationWish;
+  tier?: TierWish;
+  /** How long a program that is asked to end may take, in ms; 0 does not ask. */
+  graceMs?: number;
   /** Variables that every plugin gets beside the few of environment.ts. */
   environment?: Record<string, string>;
 };
@@ -48,13 +45,20 @@ export class ProcessRuntime implements Runtime {
   readonly #meter = new Meter();
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<Outcome>>();
-  #ground: Promise<Ground> | null = null;
+  #rooms: Promise<Rooms> | null = null;
   #refused: string | null = null;
 
   constructor(options: ProcessRuntimeOptions) {
     this.#options = options;
     this.#turnstile = new Turnstile(options);
-    this.#programs = new Programs({ path: process.env.PATH, pythonPath: options.pythonPath });
+    this.#programs = new Programs({
+      path: process.env.PATH,
+      pythonPath: options.pythonPath,
+      isUsable: async (file) => {
+        const { machine } = await this.#prepared();
+        return hasOwnFiles(machine.tier) || !machine.isRoot || machine.setpriv === null || (await isOpenToAll(file));
+      },
+    });
   }
 
   runs(plugin: Plugin): boolean {
@@ -74,8 +78,8 @@ export class ProcessRuntime implements Runtime {
   async explain(_tenant: string, plugin: Plugin): Promise<Explanation> {
     if (speaksRpc(plugin)) return { runtime: 'process', way: 'none', because: NO_RPC };
     try {
-      const { walls } = await this.#prepared();
-      return { runtime: 'process', way: walls.isolation, because: walls.because };
+      const { machine } = await this.#prepared();
+      return { runtime: 'process', way: machine.tier, because: machine.because };
     } catch (error) {
       return { runtime: 'process', way: 'none', because: Failure.from(error).message };
     }
@@ -101,15 +105,15 @@ export class ProcessRuntime implements Runtime {
 
   /** One sentence for the log of a start: how sure it is here that nothing of a plugin stays behind. */
   async describe(): Promise<string> {
-    const { walls } = await this.#prepared();
-    return `${walls.isolation}: ${walls.because}`;
+    const { machine } = await this.#prepared();
+    return `${machine.tier}: ${machine.because}`;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort(new Failure('draining', 'The service is shutting down'));
     await Promise.all(this.#running);
-    const ground = await this.#ground?.catch(() => null);
-    if (ground !== null && ground !== undefined) await removed(ground.folder);
+    const rooms = await this.#rooms?.catch(() => null);
+    await rooms?.[Symbol.asyncDispose]();
   }
 
   async #run(invocation: Invocation, signal: AbortSignal): Promise<Outcome> {
@@ -128,13 +132,15 @@ export class ProcessRuntime implements Runtime {
       const { stdout, ending } = told;
       const { limits, plugin } = invocation;
       // An abort that comes when the program has ended comes too late, unless it is about what it left in its pipes.
-      if (ending === null || stop.signal.aborted) stopped.throwIfAborted();
+      if (told.isStopped || stop.signal.aborted) stopped.throwIfAborted();
       const refusal = ending?.unstarted === true ? journal.disown() : null;
       const { lastWords } = journal;
       verdict = verdictOn({ stdout, ending, refusal, lastWords, program: programOf(plugin), limits });
     } catch (error) {
       const isKilled = stopped.aborted && place !== undefined;
-      const failure = isKilled ? Failure.from(stopped.reason).with({ rung: 'killed' }) : Failure.from(error);
+      const failure = isKilled
+        ? Failure.from(stopped.reason).with({ rung: told?.rung ?? 'killed' })
+        : Failure.from(error);
       verdict = { ok: false, failure };
     }
     journal.close();
@@ -144,45 +150,36 @@ export class ProcessRuntime implements Runtime {
   async #tell({ invocation, journal, place, stop, stopped }: Run): Promise<Told> {
     const { plugin, entry, limits } = invocation;
     stopped.throwIfAborted();
-    const { walls, folder, pipes } = await this.#prepared();
+    const rooms = await this.#prepared();
     const command = await commandOf(plugin, entry, this.#programs);
-    const mark = randomUUID();
-    await using scratch = await Scratch.create(folder);
-    await using stdin = await inputOf(invocation, folder);
-    const environment = environmentOf(command, plugin.dir, {
-      scratch: scratch.path,
-      mark,
-      ours: process.env,
-      more: this.#options.environment ?? {},
-    });
+    await using stdin = await inputOf(invocation, rooms.folder);
     stopped.throwIfAborted();
-    const program = { ...command, stdin: stdin.fd, cwd: scratch.path, environment, limits, mark };
-    await using sandbox = await Sandbox.spawn(program, walls, pipes);
-    invocation.session.runsAs(sandbox.pid);
-    return await converse(sandbox, { limits, journal, meter: this.#meter, place, stop, stopped });
+    await using letting = await rooms.let({ ...invocation, limits, command }, stdin.fd);
+    letting.lead(invocation);
+    const { graceMs = GRACE_MS } = this.#options;
+    return await converse(letting.sandbox, { limits, journal, meter: this.#meter, place, stop, stopped, graceMs });
   }
 
-  #prepared(): Promise<Ground> {
-    this.#ground ??= this.#prepare();
-    return this.#ground;
+  #prepared(): Promise<Rooms> {
+    this.#rooms ??= this.#prepare();
+    return this.#rooms;
   }
 
-  async #prepare(): Promise<Ground> {
+  async #prepare(): Promise<Rooms> {
     try {
-      const walls = await findWalls(this.#options.isolation ?? 'auto');
-      const folder = await mkdtemp(join(tmpdir(), 'isopod-process-'));
+      const { tier = 'auto', environment = {} } = this.#options;
+      const rooms = await Rooms.open({ tier, environment });
       this.#refused = null;
-      return { walls, folder, pipes: new Pipes(folder) };
+      return rooms;
     } catch (error) {
-      this.#ground = null;
+      this.#rooms = null;
       this.#refused = Failure.from(error).message;
       throw error;
     }
   }
 }
 
-/** What all runs share: the walls that were found, and a folder for the folders of runs. */
-type Ground = { walls: Walls; folder: string; pipes: Pipes };
+const GRACE_MS = 300;
 
 type Run = {
   invocation: Invocation;

@@ -1,7 +1,7 @@
+import { type Ending, FILE_BYTES } from '../../src/confinement/launcher.ts';
 import { Failure, type FailureDetails } from '../../src/core/failure.ts';
 import type { Limits } from '../../src/core/limits.ts';
 import { DEEPEST, readAnswer } from './answer.ts';
-import { type Ending, FILE_BYTES } from './launcher.ts';
 
 export type Verdict = { ok: true; output: string } | { ok: false; failure: Failure };
 

@@ -249,15 +249,21 @@ export const Settings = Type.Object(
       default: 'info',
       description: 'What is logged',
     }),
+    isolation: Type.Object(
+      {
+        tier: Type.Enum(['auto', 'bubblewrap', 'bubblewrap-container', 'landlock', 'pid-namespace', 'process-group'], {
+          default: 'auto',
+          description: 'How programs and executors are confined; any but auto runs nothing where the machine lacks it',
+        }),
+      },
+      closed,
+    ),
     processes: Type.Object(
       {
         most: whole(32, 1, 10_000, 'External programs that run at once'),
         perTenant: whole(8, 1, 10_000, 'External programs of one tenant that run at once'),
         memoryMb: whole(0, 0, 1_048_576, 'Resident memory of all of them; 0 is half of what this machine may use'),
-        isolation: Type.Enum(['auto', 'pid-namespace', 'process-group'], {
-          default: 'auto',
-          description: 'How external programs are fenced in; any but auto runs nothing where the machine lacks it',
-        }),
+        graceMs: whole(300, 0, DAY, 'How long a program that is asked to end may take; 0 ends it at once'),
         environment: Type.Record(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]*$' }), Type.String(), {
           default: {},
           description:

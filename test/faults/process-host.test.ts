@@ -5,17 +5,14 @@ import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { mkdtemp, rm, symlink } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { findWalls } from '../../runtimes/process/isolation.ts';
-import { onPath } from '../../runtimes/process/programs.ts';
-import { ISOLATIONS, marked } from '../support/process.ts';
+import { MACHINE_TIERS, marked } from '../support/process.ts';
 
 const HOST = join(import.meta.dirname, '../support/process-host.ts');
-const LEASHED = (await findWalls('auto')).because.endsWith('or this service does');
 let folder: string;
 const mark = randomUUID();
 
@@ -30,9 +27,9 @@ afterEach(() => {
   for (const pid of marked(mark)) process.kill(pid, 'SIGKILL');
 });
 
-for (const isolation of ISOLATIONS) {
-  test(`with a ${isolation}, a plugin ends with the service that is killed`, async () => {
-    const host = spawn(process.execPath, [HOST, isolation, 'stubborn.sh'], {
+for (const tier of MACHINE_TIERS) {
+  test(`at the tier ${tier}, a plugin ends with the service that is killed`, async () => {
+    const host = spawn(process.execPath, [HOST, tier, 'stubborn.sh'], {
       env: { ...process.env, TRIAL: mark, TMPDIR: folder },
       stdio: ['ignore', 'pipe', 'inherit'],
     });
@@ -43,9 +40,9 @@ for (const isolation of ISOLATIONS) {
     await expect.poll(() => marked(mark), { timeout: 10_000 }).toEqual([]);
   });
 
-  test(`with a ${isolation}, nothing that is just being started gets to stay either`, async () => {
+  test(`at the tier ${tier}, nothing that is just being started gets to stay either`, async () => {
     for (let round = 0; round < 8; round++) {
-      const host = spawn(process.execPath, [HOST, isolation, 'sleeper.sh'], {
+      const host = spawn(process.execPath, [HOST, tier, 'sleeper.sh'], {
         env: { ...process.env, TRIAL: mark, TMPDIR: folder },
         stdio: ['ignore', 'pipe', 'inherit'],
       });
@@ -59,27 +56,21 @@ for (const isolation of ISOLATIONS) {
   });
 }
 
-test.runIf(LEASHED)('a plugin that has killed what watches over it ends with the service that is killed', async () => {
-  const host = spawn(process.execPath, [HOST, 'pid-namespace', 'watcher-killer.sh'], {
-    env: { ...process.env, TRIAL: mark, TMPDIR: folder },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  await once(host.stdout, 'data');
-  await expect.poll(() => commandLines(marked(mark)), { timeout: 10_000 }).toContain('sleep 600');
-  // The service, unshare, the launcher, the plugin: the watcher is gone.
-  expect(marked(mark).length).toBe(4);
-  host.kill('SIGKILL');
-  await expect.poll(() => marked(mark), { timeout: 10_000 }).toEqual([]);
-});
-
-test('with a pid-namespace it is said whether the kernel ends a plugin with us', async () => {
-  const path = process.env.PATH;
-  await symlink((await onPath('unshare', path)) ?? '/nowhere', join(folder, 'unshare'));
-  process.env.PATH = folder;
-  const walls = await findWalls('auto');
-  process.env.PATH = path;
-  if (walls.isolation === 'pid-namespace') assert.match(walls.because, /no setpriv\(1\) .* can outlive a service/);
-});
+test.runIf(MACHINE_TIERS.includes('pid-namespace'))(
+  'a plugin that has killed what watches over it ends with the service that is killed',
+  async () => {
+    const host = spawn(process.execPath, [HOST, 'pid-namespace', 'watcher-killer.sh'], {
+      env: { ...process.env, TRIAL: mark, TMPDIR: folder },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await once(host.stdout, 'data');
+    await expect.poll(() => commandLines(marked(mark)), { timeout: 10_000 }).toContain('sleep 600');
+    // The service, unshare, the launcher, the plugin: the watcher is gone.
+    expect(marked(mark).length).toBe(4);
+    host.kill('SIGKILL');
+    await expect.poll(() => marked(mark), { timeout: 10_000 }).toEqual([]);
+  },
+);
 
 function commandLines(pids: number[]): string[] {
   return pids.map((pid) => readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0').join(' ').trim());

@@ -2,12 +2,13 @@
 import { strict as assert } from 'node:assert';
 import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Isolation } from '../../runtimes/process/isolation.ts';
 import { ProcessRuntime, type ProcessRuntimeOptions } from '../../runtimes/process/runtime.ts';
+import { findMachine } from '../../src/confinement/machine.ts';
+import { TIERS, type Tier } from '../../src/confinement/tier.ts';
 import { Failure } from '../../src/core/failure.ts';
 import { NOTHING } from '../../src/core/grant.ts';
 import type { Invocation } from '../../src/core/invocation.ts';
@@ -33,12 +34,14 @@ export const LIMITS: Limits = {
   hostCallsAtOnce: 0,
 };
 
-/** The ways to end a run that this machine has. */
-export const ISOLATIONS: Isolation[] = await (async () => {
-  await using runtime = new ProcessRuntime(BOUNDS);
-  const best = await runtime.describe();
-  return best.startsWith('pid-namespace') ? ['pid-namespace', 'process-group'] : ['process-group'];
-})();
+/** The tiers that this machine has. */
+export const MACHINE_TIERS: Tier[] = await Array.fromAsync(TIERS, async (tier) => {
+  const isThere = await findMachine(tier).then(
+    () => true,
+    () => false,
+  );
+  return isThere ? [tier] : [];
+}).then((found) => found.flat());
 
 export type TrialRun = {
   args?: Record<string, unknown>;
@@ -71,6 +74,8 @@ export class Trial implements AsyncDisposable {
   static async start(options: Partial<ProcessRuntimeOptions> = {}): Promise<Trial> {
     const mark = randomUUID();
     const temporary = await mkdtemp(join(tmpdir(), 'isopod-trial-'));
+    // Whoever programs run as has to get to what is theirs in there.
+    await chmod(temporary, 0o711);
     const before = process.env.TMPDIR;
     process.env.TMPDIR = temporary;
     const runtime = new ProcessRuntime({
@@ -163,7 +168,7 @@ export class Trial implements AsyncDisposable {
   async assertNothingLeft(): Promise<void> {
     assert.deepEqual(this.processes(), [], 'processes are left');
     for (const folder of await readdir(this.temporary)) {
-      const files = (await readdir(join(this.temporary, folder))).filter((name) => !name.startsWith('pipe-'));
+      const files = (await readdir(join(this.temporary, folder))).filter((name) => !/^(pipe|etc)-/.test(name));
       assert.deepEqual(files, [], 'files are left');
     }
     // Closing is Node's own business and takes it a turn.

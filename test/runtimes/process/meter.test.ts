@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'vitest';
 import { Memory } from '../../../runtimes/process/memory.ts';
 import { Meter, type Watch } from '../../../runtimes/process/meter.ts';
-import type { Sample, Weight } from '../../../runtimes/process/tree.ts';
+import type { Sample, Weight } from '../../../src/confinement/tree.ts';
 
 const MOST = 256;
 const LARGE: Sample = { cpuMs: 0, residentBytes: 2000, largestBytes: 20, processes: 100 };

@@ -1,5 +1,5 @@
 // Whoever watches a run hears what it logs while it goes on, and in the end exactly what is in its report.
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
@@ -11,6 +11,7 @@ let trial: Trial;
 let folder: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'isopod-watch-'));
+  await chmod(folder, 0o755);
   trial = await Trial.start();
 });
 afterAll(async () => {
@@ -28,7 +29,7 @@ test('lines and progress are told while the program still runs', async () => {
     printf ' line\\n\\001p\\0021\\nlast' >&2; echo '{"output": 1}'`;
   // The program goes on only when its first line was told.
   const notes = new Notes(() => void writeFile(gate, ''));
-  const outcome = await trial.run(shell(script, gate), { watch: notes });
+  const outcome = await trial.run(shell(script, gate), { watch: notes, plugin: { dir: folder, realDir: folder } });
   expect(outcome).toMatchObject({ ok: true, output: '1', progress: 1 });
   const messages = ['first', 'half a line', 'last'].map((line) => `[Plugin / Trial] ${line}`);
   expect(notes.logs.map(({ message }) => message)).toEqual(messages);

@@ -5,27 +5,28 @@ import type { Socket } from 'node:net';
 import { setPriority } from 'node:os';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Failure } from '../../src/core/failure.ts';
-import type { Walls } from './isolation.ts';
-import { type Ending, type Launch, launchArgs, READY, readReport } from './launcher.ts';
+import { Failure } from '../core/failure.ts';
+import { type Ending, type Launch, launchArgs, READY, type Relay, readReport } from './launcher.ts';
+import { type Machine, type Way, withFilter } from './machine.ts';
 import type { Pipe, Pipes } from './pipes.ts';
 import { childrenOf, killMarked, Tree } from './tree.ts';
 
 /**
- * A confined process tree. Leaving its scope ends all of it, whatever state it is in. Nothing outside of this file
+ * A confined process tree. Leaving its scope ends all of it, whatever state it is in. Nothing outside of this folder
  * knows how it is confined.
  *
- * How it works. With a pid namespace there are four processes (setpriv has become unshare by then):
+ * How it works. In a room of its own there are these processes (at a lesser tier unshare stands in for bwrap):
  *
- *     unshare ─ sh (the launcher, first of its namespace) ─┬─ the program ─ …
- *                                                          └─ sh (watches whether we are alive)
+ *     bwrap ─ sh (the launcher, first of its namespace) ─┬─ the program ─ …
+ *                                                        └─ socat (the relay to the gateway)
  *
  * Killing the launcher makes the kernel kill all the rest, also what has daemonised or ignores signals, and only when
- * the last of them is gone does unshare get to see its child end. So we kill the launcher, never unshare, and the end
- * of unshare is the proof that nothing is left. Should we be killed ourselves, the watcher ends the launcher, or, if
- * the program has killed that, the kernel ends unshare and unshare's end the launcher.
+ * the last of them is gone does bwrap get to see its child end. So we kill the launcher, never bwrap, and the end of
+ * bwrap is the proof that nothing is left. Should we be killed ourselves, the kernel ends bwrap and the launcher with
+ * us. It does so only once bwrap has come as far as to ask for it: that is why the launcher holds the program back
+ * until it has heard of us.
  *
- * Without one, the launcher leads a process group. We kill the group, then what we have seen descend from it, then
+ * Without namespaces the launcher leads a process group. We kill the group, then what we have seen descend from it, then
  * all that carries the mark of this run in its environment, again and again until a look finds nothing.
  */
 export class Sandbox implements AsyncDisposable {
@@ -37,19 +38,21 @@ export class Sandbox implements AsyncDisposable {
   readonly ended: Promise<Ending | null>;
 
   readonly #child: ChildProcess;
-  readonly #walls: Walls;
+  readonly #way: Way;
   readonly #mark: string;
   readonly #exited: Promise<void>;
   #tree: Tree | null = null;
   #launcher: number | null = null;
+  /** The relay; it is no part of the program. */
+  #ours: readonly number[] = [];
   #gone = false;
   #killed = false;
 
-  private constructor(child: ChildProcess, { stdout, stderr }: { stdout: Pipe; stderr: Pipe }, { walls, mark }: Marks) {
+  private constructor(child: ChildProcess, { stdout, stderr }: { stdout: Pipe; stderr: Pipe }, { way, mark }: Marks) {
     this.stdout = stdout.socket;
     this.stderr = stderr.socket;
     this.#child = child;
-    this.#walls = walls;
+    this.#way = way;
     this.#mark = mark;
 
     const ready = Promise.withResolvers<void>();
@@ -81,19 +84,20 @@ export class Sandbox implements AsyncDisposable {
   }
 
   static async spawn(
-    { stdin, cwd, environment, mark, ...launch }: Program,
-    walls: Walls,
-    pipes: Pipes,
+    { stdin, cwd, environment, mark, relay, ...launch }: Program,
+    { machine, way, pipes }: Ground,
   ): Promise<Sandbox> {
     using opened = new DisposableStack();
     const stdout = opened.use(await pipes.open());
     const stderr = opened.use(await pipes.open());
-    const [program = '', ...rest] = launchArgs(launch, walls);
+    const [program = '', ...rest] = launchArgs(launch, way, relay);
     let child: ChildProcess;
     try {
-      // Detached: it leads a session and a group of its own, and a signal to us from a terminal is none to it.
-      const stdio = [stdin, stdout.fd, 'ignore' as const, 'pipe' as const, stderr.fd];
-      child = spawn(program, rest, { cwd, env: environment, stdio, detached: true });
+      child = withFilter(machine, (filter) => {
+        // Detached: it leads a session and a group of its own, and a signal to us from a terminal is none to it.
+        const stdio = [stdin, stdout.fd, 'ignore' as const, 'pipe' as const, stderr.fd, ...filter];
+        return spawn(program, rest, { cwd, env: environment, stdio, detached: true });
+      });
     } catch (cause) {
       const tooLong = (cause as NodeJS.ErrnoException).code === 'E2BIG';
       if (tooLong) throw new Failure('plugin_boot_failed', 'Its arguments are longer than the system takes', { cause });
@@ -107,7 +111,7 @@ export class Sandbox implements AsyncDisposable {
     stdout.given();
     stderr.given();
     opened.move();
-    return new Sandbox(child, { stdout, stderr }, { walls, mark });
+    return new Sandbox(child, { stdout, stderr }, { way, mark });
   }
 
   /** Of the first process, whose children all others are. */
@@ -118,8 +122,10 @@ export class Sandbox implements AsyncDisposable {
   /** Lets the program start. What it uses can be looked at from here on. */
   go(): Tree {
     const { pid } = this;
-    this.#launcher = this.#walls.isolation === 'pid-namespace' ? (childrenOf(pid, 1)[0] ?? null) : pid;
-    this.#tree = new Tree(this.#launcher ?? pid);
+    this.#launcher = this.#way.isFirst ? (childrenOf(pid, 1)[0] ?? null) : pid;
+    // What is there before the program is ours.
+    this.#ours = childrenOf(this.#launcher ?? pid, 1);
+    this.#tree = new Tree(this.#launcher ?? pid, this.#ours);
     giveWay(this.#launcher ?? pid);
     this.#line.write('\n');
     return this.#tree;
@@ -128,22 +134,36 @@ export class Sandbox implements AsyncDisposable {
   /** Whether the program has left nobody behind, as far as can be told for certain. */
   deserted(): boolean {
     return (
-      this.#walls.isolation === 'pid-namespace' && this.#launcher !== null && childrenOf(this.#launcher, 1).length === 0
+      this.#way.isFirst &&
+      this.#launcher !== null &&
+      childrenOf(this.#launcher, 1).every((pid) => this.#ours.includes(pid))
     );
+  }
+
+  /** Asks the program to end, and tells whether it has within `graceMs`. What it has started is asked, too. */
+  async terminate(graceMs: number): Promise<boolean> {
+    if (this.#tree === null || this.#killed) return false;
+    this.#tree.sample(EVERYBODY);
+    this.#tree.kill('SIGTERM');
+    const patience = new AbortController();
+    const late = sleep(graceMs, false, { signal: patience.signal }).catch(() => false);
+    const ended = await Promise.race([this.ended.then(() => true), late]);
+    patience.abort();
+    return ended;
   }
 
   /** SIGKILL at once: SIGTERM is a request, and a plugin may decline it. */
   kill(): void {
     if (this.#killed) return;
     this.#killed = true;
-    if (this.#walls.isolation === 'pid-namespace' && this.#launcher !== null) {
+    if (this.#way.isFirst && this.#launcher !== null) {
       if (!this.#gone) signal(this.#launcher);
       return;
     }
     // To find what has left the group we must look while its parents are there to find it by.
     this.#tree?.sample(EVERYBODY);
     if (this.#child.pid !== undefined) signal(-this.#child.pid);
-    this.#tree?.kill();
+    this.#tree?.kill('SIGKILL');
   }
 
   /** Resolves when nothing is left, or when we have to give up on something that cannot be killed. */
@@ -158,7 +178,7 @@ export class Sandbox implements AsyncDisposable {
     // Only now: the watcher takes this for our death, and would kill unshare before its work is done.
     this.#line.destroy();
     // Who was ended before the program was let go has died with its parent, and perhaps a moment after it.
-    if (this.#walls.isolation === 'process-group' || this.#launcher === null) {
+    if (!this.#way.isFirst || this.#launcher === null) {
       for (let round = 0; round < SWEEPS && killMarked(this.#mark) > 0; round++) await sleep(SWEEP_MS);
     }
   }
@@ -183,9 +203,14 @@ export type Program = Launch & {
   environment: Record<string, string>;
   /** The value of the mark in `environment`. */
   mark: string;
+  /** What leads to its gateway; null where it needs none, or has none. */
+  relay: Relay | null;
 };
 
-type Marks = { walls: Walls; mark: string };
+/** What it stands on: the machine, the way into its room, and where its output comes from. */
+export type Ground = { machine: Machine; way: Way; pipes: Pipes };
+
+type Marks = { way: Way; mark: string };
 
 /**
  * What it computes, and all that it starts, comes after what the service and others have to do. Where the kernel shares

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, rmdir } from 'node:fs/promises';
+import { chown, mkdtemp, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** A folder for one run: where the plugin stands, its HOME and its TMPDIR. It goes with its scope. */
@@ -10,8 +10,11 @@ export class Scratch implements AsyncDisposable {
     this.path = path;
   }
 
-  static async create(parent: string): Promise<Scratch> {
-    return new Scratch(await mkdtemp(join(parent, 'run-')));
+  /** `owner` is whom it belongs to, where that is not us. */
+  static async create(parent: string, owner: number | null): Promise<Scratch> {
+    const path = await mkdtemp(join(parent, 'run-'));
+    if (owner !== null) await chown(path, owner, owner);
+    return new Scratch(path);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,6 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { MARK } from './environment.ts';
 
 /**
  * The processes of one run as the kernel tells of them in /proc (on other systems it tells nothing, and all of this
@@ -11,11 +10,14 @@ import { MARK } from './environment.ts';
  */
 export class Tree {
   readonly #root: number;
+  readonly #except: ReadonlySet<number>;
   readonly #known = new Map<number, Stat>();
   #cpuMs = 0;
 
-  constructor(root: number) {
+  /** `except` are children of the root that do not belong to the program, nor what descends from them. */
+  constructor(root: number, except: readonly number[] = []) {
     this.#root = root;
+    this.#except = new Set(except);
   }
 
   /** The most that was ever seen; of processor time that is also the last. */
@@ -36,7 +38,7 @@ export class Tree {
     const seen = new Map<number, Stat>();
     const next = childrenOf(this.#root, 1).concat([...this.#known.keys()]);
     for (let pid = next.pop(); pid !== undefined && seen.size < most; pid = next.pop()) {
-      if (seen.has(pid)) continue;
+      if (seen.has(pid) || this.#except.has(pid)) continue;
       const stat = readStat(pid);
       if (stat === null) continue;
       const known = this.#known.get(pid);
@@ -81,10 +83,10 @@ export class Tree {
     return weight;
   }
 
-  /** Kills, one by one, what was found last and is still the same process. */
-  kill(): void {
+  /** Signals, one by one, what was found last and is still the same process. */
+  kill(signal: 'SIGTERM' | 'SIGKILL'): void {
     for (const [pid, { startedAt }] of this.#known) {
-      if (readStat(pid)?.startedAt === startedAt) kill(pid);
+      if (readStat(pid)?.startedAt === startedAt) kill(pid, signal);
     }
   }
 }
@@ -103,6 +105,9 @@ export type Sample = {
   largestBytes: number;
   processes: number;
 };
+
+/** The variable by which a process of a run is known that has hidden otherwise. */
+export const MARK = 'ISOPOD_RUN';
 
 /**
  * Kills every process of this machine that carries the mark of a run in the environment it was started with; returns
@@ -130,9 +135,9 @@ function processes(): string[] {
   }
 }
 
-function kill(pid: number): void {
+function kill(pid: number, signal: 'SIGTERM' | 'SIGKILL' = 'SIGKILL'): void {
   try {
-    process.kill(pid, 'SIGKILL');
+    process.kill(pid, signal);
   } catch {
     // It is gone already, which is what we want.
   }

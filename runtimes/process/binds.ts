@@ -1,0 +1,74 @@
+import { readdir, realpath } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { outsideOfSystem } from '../../src/confinement/relay.ts';
+import { type Bind, INSIDE } from '../../src/confinement/room.ts';
+import { Failure } from '../../src/core/failure.ts';
+import type { Grant } from '../../src/core/grant.ts';
+import type { Plugin } from '../../src/core/plugin.ts';
+import type { Command } from './command.ts';
+
+/**
+ * What of this machine a program of a plugin finds: its own folder at its own place, what it is run with, what it was
+ * granted; and what its neighbours offer to be imported, but not the neighbours.
+ */
+export async function bindsOf({ dir, realDir }: Plugin, command: Command, grant: Grant): Promise<Bind[]> {
+  const binds: Bind[] = [
+    ...command.needs.flatMap((path) => (isOfSystem(path) ? [] : [{ path, mode: 'ro' as const }])),
+    ...(await ofThisMachine(command.file, dir)),
+    ...(command.isPython ? await importable(dirname(dir), basename(dir)) : []),
+    ...(await granted(grant)),
+  ];
+  return outermostFirst([...binds, { path: dir, from: realDir, mode: 'rw' }]);
+}
+
+/** What several asked for is there once. */
+function outermostFirst(binds: readonly Bind[]): Bind[] {
+  const byPath = new Map(binds.map((bind) => [bind.path, bind]));
+  return [...byPath.values()].sort((one, other) => one.path.split('/').length - other.path.split('/').length);
+}
+
+/** The path of a folder that was granted must be its own: behind a link could be anything by now. */
+async function granted({ files }: Grant): Promise<Bind[]> {
+  const binds: Bind[] = [];
+  for (const { path, mode } of files) {
+    // What is below a folder that it may write to is there already; and what stands there, it may have put there.
+    if (files.some((other) => other.mode === 'rw' && path.startsWith(`${other.path}/`))) continue;
+    const real = await realpath(path).catch(() => null);
+    if (real === null) continue;
+    if (real !== path)
+      throw new Failure('plugin_boot_failed', `It was granted ${path}, which is a link to somewhere else`);
+    binds.push({ path, mode });
+  }
+  return binds;
+}
+
+/** A program that is neither the plugin's own nor the system's. What is behind a link is bound in its place. */
+async function ofThisMachine(file: string, dir: string): Promise<Bind[]> {
+  if (file.startsWith(`${dir}/`)) return [];
+  const real = await realpath(file).catch(() => file);
+  return outsideOfSystem(file).map((bind) => ({ ...bind, from: real }));
+}
+
+/** Modules and packages beside the plugin, for what authors share, e.g. `py_common`. A neighbour has a manifest. */
+async function importable(folder: string, except: string): Promise<Bind[]> {
+  const binds: Bind[] = [];
+  for (const entry of await readdir(folder, { withFileTypes: true }).catch(() => [])) {
+    if (entry.name === except || !/^[A-Za-z_]\w*(\.py)?$/.test(entry.name) || binds.length >= MOST_IMPORTABLE) continue;
+    const path = join(folder, entry.name);
+    const isOffered = entry.isFile() ? entry.name.endsWith('.py') : entry.isDirectory() && (await isPackage(path));
+    if (isOffered) binds.push({ path, mode: 'ro' });
+  }
+  return binds;
+}
+
+async function isPackage(folder: string): Promise<boolean> {
+  const names = await readdir(folder).catch(() => []);
+  return names.some((name) => name.endsWith('.py')) && !names.some((name) => /\.(yml|yaml)$|^plugin\.json$/.test(name));
+}
+
+/** What every room has. */
+function isOfSystem(path: string): boolean {
+  return /^\/(usr|bin|sbin|lib|lib64)(\/|$)/.test(path) || path === INSIDE;
+}
+
+const MOST_IMPORTABLE = 64;

@@ -1,0 +1,136 @@
+import { randomUUID } from 'node:crypto';
+import { chmod, mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Door } from '../../src/confinement/door.ts';
+import { writeEtc } from '../../src/confinement/etc.ts';
+import { identityOf } from '../../src/confinement/identity.ts';
+import { findMachine, type Machine, wayInto } from '../../src/confinement/machine.ts';
+import { isOpenToAll } from '../../src/confinement/on-path.ts';
+import { Pipes } from '../../src/confinement/pipes.ts';
+import { relayAt } from '../../src/confinement/relay.ts';
+import { INSIDE, type Room } from '../../src/confinement/room.ts';
+import { Sandbox } from '../../src/confinement/sandbox.ts';
+import { removed, Scratch } from '../../src/confinement/scratch.ts';
+import { hasOwnFiles, type TierWish } from '../../src/confinement/tier.ts';
+import { Failure } from '../../src/core/failure.ts';
+import type { Invocation } from '../../src/core/invocation.ts';
+import { bindsOf } from './binds.ts';
+import type { Command } from './command.ts';
+import { environmentOf } from './environment.ts';
+
+export type RoomsOptions = {
+  tier: TierWish;
+  /** Variables that every program gets beside the few of environment.ts. */
+  environment: Record<string, string>;
+};
+
+/** For whom a room is furnished: all that does not change from call to call. */
+export type Occupant = Pick<Invocation, 'tenant' | 'plugin' | 'grant' | 'endpoint'> & {
+  limits: Pick<Invocation['limits'], 'cpuMs'>;
+  command: Command;
+};
+
+/** Where programs of plugins run: finds out once what this machine has, and furnishes a room for each run. */
+export class Rooms implements AsyncDisposable {
+  readonly machine: Machine;
+  /** Ours alone; what is in it goes with us. */
+  readonly folder: string;
+  readonly pipes: Pipes;
+  readonly #environment: Record<string, string>;
+  readonly #etc = new Map<number, Promise<string>>();
+  #doors = 0;
+
+  private constructor(machine: Machine, folder: string, environment: Record<string, string>) {
+    this.machine = machine;
+    this.folder = folder;
+    this.pipes = new Pipes(folder);
+    this.#environment = environment;
+  }
+
+  /** Throws `sandbox_unavailable` where the machine does not have what is wished for. */
+  static async open({ tier, environment }: RoomsOptions): Promise<Rooms> {
+    const machine = await findMachine(tier);
+    const folder = await mkdtemp(join(tmpdir(), 'isopod-process-'));
+    // Whoever a program runs as has to get to its own folder in there, where it sees those of the machine.
+    if (machine.isRoot && !hasOwnFiles(machine.tier)) await chmod(folder, 0o711);
+    return new Rooms(machine, folder, environment);
+  }
+
+  /** Starts the program of an occupant, and holds it back until `sandbox.go()`. */
+  async let(occupant: Occupant, stdin: number): Promise<Letting> {
+    const { plugin, command, endpoint, limits } = occupant;
+    const { machine } = this;
+    await using opened = new AsyncDisposableStack();
+    const isOwn = hasOwnFiles(machine.tier);
+    const identity = identityOf(occupant.tenant, plugin.id);
+    const scratch = isOwn ? null : opened.use(await Scratch.create(this.folder, machine.isRoot ? identity : null));
+    if (!isOwn) await this.#assertOpen(occupant);
+    const door = isOwn ? opened.use(await Door.open(this.folder, `door-${this.#doors++}`)) : null;
+    const { relay, binds } = isOwn ? relayAt(endpoint.port, machine) : { relay: null, binds: [] };
+    const inside = scratch?.path ?? INSIDE;
+    const room: Room = {
+      scratch: inside,
+      binds: [...(isOwn ? await bindsOf(plugin, command, occupant.grant) : []), ...binds],
+      folders: [endpoint.dir],
+      gateway: door === null ? null : { socket: door.socket, port: endpoint.port },
+      identity,
+    };
+    const way = wayInto(machine, room, isOwn ? await this.#etcOf(identity) : '');
+    const mark = randomUUID();
+    const environment = environmentOf(command, plugin.dir, {
+      scratch: inside,
+      proxy: isOwn ? endpoint.port : null,
+      mark,
+      ours: process.env,
+      more: this.#environment,
+    });
+    const program = { ...command, limits, stdin, cwd: scratch?.path ?? '/', environment, mark, relay };
+    const sandbox = opened.use(await Sandbox.spawn(program, { machine, way, pipes: this.pipes }));
+    return new Letting(sandbox, door, opened.move());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await removed(this.folder);
+  }
+
+  #etcOf(identity: number): Promise<string> {
+    const written = this.#etc.get(identity) ?? writeEtc(this.folder, identity);
+    this.#etc.set(identity, written);
+    return written;
+  }
+
+  /** Where files are not laid out anew for each, they are as open as they are. */
+  async #assertOpen({ plugin, command }: Occupant): Promise<void> {
+    if (!this.machine.isRoot || this.machine.setpriv === null) return;
+    for (const path of [plugin.dir, command.file]) {
+      if (await isOpenToAll(path)) continue;
+      const words = `${JSON.stringify(path)} cannot be reached by the user that plugins run as here; open it to others (chmod o+rX, also the folders above it), or install bubblewrap (npm run setup)`;
+      throw new Failure('sandbox_unavailable', words);
+    }
+  }
+}
+
+/** A room that is let, with its program. Leaving its scope clears it. */
+export class Letting implements AsyncDisposable {
+  readonly sandbox: Sandbox;
+  /** Its way to the gateway; null where it has the machine's network, and dials. */
+  readonly door: Door | null;
+  readonly #scope: AsyncDisposable;
+
+  constructor(sandbox: Sandbox, door: Door | null, scope: AsyncDisposable) {
+    this.sandbox = sandbox;
+    this.door = door;
+    this.#scope = scope;
+  }
+
+  /** From now on it is this invocation's. */
+  lead({ session }: Pick<Invocation, 'session'>): void {
+    if (this.door === null) session.runsAs(this.sandbox.pid);
+    else this.door.lead(session);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#scope[Symbol.asyncDispose]();
+  }
+}
