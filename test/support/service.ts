@@ -1,5 +1,5 @@
 /** The whole service with its real runtimes, on a free port, over plugins written for the test. */
-import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { completed } from '../../src/config.ts';
@@ -22,6 +22,8 @@ export type TestServiceOptions = {
 export async function startTestService(options: TestServiceOptions = {}): Promise<TestService & { folder: string }> {
   const { plugins = {}, config: overrides = {} } = options;
   const folder = await mkdtemp(join(tmpdir(), 'isopod-test-'));
+  // Plugins run as somebody else where we are root, who has to get to them.
+  await chmod(folder, 0o755);
   const scope = new AsyncDisposableStack();
   scope.defer(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }));
   const cleanUp = () => scope.disposeAsync();
