@@ -9,7 +9,7 @@ export default defineConfig({
     // It is to have the same `graphql` as we do, as it has outside of tests.
     server: { deps: { inline: ['graphql-ws'] } },
     pool: 'forks',
-    globalSetup: ['test/support/postgres.ts'],
+    globalSetup: ['test/support/grade.ts', 'test/support/postgres.ts'],
     testTimeout: 30_000,
     hookTimeout: 30_000,
     teardownTimeout: 5_000,
