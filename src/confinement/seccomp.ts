@@ -18,5 +18,5 @@ export function filterFile(
 }
 
 export function filterName(kind: FilterKind, architecture: Architecture): string {
-  return kind === 'process' ? `${architecture}.bpf` : `${architecture}-${kind}.bpf`;
+  return kind === 'program' ? `${architecture}.bpf` : `${architecture}-${kind}.bpf`;
 }

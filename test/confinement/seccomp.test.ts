@@ -17,7 +17,7 @@ import { Scripts } from '../runtimes/isolate/scripts.ts';
 import { temporaryFolder } from '../support/folder.ts';
 
 const BOTH: Architecture[] = ['x64', 'arm64'];
-const KINDS: FilterKind[] = ['process', 'offline', 'executor'];
+const KINDS: FilterKind[] = ['program', 'offline', 'executor'];
 const X64 = 0xc000003e;
 const ARM64 = 0xc00000b7;
 const I386 = 0x40000003;
@@ -94,7 +94,7 @@ function trials(kind: FilterKind): Trial[] {
     ...UNKNOWN.map((call): Trial => [call, [], ENOSYS]),
     ...NO_CONVERSATION.map((call): Trial => [call, [], kind === 'executor' ? EPERM : 'allow']),
     ...JUDGED,
-    ...(kind === 'process' ? SOCKETS : NO_SOCKETS),
+    ...(kind === 'program' ? SOCKETS : NO_SOCKETS),
   ];
 }
 
@@ -140,10 +140,10 @@ describe.each(BOTH)('for %s', (arch) => {
 });
 
 test('there is a file for Linux on these two, and for nothing else', () => {
-  for (const arch of BOTH) expect(readFileSync(filterFile('process', { platform: 'linux', arch }) ?? '')).toBeTruthy();
-  expect(filterFile('process', { platform: 'linux', arch: 'riscv64' })).toBeNull();
-  expect(filterFile('process', { platform: 'linux', arch: 'constructor' })).toBeNull();
-  expect(filterFile('process', { platform: 'darwin', arch: 'arm64' })).toBeNull();
+  for (const arch of BOTH) expect(readFileSync(filterFile('program', { platform: 'linux', arch }) ?? '')).toBeTruthy();
+  expect(filterFile('program', { platform: 'linux', arch: 'riscv64' })).toBeNull();
+  expect(filterFile('program', { platform: 'linux', arch: 'constructor' })).toBeNull();
+  expect(filterFile('program', { platform: 'darwin', arch: 'arm64' })).toBeNull();
 });
 
 const SANDBOX =
@@ -152,7 +152,7 @@ const SANDBOX =
   );
 
 // Everywhere but in CI, where there has to be: a machine without bubblewrap has none of this to show.
-const confines = filterFile('process') !== null && (process.env.CI === 'true' || works());
+const confines = filterFile('program') !== null && (process.env.CI === 'true' || works());
 
 describe.runIf(confines)('to the kernel', () => {
   const arch = process.arch as Architecture;
@@ -192,7 +192,7 @@ json.dump(told, sys.stdout)
       ['kcmp', [1, 1, 0, 0, 0], EPERM],
       ['socket', [16, 3, 16], EPROTONOSUPPORT],
     ];
-    const [without, withIt] = [await ask(null, harmless), await ask('process', harmless)];
+    const [without, withIt] = [await ask(null, harmless), await ask('program', harmless)];
     expect(withIt).toEqual(harmless.map(([, , expected]) => expected));
     for (const [at, error] of without.entries()) expect([at, error]).not.toEqual([at, withIt[at]]);
   });
@@ -212,7 +212,7 @@ print(os.waitpid(child, 0)[1])`;
       ['b8270000400f05c3', 31],
       ['b8270000000f05c3', 0],
     ] as const)
-      expect(await confined('process', ['python3', '-c', call(code)])).toMatch(
+      expect(await confined('program', ['python3', '-c', call(code)])).toMatch(
         new RegExp(`^(${status}|${status + 128})\n`),
       );
   });
@@ -233,10 +233,10 @@ while True:
 link.sendall(b"relayed"); link.shutdown(socket.SHUT_WR)
 said.append(link.makefile().read()); socat.kill()
 print(" ".join(said))`;
-    expect(await confined('process', ['python3', '-c', program])).toBe('42 thread [1, 2] [3] True relayed\n');
+    expect(await confined('program', ['python3', '-c', program])).toBe('42 thread [1, 2] [3] True relayed\n');
   });
 
-  test.each(['process', 'offline'] as const)(
+  test.each(['program', 'offline'] as const)(
     'Node has its files, programs and workers under the filter %s',
     async (kind) => {
       const program = `
@@ -282,7 +282,7 @@ function works(): boolean {
 async function confined(kind: FilterKind | null, command: string[], input = ''): Promise<string> {
   const filter = kind === null ? [] : ['--seccomp', '9'];
   const line = ['bwrap', ...SANDBOX, ...filter, '--', ...command];
-  const running = promisify(execFile)('sh', ['-c', '"$@" 9<"$0"', filterFile(kind ?? 'process') ?? '', ...line]);
+  const running = promisify(execFile)('sh', ['-c', '"$@" 9<"$0"', filterFile(kind ?? 'program') ?? '', ...line]);
   running.child.stdin?.end(input);
   const { stdout } = await running;
   return stdout;

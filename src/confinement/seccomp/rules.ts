@@ -35,7 +35,7 @@ function all(verdict: Verdict, ...calls: Call[]): Rules {
 }
 
 /** For programs of plugins. */
-const PROCESS: Rules = {
+const PROGRAM: Rules = {
   // Mounts, namespaces, and names of files that lead around both.
   ...all('EPERM', 'mount', 'umount2', 'pivot_root', 'chroot', 'unshare', 'setns'),
   ...all('EPERM', 'fsopen', 'fsconfig', 'fsmount', 'fspick', 'move_mount', 'open_tree', 'open_tree_attr'),
@@ -86,7 +86,7 @@ const PROCESS: Rules = {
  * machine's, so are the sockets in its folders and the abstract ones, hence AF_UNIX is no exception. Pairs are: whoever
  * starts another program talks to it over one.
  */
-const OFFLINE: Rules = { ...PROCESS, socket: 'EAFNOSUPPORT' };
+const OFFLINE: Rules = { ...PROGRAM, socket: 'EAFNOSUPPORT' };
 
 /** For executors, which have all they need when they start: descriptors, and files to read. */
 const EXECUTOR: Rules = {
@@ -98,7 +98,7 @@ const EXECUTOR: Rules = {
   ...all('EPERM', 'splice', 'tee', 'remap_file_pages'),
 };
 
-export const RULES = { process: PROCESS, offline: OFFLINE, executor: EXECUTOR } as const satisfies Record<
+export const RULES = { program: PROGRAM, offline: OFFLINE, executor: EXECUTOR } as const satisfies Record<
   string,
   Rules
 >;
