@@ -50,9 +50,7 @@ process.exitCode = main();
 
 function main() {
   if (process.platform !== 'linux') {
-    say(
-      `There is nothing to install on ${process.platform}: plugins run as plain processes there, which are not confined.`,
-    );
+    say(`There is nothing to install on ${process.platform}, where plugins are hardly confined: see docs/SECURITY.md.`);
     return 0;
   }
   const missing = lacking();
