@@ -9,6 +9,7 @@ import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { cancel } from './questions/cancel.ts';
+import { confined } from './questions/confined.ts';
 import { direct } from './questions/direct.ts';
 import { echo } from './questions/echo.ts';
 import { enqueueToStart } from './questions/enqueue-to-start.ts';
@@ -19,13 +20,17 @@ import { fresh } from './questions/fresh.ts';
 import { frozen } from './questions/frozen.ts';
 import { gql } from './questions/gql.ts';
 import { jobs } from './questions/jobs.ts';
+import { kill } from './questions/kill.ts';
+import { leftovers } from './questions/leftovers.ts';
 import { memory } from './questions/memory.ts';
 import { nodes } from './questions/nodes.ts';
+import { parked } from './questions/parked.ts';
 import { pgBoss } from './questions/pg-boss.ts';
 import { piscina } from './questions/piscina.ts';
 import { python } from './questions/python.ts';
 import { raw } from './questions/raw.ts';
 import { tenants } from './questions/tenants.ts';
+import { unconfined } from './questions/unconfined.ts';
 import { workerd } from './questions/workerd.ts';
 import { Databases } from './support/databases.ts';
 import type { Question } from './support/question.ts';
@@ -35,6 +40,7 @@ import { table } from './support/table.ts';
 const QUESTIONS: Question[] = [
   echo,
   frozen,
+  unconfined,
   workerd,
   fresh,
   raw,
@@ -45,6 +51,10 @@ const QUESTIONS: Question[] = [
   gql,
   firstCall,
   python,
+  confined,
+  parked,
+  kill,
+  leftovers,
   memory,
   tenants,
   flat,

@@ -10,6 +10,7 @@ export const frozen: RateQuestion = {
   targets: [
     { of: 'echo', atLeast: 0.7 },
     { of: 'workerd', atLeast: 2 },
+    { of: 'unconfined', atLeast: 0.95 },
   ],
   open: (options) => warmIsopod(options, HANDLER, 'a frozen realm'),
 };

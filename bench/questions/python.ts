@@ -1,17 +1,13 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { alone, COLD, interpreterOf, python as programIn, which } from '../support/confinement.ts';
 import { Isopod, right } from '../support/isopod.ts';
-import { BODY } from '../support/load.ts';
 import { median, type OnceQuestion } from '../support/question.ts';
 
 const PROGRAM = `import json, sys
 args = json.load(sys.stdin)["args"]
 json.dump({"output": {"name": args["name"], "total": sum(args["items"])}}, sys.stdout)
 `;
-const WHICH = 'import json, sys\njson.dump({"output": sys.executable}, sys.stdout)\n';
-const MANIFEST = 'name: Bench\ninterface: raw\nexec: [python, "{pluginDir}/plugin.py"]\n';
 
 /** A raw plugin is cold in every call: a tree of processes for each. In turns with python3 by itself. */
 export const python: OnceQuestion = {
@@ -23,12 +19,8 @@ export const python: OnceQuestion = {
     const count = options.quick ? 10 : 30;
     const file = join(options.folder, 'plain.py');
     await writeFile(file, PROGRAM);
-    await using isopod = await Isopod.start(options, {
-      bench: { 'plugin.yml': MANIFEST, 'plugin.py': PROGRAM },
-      which: { 'plugin.yml': MANIFEST, 'plugin.py': WHICH },
-    });
-    // Not the one on PATH, which may be a script that looks for the real one first.
-    const { output: interpreter } = JSON.parse((await isopod.call('which')).text) as { output: string };
+    await using isopod = await Isopod.start(options, { bench: programIn(PROGRAM), which }, COLD);
+    const interpreter = await interpreterOf(isopod);
     const ours: number[] = [];
     const plain: number[] = [];
     let bad = 0;
@@ -56,12 +48,3 @@ export const python: OnceQuestion = {
     ];
   },
 };
-
-async function alone(interpreter: string, file: string): Promise<number> {
-  const startedAt = performance.now();
-  const child = spawn(interpreter, [file], { stdio: ['pipe', 'pipe', 'ignore'] });
-  child.stdin.end(BODY);
-  child.stdout.resume();
-  await once(child, 'close');
-  return performance.now() - startedAt;
-}

@@ -108,6 +108,16 @@ export class Isopod implements AsyncDisposable {
     return promise;
   }
 
+  /** One call that its caller lets go of when the signal says so; whether there was an answer before. */
+  abandoned(id: string, signal: AbortSignal): Promise<boolean> {
+    const url = `http://127.0.0.1:${this.port}${this.path(id)}`;
+    const headers = { 'content-type': 'application/json' };
+    return fetch(url, { method: 'POST', headers, body: BODY, signal }).then(
+      async (response) => (await response.text()) !== '',
+      () => false,
+    );
+  }
+
   /** Loads a plugin until it is run in the way that is to be measured. */
   async warm(id: string, way: string): Promise<void> {
     let explain: { way?: string; because?: string } = {};

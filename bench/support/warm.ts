@@ -3,8 +3,13 @@ import { load, sampleOf } from './load.ts';
 import type { Options, Subject } from './question.ts';
 
 /** isopod with one embedded plugin, warmed up until it is run in the way that is to be measured. */
-export async function warmIsopod(options: Options, source: string, way: string): Promise<Subject> {
-  const isopod = await Isopod.start(options, { bench: script(source) });
+export async function warmIsopod(
+  options: Options,
+  source: string,
+  way: string,
+  env: Record<string, string> = {},
+): Promise<Subject> {
+  const isopod = await Isopod.start(options, { bench: script(source) }, env);
   try {
     await isopod.warm('bench', way);
   } catch (error) {
