@@ -24,7 +24,6 @@ export const leftovers: OnceQuestion = {
     await using isopod = await Isopod.start(options, { shortlived: python(PROGRAM) }, env);
     for (let count = 0; count < AT_ONCE; count++) await isopod.call('shortlived');
     const before = await thingsOf(isopod.child.pid, temporary);
-    const known = new Set(before);
     const startedAt = performance.now();
     const ended = await startAndKill(isopod, options);
     const tookMs = performance.now() - startedAt;
@@ -34,7 +33,7 @@ export const leftovers: OnceQuestion = {
     let left: string[] = [];
     do {
       await sleep(100);
-      left = (await thingsOf(isopod.child.pid, temporary)).filter((thing) => !known.has(thing));
+      left = beyond(before, await thingsOf(isopod.child.pid, temporary));
     } while (left.length > 0 && performance.now() < until);
     const { status } = await isopod.call('shortlived');
     const note = `${ended} of them ended first, ${(tookMs / 1000).toFixed(0)} s`;
@@ -71,4 +70,16 @@ async function thingsOf(pid: number, temporary: string): Promise<string[]> {
     ...sockets.filter((path) => path.includes(temporary)).map((path) => `socket ${path}`),
     ...files.map((path) => `file ${path}`),
   ];
+}
+
+/** What there is more of than before. What is kept at hand is numbered, and other numbers of it are no more of it. */
+function beyond(before: readonly string[], after: readonly string[]): string[] {
+  const count = new Map<string, number>();
+  const kindOf = (thing: string) => thing.replace(/\d+/g, '#');
+  for (const thing of before) count.set(kindOf(thing), (count.get(kindOf(thing)) ?? 0) + 1);
+  return after.filter((thing) => {
+    const room = count.get(kindOf(thing)) ?? 0;
+    count.set(kindOf(thing), room - 1);
+    return room <= 0;
+  });
 }
