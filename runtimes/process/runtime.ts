@@ -1,4 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
+import { type AttestOptions, attest } from '../../src/confinement/attestation/attest.ts';
 import { isOpenToAll } from '../../src/confinement/on-path.ts';
 import { hasOwnFiles, type TierWish } from '../../src/confinement/tier.ts';
 import { Failure } from '../../src/core/failure.ts';
@@ -12,6 +13,7 @@ import { commandOf } from './command.ts';
 import { opened, rawInput } from './input.ts';
 import { Journal } from './journal.ts';
 import { Meter } from './meter.ts';
+import { ProcessProber } from './prober.ts';
 import { Programs } from './programs.ts';
 import { converse, type Told } from './raw.ts';
 import { Rooms } from './rooms.ts';
@@ -27,6 +29,8 @@ export type ProcessRuntimeOptions = TurnstileBounds & {
   graceMs?: number;
   /** Variables that every plugin gets beside the few of environment.ts. */
   environment?: Record<string, string>;
+  /** Of this service, which programs must not get at. */
+  secrets?: Omit<AttestOptions, 'of'>;
 };
 
 /**
@@ -47,6 +51,7 @@ export class ProcessRuntime implements Runtime {
   readonly #running = new Set<Promise<Outcome>>();
   #rooms: Promise<Rooms> | null = null;
   #refused: string | null = null;
+  #isolation = unchecked(new Date(0));
 
   constructor(options: ProcessRuntimeOptions) {
     this.#options = options;
@@ -66,13 +71,7 @@ export class ProcessRuntime implements Runtime {
   }
 
   async run(invocation: Invocation, signal: AbortSignal): Promise<Outcome> {
-    const running = this.#run(invocation, signal);
-    this.#running.add(running);
-    try {
-      return await running;
-    } finally {
-      this.#running.delete(running);
-    }
+    return await this.#counted(this.#run(invocation, signal, this.#turnstile));
   }
 
   async explain(_tenant: string, plugin: Plugin): Promise<Explanation> {
@@ -92,10 +91,26 @@ export class ProcessRuntime implements Runtime {
     return this.#refused;
   }
 
-  readonly isolation: Isolation = unchecked(new Date(0));
+  get isolation(): Isolation {
+    return this.#isolation;
+  }
 
   async attest(): Promise<Isolation> {
-    return this.isolation;
+    const { isolation: wish = 'auto', environment = {}, secrets = { dataDir: undefined, secrets: [] } } = this.#options;
+    const tier = await this.#prepared().then(
+      ({ walls }) => walls.isolation,
+      () => 'none',
+    );
+    // Whoever is held up by others proves nothing: it has places of its own.
+    const turnstile = new Turnstile({ most: 4, perTenant: 4, memoryMb: 4_096 });
+    const prober = new ProcessProber({
+      tier,
+      isWish: wish !== 'auto',
+      environment: Object.keys(environment),
+      run: (invocation, signal) => this.#counted(this.#run(invocation, signal, turnstile)),
+    });
+    this.#isolation = await attest(prober, { of: 'processes', ...secrets });
+    return this.#isolation;
   }
 
   gauges(): Record<string, number> {
@@ -116,7 +131,16 @@ export class ProcessRuntime implements Runtime {
     await rooms?.[Symbol.asyncDispose]();
   }
 
-  async #run(invocation: Invocation, signal: AbortSignal): Promise<Outcome> {
+  async #counted(running: Promise<Outcome>): Promise<Outcome> {
+    this.#running.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#running.delete(running);
+    }
+  }
+
+  async #run(invocation: Invocation, signal: AbortSignal, turnstile: Turnstile): Promise<Outcome> {
     const startedAt = performance.now();
     const stop = new AbortController();
     const stopped = AbortSignal.any([signal, this.#closing.signal, stop.signal]);
@@ -127,7 +151,7 @@ export class ProcessRuntime implements Runtime {
     let place: Place | undefined;
     try {
       if (speaksRpc(invocation.plugin)) throw new Failure('plugin_boot_failed', NO_RPC);
-      place = scope.use(await this.#turnstile.enter(invocation.tenant, stopped, invocation.depth));
+      place = scope.use(await turnstile.enter(invocation.tenant, stopped, invocation.depth));
       told = await this.#tell({ invocation, journal, place, stop, stopped });
       const { stdout, ending } = told;
       const { limits, plugin } = invocation;

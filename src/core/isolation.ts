@@ -7,9 +7,14 @@
 export const GRADES = ['none', 'limited', 'fenced', 'contained', 'full'] as const;
 export type Grade = (typeof GRADES)[number];
 
+/** Grades as numbers that can be compared. */
+export function rankOf(grade: Grade): number {
+  return GRADES.indexOf(grade);
+}
+
 /** Whether a grade is as much as the one that is wanted, or more. */
 export function reaches(grade: Grade, wanted: Grade): boolean {
-  return GRADES.indexOf(grade) >= GRADES.indexOf(wanted);
+  return rankOf(grade) >= rankOf(wanted);
 }
 
 export type LayerState =
@@ -21,6 +26,8 @@ export type LayerState =
   | 'not needed';
 
 export type Layer = {
+  /** For programs; it stays as it is. */
+  id: string;
   name: string;
   state: LayerState;
   /** What was tried and what came of it. */
