@@ -57,6 +57,16 @@ const DATA_KB = 64 * 1024 * 1024;
 // Fixed text: what varies are its arguments, and none of them comes from a plugin.
 const LAUNCH = 'ulimit -c 0; ulimit -d "$1" 2>/dev/null; shift; exec "$@"';
 
+/** What an executor is started as; `script` with its arguments. */
+export function executorCommand(nodePath: string, script: readonly string[]): string[] {
+  const command = [nodePath, ...FLAGS, ...script];
+  return process.platform === 'win32' ? command : ['/bin/sh', '-c', LAUNCH, 'executor', String(DATA_KB), ...command];
+}
+
+export function executorEnvironment(compileCache: string | undefined): Record<string, string> {
+  return compileCache === undefined ? {} : { NODE_COMPILE_CACHE: compileCache };
+}
+
 const UNWANTED = 'it is not needed any more';
 
 /** V8's account of its own end starts with why; what comes last is the stack. */
@@ -105,14 +115,10 @@ export class Executor {
 
   constructor(options: ExecutorOptions) {
     this.#options = options;
-    const command = [options.nodePath, ...FLAGS, GUEST];
-    const [file, args] =
-      process.platform === 'win32'
-        ? [options.nodePath, command.slice(1)]
-        : ['/bin/sh', ['-c', LAUNCH, 'executor', String(DATA_KB), ...command]];
-    this.#child = spawn(file as string, args as string[], {
+    const [file, ...args] = executorCommand(options.nodePath, [GUEST]);
+    this.#child = spawn(file as string, args, {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
-      env: options.compileCache === undefined ? {} : { NODE_COMPILE_CACHE: options.compileCache },
+      env: executorEnvironment(options.compileCache),
       cwd: '/',
     });
     this.#channel = this.#child.stdio[3] as Duplex;

@@ -17,6 +17,7 @@
  * its application already.
  */
 import { Piscina } from 'piscina';
+import { type AttestOptions, attest } from '../../src/confinement/attestation/attest.ts';
 import { Failure } from '../../src/core/failure.ts';
 import type { Invocation } from '../../src/core/invocation.ts';
 import { type Isolation, unchecked } from '../../src/core/isolation.ts';
@@ -30,11 +31,14 @@ import { Executors, type ExecutorsOptions } from './executors.ts';
 import { type Landed, Telling } from './flight.ts';
 import { inputText, LIGHT_INPUT, tooHeavy } from './input.ts';
 import { LongFlight } from './long-flight.ts';
+import { ExecutorProber } from './prober.ts';
 import { Program, readSource, WAY_WORDS } from './program.ts';
 import type { Suitability } from './suitability.ts';
 
 export type IsolateRuntimeOptions = {
   executors: ExecutorsOptions;
+  /** Of this service, which executors must not get at. */
+  secrets?: Omit<AttestOptions, 'of'>;
   /** For the tests: hold programs to one way. */
   only?: 'fresh' | 'long';
 };
@@ -52,9 +56,13 @@ export class IsolateRuntime implements Runtime {
   readonly #reading = new WeakSet<Program>();
   #lastReading: Promise<void> = Promise.resolve();
   readonly #only: 'fresh' | 'long' | undefined;
+  readonly #options: IsolateRuntimeOptions;
   #numbers = 0;
+  #isolation = unchecked(new Date(0));
 
-  constructor({ executors, only }: IsolateRuntimeOptions) {
+  constructor(options: IsolateRuntimeOptions) {
+    const { executors, only } = options;
+    this.#options = options;
     this.#only = only;
     this.#executors = new Executors(executors, (trust, number, cachedData) => {
       const program = this.#byNumber.get(number);
@@ -117,10 +125,20 @@ export class IsolateRuntime implements Runtime {
     return this.#executors.trouble;
   }
 
-  readonly isolation: Isolation = unchecked(new Date(0));
+  get isolation(): Isolation {
+    return this.#isolation;
+  }
 
   async attest(): Promise<Isolation> {
-    return this.isolation;
+    const { executors, secrets = { dataDir: undefined, secrets: [] } } = this.#options;
+    const { nodePath = process.execPath, compileCache } = executors;
+    const prober = new ExecutorProber({
+      nodePath,
+      compileCache,
+      run: (invocation, signal) => this.run(invocation, signal).finally(() => this.retain(invocation.tenant, NONE)),
+    });
+    this.#isolation = await attest(prober, { of: 'executors', ...secrets });
+    return this.#isolation;
   }
 
   gauges(): Record<string, number> {
@@ -318,6 +336,8 @@ export class IsolateRuntime implements Runtime {
     return { ok: false, failure, ...report };
   }
 }
+
+const NONE: ReadonlySet<Plugin> = new Set<Plugin>([]);
 
 type Loaded = Program | Promise<Program>;
 

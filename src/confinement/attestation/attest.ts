@@ -7,7 +7,7 @@
 import { Value } from 'typebox/value';
 import type { Isolation } from '../../core/isolation.ts';
 import { Canaries, type CanaryOptions, type ProbeName } from './canaries.ts';
-import { type Findings, Forks, findingsIn, Hoard } from './findings.ts';
+import { Forks, findingsIn, Hoard, Permissions } from './findings.ts';
 import { type Bound, type Evidence, judge } from './judge.ts';
 import { gradeOf } from './layers.ts';
 import type { ProbeRun, Prober } from './prober.ts';
@@ -44,7 +44,7 @@ async function looked(prober: Prober, options: AttestOptions) {
     });
   }
   await using canaries = await Canaries.lay(options);
-  const executor = options.of === 'executors' ? permissionsOf(prober, canaries) : undefined;
+  const executor = options.of === 'executors' ? permissionsOf(prober, canaries) : null;
   const [room, forks, memory, permissions] = await Promise.all([
     roomOf(prober, canaries),
     forksOf(prober, canaries),
@@ -69,7 +69,7 @@ const NOTHING: Omit<Evidence, 'of' | 'failure'> = {
   room: null,
   forks: { by: null, said: 'could not be tried' },
   memory: { by: null, said: 'could not be tried' },
-  permissions: undefined,
+  permissions: null,
   reached: { tcp: false, tcp6: false, udp: false, unix: false, abstract: false, signal: false },
   planted: [],
   survived: { plain: true, hidden: true },
@@ -114,7 +114,8 @@ async function forksOf(prober: Prober, canaries: Canaries): Promise<Bound> {
 async function memoryOf(prober: Prober, canaries: Canaries): Promise<Bound> {
   const { allowed, tried } = MEMORY_MB;
   const run =
-    (await prober.hoard?.()) ?? (await ran(prober, canaries, 'memory', { args: [String(tried)], residentMb: allowed }));
+    (await prober.hoard?.(canaries.probe('hoard.js'), allowed)) ??
+    (await ran(prober, canaries, 'memory', { args: [String(tried)], residentMb: allowed }));
   if (run.failure !== null) return stopped(run, ['plugin_memory_exceeded']);
   const output = outputOf(run);
   if (!Value.Check(Hoard, output)) return { by: null, said: `could not be tried: ${whyOf(run)}` };
@@ -122,15 +123,10 @@ async function memoryOf(prober: Prober, canaries: Canaries): Promise<Bound> {
   return { by: refused ? 'the kernel refuses more' : null, said: `${mb} MB where ${allowed} were allowed` };
 }
 
-async function permissionsOf(prober: Prober, canaries: Canaries): Promise<Findings['permissions']> {
-  const args = [await canaries.task().then(unshown)];
-  const run = await prober.run({ by: 'executor', file: canaries.probe('room.mjs'), args, residentMb: ROOM_MB });
-  return findingsIn(outputOf(run))?.permissions;
-}
-
-/** Nobody looks out for it, as it is not the one that is looked at. */
-function unshown(task: string): string {
-  return JSON.stringify({ ...JSON.parse(task), shown: '', canary: { pid: 0, mark: ['none', 'none'] } });
+async function permissionsOf(prober: Prober, canaries: Canaries): Promise<Permissions | null> {
+  const file = canaries.probe('permissions.mjs');
+  const output = outputOf(await prober.run({ by: 'executor', file, args: [], residentMb: ROOM_MB }));
+  return Value.Check(Permissions, output) ? output : null;
 }
 
 type Asked = { args: readonly string[]; residentMb: number };

@@ -15,7 +15,16 @@ export type CanaryOptions = {
   secrets: readonly string[];
 };
 
-const PROBES = ['room.py', 'forks.py', 'memory.py', 'room.mjs', 'forks.mjs', 'memory.mjs'] as const;
+const PROBES = [
+  'room.py',
+  'forks.py',
+  'memory.py',
+  'room.mjs',
+  'forks.mjs',
+  'memory.mjs',
+  'hoard.js',
+  'permissions.mjs',
+] as const;
 export type ProbeName = (typeof PROBES)[number];
 
 /** Folders of the system; to have them writable is to have a foot in the door of everybody else. */

@@ -37,14 +37,16 @@ export const Findings = Type.Object({
   rises: Attempts,
   devices: Type.Object({ listed: Type.Array(Type.String()), tries: Attempts }),
   survivors: Attempts,
-  /** Of Node alone. */
-  permissions: Type.Optional(Type.Object({ isOn: Type.Boolean(), tries: Attempts })),
 });
 export type Findings = Static<typeof Findings>;
 
 /** Of the two probes that end by being stopped: how far they got, and what refused them, if anything did. */
 export const Forks = Type.Object({ count: Type.Integer(), refused: OrNull(Type.String()) });
 export const Hoard = Type.Object({ mb: Type.Integer(), refused: Type.Boolean() });
+
+/** What Node's permission model refuses to what is started as an executor. */
+export const Permissions = Type.Object({ isOn: Type.Boolean(), tries: Attempts });
+export type Permissions = Static<typeof Permissions>;
 
 export function findingsIn(report: unknown): Findings | null {
   return Value.Check(Findings, report) ? report : null;

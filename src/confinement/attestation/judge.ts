@@ -3,7 +3,7 @@
  * proven only if every attempt at it was made and came to nothing. What could not be tried is not proven.
  */
 import type { Layer, LayerState } from '../../core/isolation.ts';
-import type { Attempts, Findings } from './findings.ts';
+import type { Attempts, Findings, Permissions } from './findings.ts';
 import { LAYERS, type LayerId } from './layers.ts';
 import type { Seen } from './witness.ts';
 
@@ -14,8 +14,8 @@ export type Evidence = {
   failure: string | null;
   forks: Bound;
   memory: Bound;
-  /** What an executor says of its permission model. */
-  permissions: Findings['permissions'];
+  /** What came of it as an executor; null where it did not come up, or is none. */
+  permissions: Permissions | null;
   /** From outside. */
   reached: Readonly<Record<'tcp' | 'tcp6' | 'udp' | 'unix' | 'abstract' | 'signal', boolean>>;
   planted: readonly string[];
@@ -57,7 +57,7 @@ const ALONE: Partial<Record<LayerId, (evidence: Evidence) => Verdict>> = {
   processes: ({ forks }) => bounded(forks),
   memory: ({ memory }) => bounded(memory),
   permissions: ({ permissions }) => {
-    if (permissions === undefined) return absent('could not be tried: what an executor is started as did not come up');
+    if (permissions === null) return absent('could not be tried: what an executor is started as did not come up');
     if (!permissions.isOn) return absent('it is off');
     const wrong = named(permissions.tries, (one) => one !== 'ERR_ACCESS_DENIED');
     return wrong.length > 0 ? absent(`not refused: ${list(wrong)}`) : proven(`refused: ${list(permissions.tries)}`);

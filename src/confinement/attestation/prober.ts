@@ -33,6 +33,6 @@ export interface Prober {
   readonly descriptors: readonly number[];
   /** Does not reject, and leaves nothing of it behind that it could end. */
   run(probe: Probe): Promise<ProbeRun>;
-  /** Where memory is bounded by who watches the real thing: runs that, with something that takes too much. */
-  hoard?(): Promise<ProbeRun>;
+  /** Where memory is bounded by who watches the real thing: has that run this embedded plugin, which takes too much. */
+  hoard?(file: string, residentMb: number): Promise<ProbeRun>;
 }

@@ -1,8 +1,8 @@
 /**
- * The same as room.py as far as Node gets by itself, for where there is no Python, and for what an executor is started
- * as. What takes a system call of its own comes out as "?" and why it could not be made.
+ * The same as room.py as far as Node gets by itself, for where there is no Python. What takes a system call of its own
+ * comes out as "?" and why it could not be made.
  */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import {
@@ -20,7 +20,6 @@ import {
 } from 'node:fs';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Worker } from 'node:worker_threads';
 
 const NO_PYTHON = '? it takes a system call of its own, and there is no python3';
 // Before anything is opened: Node's own come after what it was given.
@@ -124,10 +123,11 @@ function others() {
     }),
     ptrace: NO_PYTHON,
   };
-  if (orNull(() => readlinkSync('/proc/self/ns/pid')) !== task.pidNamespace) return tries;
+  // In another namespace the number would be somebody else's, or nobody's; and 0 would be all of us.
+  if (orNull(() => readlinkSync('/proc/self/ns/pid')) !== task.pidNamespace || pid <= 1) return tries;
   tries['signal to the service'] = attempt(() => process.kill(task.service, 0));
   tries['signal to the parent'] = attempt(() => process.kill(process.ppid, 0));
-  tries.signal = attempt(() => process.kill(pid, 'SIGKILL'));
+  tries.signal = attempt(() => process.kill(pid, isCanary() ? 'SIGKILL' : 0));
   return tries;
 }
 
@@ -198,31 +198,6 @@ function devices() {
   return { listed: [], tries: Object.fromEntries(tried.map((name) => [name, attempt(() => open(name))])) };
 }
 
-/** What only Node's own permission model refuses. */
-async function permissions() {
-  const worker = await new Promise((resolve) => {
-    try {
-      const one = new Worker('', { eval: true });
-      one.once('error', (error) => resolve(error.code ?? '?')).once('exit', () => resolve('ok'));
-    } catch (error) {
-      resolve(error.code ?? '?');
-    }
-  });
-  return {
-    isOn: process.permission !== undefined,
-    tries: {
-      read: read('/etc/passwd'),
-      list: read('/'),
-      write: write('/tmp'),
-      spawn: attempt(() => {
-        const { error } = spawnSync('/bin/true');
-        if (error) throw error;
-      }),
-      worker,
-    },
-  };
-}
-
 async function survivor(way) {
   const name = `isopod-survivor-${task.id}-${way}`;
   // A shell that is gone leaves an orphan.
@@ -287,7 +262,6 @@ const report = {
       ? {}
       : { 'setuid 0': attempt(() => process.setuid(0)), 'setgid 0': attempt(() => process.setgid(0)) },
   devices: devices(),
-  permissions: await permissions(),
   survivors: { plain: await survivor('plain'), hidden: await survivor('hidden') },
   others: others(),
 };

@@ -263,14 +263,14 @@ def others():
     tries['environ'] = attempt(environ)
     tries['mem'] = attempt(memory)
     tries['signal by /proc'] = attempt(by_folder)
-    # A number of the machine's names nobody, or somebody of ours, in a namespace of our own.
-    if shares:
+    # A number of the machine's names nobody, or somebody of ours, in a namespace of our own; and 0 would be all of us.
+    if shares and pid > 1:
         tries['ptrace'] = apart(lambda: call('ptrace', 0x4206, pid, 0, 0))
         tries['process_vm_readv'] = attempt(lambda: call('process_vm_readv', pid, 0, 0, 0, 0, 0))
         tries['signal to the service'] = attempt(lambda: os.kill(task['service'], 0))
         tries['signal to the parent'] = attempt(lambda: os.kill(os.getppid(), 0))
-        # Last, as it ends it.
-        tries['signal'] = attempt(lambda: os.kill(pid, signal.SIGKILL))
+        # Last, as it ends it. Whoever cannot be seen to be the canary is only asked after.
+        tries['signal'] = attempt(lambda: os.kill(pid, signal.SIGKILL if there else 0))
     return tries
 
 
