@@ -13,6 +13,7 @@ import { Dispatcher } from './engine/dispatcher.ts';
 import type { PackageRecords } from './engine/installed.ts';
 import type { PackageParts } from './engine/installer.ts';
 import { Invoker, type InvokerOptions, tenantGone } from './engine/invoker.ts';
+import type { Isolations } from './engine/isolation.ts';
 import { Limiter } from './engine/limiter.ts';
 import { Quarantine } from './engine/quarantine.ts';
 import { Tenancies } from './engine/tenancies.ts';
@@ -27,6 +28,8 @@ export type Parts = {
   /** Made anew at each call; what it gives belongs to the caller. Without records there are plain folders only. */
   catalogueOf(tenant: string, records?: PackageRecords): LiveCatalogue;
   runtimes: readonly Runtime[];
+  /** What was proven of each of them. */
+  isolations: Isolations;
   folders: TenantFolders;
   /** What archives of plugins are opened and read with. */
   packages: PackageParts;
@@ -70,7 +73,7 @@ export async function assemble({
   ...told
 }: AssemblyOptions): Promise<Engine> {
   await using scope = new AsyncDisposableStack();
-  const { runtimes, folders } = parts;
+  const { runtimes, isolations, folders } = parts;
   await folders.sweep();
   const applications = scope.use(
     new Applications({
@@ -103,6 +106,7 @@ export async function assemble({
       catalogueOf: (tenant) => parts.catalogueOf(tenant, records.packages?.(tenant)),
       folders,
       limits: config.limits,
+      least: isolations.least,
       plugins: config.plugins,
       endpoint: (dir) => gateway.endpoint(dir),
       onChange: (tenant) => applications.look(tenant),
@@ -112,7 +116,7 @@ export async function assemble({
     }),
   );
   const tenancy = (id: string) => tenancies.find(id);
-  const invoker = new Invoker({ tenancy, runtimes, limiter, quarantine, sessions: gateway, ...told });
+  const invoker = new Invoker({ tenancy, isolations, limiter, quarantine, sessions: gateway, ...told });
   const { width, ...bounds } = config.hooks;
   const dispatcher = new Dispatcher({ invoker, widths: new ChainWidths(width), wallMs: undefined, ...bounds });
   const owned = scope.move();
@@ -142,5 +146,6 @@ const ALONE: Tenant = Object.freeze({
   quotas: NO_QUOTAS,
   trustGroup: null,
   application: null,
+  leastGrade: null,
   revision: 1,
 });

@@ -1,7 +1,7 @@
 /** The only file that sees everything: which formats we read and what runs the plugins that are written in them. */
 
 import { totalmem } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { DestinationStream } from 'pino';
 import { IsolateRuntime } from '../runtimes/isolate/runtime.ts';
 import { ProcessRuntime } from '../runtimes/process/runtime.ts';
@@ -12,6 +12,7 @@ import { Failure } from './core/failure.ts';
 import { DEFAULT_TENANT } from './core/tenant.ts';
 import { Catalogues } from './engine/catalogue.ts';
 import { Installed, type PackageRecords } from './engine/installed.ts';
+import { Isolations } from './engine/isolation.ts';
 import { TenantFolders } from './engine/tenant-folder.ts';
 import { backgroundDestination } from './log.ts';
 import type { ManifestDialect } from './manifests/dialect.ts';
@@ -21,7 +22,7 @@ import { PrivateCopies } from './packages/private-copies.ts';
 import { Remover } from './packages/remover.ts';
 import { UnpackCache } from './packages/unpack-cache.ts';
 import { Unpacker } from './packages/unpacker.ts';
-import { refuseOpenDoor, Service } from './service.ts';
+import { provesFirst, refuseOpenDoor, Service } from './service.ts';
 import { Store } from './store/store.ts';
 
 export const DIALECTS: readonly ManifestDialect[] = [stash];
@@ -46,28 +47,38 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
     });
   const memoryMb = config.executors.memoryMb || halfOfMemoryMb();
   const executors = { ...config.executors, memoryMb, compileCache: COMPILE_CACHE };
-  const isolate = scope.use(new IsolateRuntime({ executors }));
+  const secrets = secretsOf(config);
+  const isolate = scope.use(new IsolateRuntime({ executors, secrets }));
   const programs = scope.use(
     new ProcessRuntime({
       ...config.processes,
       ...config.isolation,
       memoryMb: config.processes.memoryMb || halfOfMemoryMb(),
       ...(config.pythonPath === undefined ? {} : { pythonPath: config.pythonPath }),
+      secrets,
     }),
   );
   // Missing walls stop no start: whoever needs them is refused, and /readyz says why.
   const walls = await programs
     .describe()
     .catch((error: unknown) => `none, so nothing is run: ${Failure.from(error).message}`);
+  const runtimes = [isolate, programs];
+  const isolations = new Isolations({ runtimes, least: config.isolation.least });
   const owned = scope.move();
   return {
     catalogueOf,
     folders,
     packages: { cache, reader, dialects },
-    runtimes: [isolate, programs],
+    runtimes,
+    isolations,
     confinement: [`external programs: ${walls}`],
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** What no program may get at, whoever's it is: looked for in each room when its isolation is proven. */
+function secretsOf({ dataDir }: Config): { dataDir: string; secrets: string[] } {
+  return { dataDir, secrets: [resolve('isopod.yaml'), join(dataDir, 'postgres', 'PG_VERSION')] };
 }
 
 /** Of the machine's, or of what a container may use of it. */
@@ -109,7 +120,11 @@ export async function startService(
   refuseOpenDoor(config);
   await using scope = new AsyncDisposableStack();
   // Side by side: each takes its time to start.
-  const [store, parts] = await Promise.allSettled([openStore(config, say), openParts(config)]);
+  const opening = openParts(config).then((parts) => {
+    if (provesFirst(config)) void parts.isolations.check();
+    return parts;
+  });
+  const [store, parts] = await Promise.allSettled([openStore(config, say), opening]);
   if (store.status === 'fulfilled') scope.use(store.value);
   if (parts.status === 'fulfilled') scope.use(parts.value);
   if (store.status === 'rejected') throw store.reason;

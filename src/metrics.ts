@@ -1,12 +1,15 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { rankOf } from './core/isolation.ts';
 import type { JobState } from './core/job.ts';
 import type { Runtime } from './core/runtime.ts';
 import type { Settled } from './engine/invoker.ts';
+import type { Isolations } from './engine/isolation.ts';
 import type { Limiter } from './engine/limiter.ts';
 
 export type MetricsOptions = {
   limiter: Limiter;
   runtimes: readonly Runtime[];
+  isolations: Isolations;
   tenancies: { readonly size: number; readonly plugins: number };
   /** How many jobs run on this node, and how many callers wait here for some. */
   jobs(): { running: number; waitedFor: number };
@@ -25,7 +28,7 @@ export class Metrics {
   // Looking a label up by its values costs more than counting.
   readonly #times = new Map<string, Histogram.Internal<'runtime'>>();
 
-  constructor({ limiter, runtimes, tenancies, jobs }: MetricsOptions) {
+  constructor({ limiter, runtimes, isolations, tenancies, jobs }: MetricsOptions) {
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry });
     const settled = this.#settled;
@@ -70,6 +73,15 @@ export class Metrics {
       collect() {
         this.reset();
         for (const [state, count] of jobsSettled) this.inc({ state }, count);
+      },
+    });
+    new Gauge({
+      name: 'isopod_isolation_grade',
+      help: 'What was proven last: 0 none, 1 limited, 2 fenced, 3 contained, 4 full',
+      labelNames: ['of'],
+      registers,
+      collect() {
+        for (const [of, { grade }] of isolations.all()) this.set({ of }, rankOf(grade));
       },
     });
     new Gauge({

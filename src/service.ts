@@ -12,6 +12,7 @@ import type { Catalogue } from './engine/catalogue.ts';
 import { Configurator } from './engine/configurator.ts';
 import { EventClock } from './engine/event-clock.ts';
 import { Installer } from './engine/installer.ts';
+import type { Isolations } from './engine/isolation.ts';
 import { JobFeed } from './engine/job-feed.ts';
 import { JobNews } from './engine/job-news.ts';
 import { PluginLogs } from './engine/plugin-logs.ts';
@@ -110,10 +111,11 @@ export class Service implements AsyncDisposable {
     );
     // What has changed since it was loaded was not heard yet.
     await tenancies.refresh(DEFAULT_TENANT, 'tenants', 'plugin_states', 'hook_policies');
-    const { runtimes } = parts;
+    const { runtimes, isolations } = parts;
     metrics = new Metrics({
       limiter: engine.limiter,
       runtimes,
+      isolations,
       tenancies,
       jobs: () => ({ running: worker?.running ?? 0, waitedFor: news.waiting }),
     });
@@ -144,7 +146,7 @@ export class Service implements AsyncDisposable {
       registrar: new Registrar(store, tenancies, bearers),
       hasCredential: (variable) => Object.hasOwn(config.credentials, variable),
       configurator,
-      runtimes,
+      isolations,
       installer,
       archiveBytes: config.packages.archiveBytes,
       tokens: config.tokens,
@@ -161,6 +163,10 @@ export class Service implements AsyncDisposable {
       nextTimes,
       longestMs: config.limits.wallMs + config.concurrency.waitMs + LAST_ANSWERS_MS,
     });
+    if (provesFirst(config)) {
+      await isolations.check();
+      log.notice(isolationNotice(isolations));
+    }
     scope.defer(() => app.close());
     await app.listen({ host: config.host, port: config.port });
     url = urlOf(app.server.address() as AddressInfo);
@@ -242,9 +248,25 @@ function unpassed(tenant: string): Notice {
   return { level: 'warn', what, words: `tenant ${tenant}` };
 }
 
-function unreadyPart({ runtimes, store }: ServiceParts): Failure | null {
+/** Whether nothing is to be run before it is known how far it is held back. */
+export function provesFirst({ isolation: { least, check } }: Config): boolean {
+  return check === 'start' || least !== 'none';
+}
+
+/** What holds programs back, and what would do so better, in one line. */
+function isolationNotice(isolations: Isolations): Notice {
+  const all = isolations.all();
+  const full = all.every(([, { grade }]) => grade === 'full');
+  const what = `Isolation: ${all.map(([kind, { grade, tier }]) => `${kind} ${grade} (${tier})`).join(', ')}`;
+  const raise = [...new Set(all.flatMap(([, one]) => one.raise ?? []))];
+  return { level: full ? 'info' : 'warn', what, ...(raise.length === 0 ? {} : { words: raise.join('; ') }) };
+}
+
+function unreadyPart({ runtimes, isolations, store }: ServiceParts): Failure | null {
   const trouble = store.trouble;
   if (trouble !== null) return new Failure('overloaded', trouble, { retryable: true });
+  const weak = isolations.trouble;
+  if (weak !== null) return new Failure('sandbox_unavailable', weak);
   for (const runtime of runtimes) {
     const why = runtime.unready?.() ?? null;
     if (why !== null) return new Failure('overloaded', why, { retryable: true });

@@ -48,6 +48,7 @@ const SUSPECT_MS = 10 * 60_000;
 const READING_MS = 2000;
 
 export class IsolateRuntime implements Runtime {
+  readonly kind = 'executors';
   readonly #executors: Executors;
   readonly #programs = new WeakMap<Plugin, Map<string, Loaded>>();
   readonly #byNumber = new Map<number, Program>();

@@ -43,6 +43,7 @@ export type ProcessRuntimeOptions = TurnstileBounds & {
  * (`pythonPath`) or by naming them (`PYTHONPATH`, `PYTHONUSERBASE` in `environment`).
  */
 export class ProcessRuntime implements Runtime {
+  readonly kind = 'processes';
   readonly #options: ProcessRuntimeOptions;
   readonly #programs: Programs;
   readonly #turnstile: Turnstile;

@@ -49,6 +49,8 @@ export async function run(folder: string, options: RunOptions): Promise<number> 
   const small = { ...config, dataDir, pluginsDir: dirname(dir), executors: { ...config.executors, spares: 0 } };
   const dialects = DIALECTS.map((dialect) => ({ ...dialect, folder: basename(dir) }));
   const parts = scope.use(await openParts(small, dialects));
+  // Nobody waits for it who would run it anyway.
+  if (config.isolation.least !== 'none') await parts.isolations.check();
   const engine = scope.use(await assemble({ config: small, parts, onSettled: () => {} }));
   const plugin = pick(engine.tenancies.default.catalogue, folder, options.plugin);
 

@@ -77,6 +77,9 @@ async function greet({ url, parts, catalogue }: Service, config: Config): Promis
   }
   if (refused.length > 10) say('  … all of them at GET /v1/plugins');
   for (const sentence of parts.confinement) say(`Confinement: ${sentence}`);
+  for (const [kind, { grade, tier, raise }] of parts.isolations.all()) {
+    if (tier !== 'unknown') say(`Isolation of ${kind}: ${grade}${raise === null ? '' : `. ${raise}`}`);
+  }
   if (!hasApplication) say('Application: none; ISOPOD_APPLICATION_URL names one that plugins may call');
   for (const plugin of plugins.values()) {
     if (!hasApplication && (await callsBack(plugin))) continue;

@@ -1,6 +1,7 @@
 import { type Static, Type } from 'typebox';
 import { APPLICATION_URL, APPLICATION_URL_WORDS } from '../core/application.ts';
 import { CREDENTIAL_TEXTS, type CredentialKind } from '../core/credential.ts';
+import { GRADES } from '../core/isolation.ts';
 import { TENANT_ID } from '../core/tenant.ts';
 
 /**
@@ -254,6 +255,15 @@ export const Settings = Type.Object(
         tier: Type.Enum(['auto', 'bubblewrap', 'bubblewrap-container', 'landlock', 'pid-namespace', 'process-group'], {
           default: 'auto',
           description: 'How programs and executors are confined; any but auto runs nothing where the machine lacks it',
+        }),
+        least: Type.Enum([...GRADES], {
+          default: 'none',
+          description: 'The least isolation grade at which anything is run; a tenant may want more',
+        }),
+        check: Type.Enum(['start', 'demand'], {
+          default: 'start',
+          description:
+            'When it is proven: at each start, which takes a second or two, or when somebody asks or a least grade is set',
         }),
       },
       closed,

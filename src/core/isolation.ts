@@ -29,6 +29,8 @@ export type Layer = {
   /** For programs; it stays as it is. */
   id: string;
   name: string;
+  /** The lowest grade that cannot do without it; null where all can. */
+  neededFrom: Grade | null;
   state: LayerState;
   /** What was tried and what came of it. */
   evidence: string;

@@ -5,6 +5,9 @@ import type { Plugin } from './plugin.ts';
 
 /** A way to run programs. One folder below `runtimes/` implements it, host side and guest side. */
 export interface Runtime extends AsyncDisposable {
+  /** What its programs run in. */
+  readonly kind: RuntimeKind;
+
   /** Whether this runtime is the one for the plugin's program. */
   runs(plugin: Plugin): boolean;
 
@@ -32,5 +35,9 @@ export interface Runtime extends AsyncDisposable {
   /** What it has running now, by name, for the metrics. */
   gauges(): Record<string, number>;
 }
+
+/** Executors run embedded code, processes external programs. */
+export const RUNTIME_KINDS = ['processes', 'executors'] as const;
+export type RuntimeKind = (typeof RUNTIME_KINDS)[number];
 
 export type Explanation = { runtime: string; way: string; because: string };

@@ -1,4 +1,5 @@
 import type { ApplicationRecord } from './application.ts';
+import type { Grade } from './isolation.ts';
 import type { LimitName, Limits } from './limits.ts';
 
 /** Whom plugins belong to. Nothing of one is ever seen by another. */
@@ -13,6 +14,8 @@ export type Tenant = {
   trustGroup: string | null;
   /** What its plugins serve; null leaves it to the configuration. Only the operator sets it. */
   application: ApplicationRecord | null;
+  /** The least isolation grade at which its plugins are run, where that is more than for all. Only the operator sets it. */
+  leastGrade: Grade | null;
   /** Goes up with each change, so that nobody overwrites what they have not seen. */
   revision: number;
 };
@@ -51,6 +54,7 @@ export type TenantChange = {
   quotas?: Partial<Quotas>;
   trustGroup?: string | null;
   application?: ApplicationRecord | null;
+  leastGrade?: Grade | null;
 };
 
 /**

@@ -4,12 +4,13 @@ import { Failure } from '../core/failure.ts';
 import { type Grant, NOTHING } from '../core/grant.ts';
 import type { HookName } from '../core/hook.ts';
 import type { Endpoint, Invocation, Request } from '../core/invocation.ts';
+import type { Grade } from '../core/isolation.ts';
 import { type Limits, lowered } from '../core/limits.ts';
 import { type LogLine, noUsage, type Outcome, type Watch } from '../core/outcome.ts';
 import { Places } from '../core/places.ts';
 import type { Entry, Plugin } from '../core/plugin.ts';
-import type { Runtime } from '../core/runtime.ts';
 import type { Holder, Session, Sessions } from '../core/session.ts';
+import type { Isolations, Standing } from './isolation.ts';
 import type { Limiter } from './limiter.ts';
 import { type Quarantine, quarantineKey } from './quarantine.ts';
 import type { Tenancy } from './tenancy.ts';
@@ -21,6 +22,8 @@ export type Settled = {
   /** The plugin it ran on; undefined where there is none of that name. */
   plugin: Plugin | undefined;
   outcome: Outcome;
+  /** The grade that held where it ran; undefined where it did not come to run. */
+  isolation: Grade | undefined;
   /** How long it waited for a place, and the whole from asking to settling; in ms. */
   queueMs: number;
   totalMs: number;
@@ -32,7 +35,8 @@ export type Running = { id: string; settled: Promise<Settled>; stop(reason: Fail
 export type InvokerOptions = {
   /** What is loaded of a tenant; a promise where it has to be loaded first, undefined where there is no such tenant. */
   tenancy(id: string): Tenancy | undefined | Promise<Tenancy | undefined>;
-  runtimes: readonly Runtime[];
+  /** What runs plugins, and how far each is held back. */
+  isolations: Pick<Isolations, 'of'>;
   limiter: Limiter;
   quarantine: Quarantine;
   sessions: Sessions;
@@ -75,7 +79,7 @@ export class Invoker {
     const found = tenancy.plugin(plugin);
     assertEnabled(found, tenancy);
     entryOf(found, request);
-    this.#runtimeOf(found);
+    this.#standingOf(found, tenancy);
   }
 
   /**
@@ -106,6 +110,7 @@ export class Invoker {
     let tenancy: Tenancy | undefined;
     let plugin: Plugin | undefined;
     let outcome: Outcome;
+    let isolation: Grade | undefined;
     try {
       const found = this.#options.tenancy(request.tenant);
       const known = found instanceof Promise ? await found : found;
@@ -115,7 +120,7 @@ export class Invoker {
       plugin = tenancy.plugin(request.plugin);
       assertEnabled(plugin, tenancy);
       const entry = entryOf(plugin, request);
-      const runtime = this.#runtimeOf(plugin);
+      const standing = this.#standingOf(plugin, tenancy);
       this.#options.quarantine.check(quarantineKey(request.tenant, plugin.id), Date.now());
       const { share } = tenancy;
       const depth = depthOf(request);
@@ -138,7 +143,8 @@ export class Invoker {
         const number = this.#running.add(call);
         const deadline = setTimeout(() => controller.abort(tooSlow(call.limits)), call.limits.wallMs);
         try {
-          outcome = await runtime.run(call, controller.signal);
+          isolation = standing.grade;
+          outcome = await standing.runtime.run(call, controller.signal);
         } finally {
           clearTimeout(deadline);
           this.#running.delete(number);
@@ -153,7 +159,7 @@ export class Invoker {
     } finally {
       tenancy?.end();
     }
-    const settled = { id, request, plugin, outcome, queueMs, totalMs: performance.now() - askedAt };
+    const settled = { id, request, plugin, outcome, isolation, queueMs, totalMs: performance.now() - askedAt };
     if (!outcome.ok) this.#blame(request.tenant, plugin, outcome.failure);
     onSettled(settled, tenancy);
     if (this.#running.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
@@ -173,9 +179,13 @@ export class Invoker {
     };
   }
 
-  #runtimeOf(plugin: Plugin): Runtime {
-    const runtime = this.#options.runtimes.find((one) => one.runs(plugin));
-    if (runtime !== undefined) return runtime;
+  /** Before anything is taken for it: what would run it does so behind walls that its tenant may count on. */
+  #standingOf(plugin: Plugin, tenancy: Tenancy): Standing {
+    const standing = this.#options.isolations.of(plugin);
+    if (standing !== undefined) {
+      if (standing.rank < tenancy.leastRank) throw standing.refusal(tenancy.least);
+      return standing;
+    }
     throw new Failure(
       'plugin_boot_failed',
       `Plugin "${plugin.id}" has parts for the user interface only: nothing to run`,

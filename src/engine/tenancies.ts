@@ -7,7 +7,7 @@ export type Change = { table: string; tenant: string };
 
 export type TenanciesOptions = Pick<
   TenancyOptions,
-  'records' | 'limiter' | 'runtimes' | 'quarantine' | 'limits' | 'plugins'
+  'records' | 'limiter' | 'runtimes' | 'quarantine' | 'limits' | 'least' | 'plugins'
 > & {
   folders: TenantFolders;
   catalogueOf(tenant: string): LiveCatalogue;

@@ -2,6 +2,7 @@ import { parse } from 'node:path';
 import { Failure } from '../core/failure.ts';
 import { AT_ONCE, type HookPolicy } from '../core/hook-policy.ts';
 import type { Endpoint } from '../core/invocation.ts';
+import { type Grade, GRADES, rankOf } from '../core/isolation.ts';
 import { type Limits, lowered } from '../core/limits.ts';
 import type { Plugin } from '../core/plugin.ts';
 import type { Runtime } from '../core/runtime.ts';
@@ -47,6 +48,8 @@ export type TenancyOptions = {
   quarantine: Quarantine;
   /** The limits of all tenants, and what they are lowered to for single plugins. */
   limits: Limits;
+  /** The least isolation grade of all tenants; by default there is none. */
+  least?: Grade;
   plugins: Readonly<Record<string, { limits?: Partial<Limits> }>>;
   /** Where its plugins are told to find their application. */
   endpoint(): Endpoint;
@@ -64,6 +67,8 @@ export class Tenancy implements AsyncDisposable {
   readonly share: Share;
   /** `performance.now()` of its last use. */
   usedAt = performance.now();
+  /** The rank of the least isolation grade at which its plugins are run. */
+  leastRank: number;
   readonly #options: TenancyOptions;
   readonly #again = new Again(() => this.#look());
   readonly #stale = new Set<Changing>();
@@ -86,6 +91,7 @@ export class Tenancy implements AsyncDisposable {
     this.#tenant = tenant;
     this.#states = states;
     this.#hookPolicy = hookPolicy;
+    this.leastRank = leastRankOf(options, tenant);
     this.#terms = termsOf(options, tenant);
     this.#rate = rateOf(tenant);
   }
@@ -101,6 +107,10 @@ export class Tenancy implements AsyncDisposable {
 
   get quotas(): Quotas {
     return this.#tenant.quotas;
+  }
+
+  get least(): Grade {
+    return GRADES[this.leastRank] ?? 'full';
   }
 
   /** Who may share executors with it. */
@@ -245,6 +255,7 @@ export class Tenancy implements AsyncDisposable {
     const before = this.#tenant;
     this.#tenant = tenant;
     this.share.most = tenant.quotas.running;
+    this.leastRank = leastRankOf(this.#options, tenant);
     if (tenant.quotas.requestsPerSecond !== before.quotas.requestsPerSecond) this.#rate = rateOf(tenant);
     this.#options.changed();
     const sameLimits = JSON.stringify(tenant.limits) === JSON.stringify(before.limits);
@@ -280,6 +291,11 @@ function termsOf({ limits, plugins }: TenancyOptions, tenant: Tenant): Terms {
     // No tenant's id has a space in it, so that no group is called like a tenant.
     trust: tenant.trustGroup === null ? tenant.id : `group ${tenant.trustGroup}`,
   };
+}
+
+/** A tenant may want more than holds for all, never less. */
+function leastRankOf({ least = 'none' }: TenancyOptions, { leastGrade }: Tenant): number {
+  return Math.max(rankOf(least), rankOf(leastGrade ?? 'none'));
 }
 
 function rateOf({ quotas: { requestsPerSecond } }: Tenant): Rate | null {

@@ -114,7 +114,7 @@ async function invokeAsJob(
   reply.header('location', locationOf(request, job)).header('preference-applied', applied(waitMs));
   const settled = settledOf(job, logs ? await logsOf(jobs, job) : []);
   if (settled === null) return send(reply.code(202), jobText(job));
-  return answer(reply, { ...settled, request: wanted }, logs);
+  return answer(reply, { ...settled, request: wanted, isolation: undefined }, logs);
 }
 
 function applied(waitMs: number): string {
@@ -165,6 +165,7 @@ function answer(reply: FastifyReply, settled: Answered, logs: boolean): FastifyR
   const { id, request } = settled;
   const times = timingsOf(settled);
   reply.header('isopod-invocation', id).header('server-timing', serverTiming(times));
+  if (settled.isolation !== undefined) reply.header('isopod-isolation', settled.isolation);
   if (request.traceparent !== undefined) reply.header('traceparent', request.traceparent);
   const { status, text, headers } = answered(settled, times, logs);
   return reply.code(status).headers(headers).send(text);

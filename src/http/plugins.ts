@@ -1,15 +1,15 @@
 import { type Static, Type } from 'typebox';
 import type { Plugin } from '../core/plugin.ts';
-import type { Runtime } from '../core/runtime.ts';
 import type { InstalledPackage } from '../core/store.ts';
 import type { Configurator } from '../engine/configurator.ts';
+import type { Isolations } from '../engine/isolation.ts';
 import { type Quarantine, quarantineKey } from '../engine/quarantine.ts';
 import type { Tenancy } from '../engine/tenancy.ts';
 import type { App } from './app.ts';
 import { PluginEntry, PluginList, PluginSummary, Problems, ReloadAnswer } from './schemas.ts';
 
 export type PluginRoutes = {
-  runtimes: readonly Runtime[];
+  isolations: Isolations;
   quarantine: Quarantine;
   configurator: Configurator;
 };
@@ -18,7 +18,7 @@ const tags = ['plugins'];
 
 export const PluginParams = Type.Object({ plugin: Type.String({ description: 'Id of the plugin' }) });
 
-export function plugins(app: App, { runtimes, quarantine, configurator }: PluginRoutes): void {
+export function plugins(app: App, { isolations, quarantine, configurator }: PluginRoutes): void {
   app.get(
     '/v1/plugins',
     {
@@ -57,7 +57,8 @@ export function plugins(app: App, { runtimes, quarantine, configurator }: Plugin
     },
     async ({ params: { plugin: id }, tenant, tenancy }) => {
       const plugin = tenancy.plugin(id);
-      const explain = await runtimes.find((one) => one.runs(plugin))?.explain(tenant, plugin);
+      const standing = isolations.of(plugin);
+      const explain = await standing?.runtime.explain(tenant, plugin);
       const sentence = quarantine.sentence(quarantineKey(tenant, id), Date.now());
       return {
         ...summary(plugin, tenancy),
@@ -66,7 +67,7 @@ export function plugins(app: App, { runtimes, quarantine, configurator }: Plugin
         errLog: plugin.errLog,
         package: packageOf(tenancy.catalogue.packages.get(id)),
         limits: { ...tenancy.limits(id) },
-        explain: explain ?? null,
+        explain: explain === undefined ? null : { ...explain, grade: standing?.grade ?? 'none' },
         quarantine: sentence && {
           until: sentence.until.toISOString(),
           evidence: sentence.evidence.map(({ at, code, message }) => ({ at: at.toISOString(), code, message })),

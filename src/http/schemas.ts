@@ -1,6 +1,7 @@
 /** The shapes of our answers, as the API reference shows them. */
 import { type TSchema, Type } from 'typebox';
 import { BLAMED, FAILURE_CODES } from '../core/failure.ts';
+import { GRADES } from '../core/isolation.ts';
 
 const count = (description: string) => Type.Integer({ minimum: 0, description });
 const time = (description: string) => Type.Number({ minimum: 0, description });
@@ -186,8 +187,8 @@ export const PluginEntry = Type.Object(
     errLog: OrNull(Text),
     package: OrNull(Package, PLAIN),
     limits: Type.Record(Type.String(), Type.Integer(), { description: 'The most that one invocation may use' }),
-    explain: OrNull(Type.Object({ runtime: Text, way: Text, because: Text }), {
-      description: 'How it is run, and why that way',
+    explain: OrNull(Type.Object({ runtime: Text, way: Text, because: Text, grade: Type.Enum([...GRADES]) }), {
+      description: 'How it is run, why that way, and at which isolation grade',
     }),
     quarantine: OrNull(
       Type.Object({

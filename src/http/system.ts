@@ -1,10 +1,14 @@
 import { type Static, Type } from 'typebox';
 import { BLAMED, type Blamed, FAILURE_CODES, Failure, type FailureCode } from '../core/failure.ts';
+import { GRADES, type Isolation } from '../core/isolation.ts';
+import { RUNTIME_KINDS, type RuntimeKind } from '../core/runtime.ts';
+import type { Isolations } from '../engine/isolation.ts';
 import type { App } from './app.ts';
 import { STATUS, titleOf } from './errors.ts';
-import { Problems } from './schemas.ts';
+import { OrNull, Problems } from './schemas.ts';
 
 export type SystemRoutes = {
+  isolations: Isolations;
   /** Why the service cannot take invocations now; null where it can. */
   unready(): Failure | null;
   /** In the text format of Prometheus. */
@@ -13,7 +17,7 @@ export type SystemRoutes = {
 
 const Status = Type.Object({ status: Type.String() });
 
-export function system(app: App, { unready, metrics }: SystemRoutes): void {
+export function system(app: App, { isolations, unready, metrics }: SystemRoutes): void {
   const tags = ['system'];
 
   app.get(
@@ -60,6 +64,35 @@ export function system(app: App, { unready, metrics }: SystemRoutes): void {
   );
 
   app.get(
+    '/v1/system/isolation',
+    {
+      schema: {
+        operationId: 'isolation',
+        summary: 'What holds programs back on this node, layer by layer, as it was proven last; operators only',
+        tags,
+        response: { 200: IsolationAnswer, ...Problems(401, 403) },
+      },
+    },
+    async () => shown(isolations),
+  );
+
+  app.post(
+    '/v1/system/isolation/check',
+    {
+      schema: {
+        operationId: 'checkIsolation',
+        summary: 'Prove it anew, by trying to get out; what was proven less than ten seconds ago counts; operators only',
+        tags,
+        response: { 200: IsolationAnswer, ...Problems(401, 403) },
+      },
+    },
+    async () => {
+      await isolations.check();
+      return shown(isolations);
+    },
+  );
+
+  app.get(
     '/problems',
     {
       config: { open: true },
@@ -102,6 +135,42 @@ export function system(app: App, { unready, metrics }: SystemRoutes): void {
         .send(page(explained) as unknown as Static<typeof Explanation>);
     },
   );
+}
+
+const Grade = Type.Enum([...GRADES]);
+
+const IsolationOfKind = Type.Object({
+  grade: Grade,
+  tier: Type.String({ description: 'How it is confined. What counts is what was proven' }),
+  raise: OrNull(Type.String(), { description: 'What would raise the grade' }),
+  checkedAt: OrNull(Type.String({ format: 'date-time' }), { description: 'null: it was never tried' }),
+  layers: Type.Array(
+    Type.Object({
+      id: Type.String(),
+      name: Type.String(),
+      neededFrom: OrNull(Grade, { description: 'The lowest grade that cannot do without it' }),
+      state: Type.Enum(['proven', 'absent', 'not needed']),
+      evidence: Type.String({ description: 'What was tried, and what came of it' }),
+    }),
+  ),
+});
+
+const IsolationAnswer = Type.Object({
+  least: Type.Enum([...GRADES], { description: 'Below this nothing is run; a tenant may want more' }),
+  ...(Object.fromEntries(RUNTIME_KINDS.map((kind) => [kind, OrNull(IsolationOfKind)])) as Record<
+    RuntimeKind,
+    ReturnType<typeof OrNull<typeof IsolationOfKind>>
+  >),
+});
+
+function shown(isolations: Isolations): Static<typeof IsolationAnswer> {
+  const all = Object.fromEntries(isolations.all().map(([kind, one]) => [kind, isolationOf(one)]));
+  return { least: isolations.least, processes: null, executors: null, ...all };
+}
+
+function isolationOf({ checkedAt, layers, ...isolation }: Isolation): Static<typeof IsolationOfKind> {
+  const isKnown = checkedAt.getTime() > 0;
+  return { ...isolation, layers: [...layers], checkedAt: isKnown ? checkedAt.toISOString() : null };
 }
 
 const Explanation = Type.Object({

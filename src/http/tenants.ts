@@ -1,4 +1,5 @@
 import { type Static, type TSchema, Type } from 'typebox';
+import { GRADES, type Grade } from '../core/isolation.ts';
 import type { LimitName } from '../core/limits.ts';
 import { type Quotas, SCOPES, TENANT_ID, type Tenant, type TenantChange } from '../core/tenant.ts';
 import { noTenant } from '../engine/invoker.ts';
@@ -44,6 +45,11 @@ const NullableLimits = Object.fromEntries(
 
 const closed = { additionalProperties: false } as const;
 
+const LeastGrade = Type.Unsafe<Grade | null>({
+  enum: [...GRADES, null],
+  description: 'The least isolation grade at which its plugins are run; null, and what is less than for all: as for all',
+});
+
 const Change = {
   name: Type.Optional(Type.String({ minLength: 1, maxLength: 200, pattern: '^[^\\u0000-\\u001f\\u007f]*$' })),
   limits: Type.Optional(
@@ -66,6 +72,7 @@ const Change = {
     }),
   ),
   application: Type.Optional(ApplicationSchema),
+  leastGrade: Type.Optional(LeastGrade),
 };
 
 const Changed = Type.Object(Change, closed);
@@ -83,6 +90,7 @@ const TenantAnswer = Type.Object({
   createdAt: Type.String({ format: 'date-time' }),
   limits: Limits,
   quotas: Type.Object(QuotaSchemas),
+  leastGrade: LeastGrade,
   trustGroup: Type.Optional(OrNull(Type.String(), { description: 'For operators only' })),
   application: Type.Optional(ApplicationSchema),
   credentialIsThere: Type.Optional(
@@ -95,7 +103,7 @@ const TenantAnswer = Type.Object({
 
 export function tenants(app: App, { registrar, hasCredential }: TenantRoutes): void {
   const shown = (tenant: Tenant, { isOperator }: Caller): Static<typeof TenantAnswer> => {
-    const { id, name, createdAt, limits, quotas, trustGroup, application, revision } = tenant;
+    const { id, name, createdAt, limits, quotas, leastGrade, trustGroup, application, revision } = tenant;
     const credential = application?.credential ?? null;
     const credentialIsThere = credential && hasCredential(credential.env);
     return {
@@ -104,6 +112,7 @@ export function tenants(app: App, { registrar, hasCredential }: TenantRoutes): v
       createdAt: createdAt.toISOString(),
       limits: { ...limits },
       quotas,
+      leastGrade,
       ...(isOperator ? { trustGroup, application, credentialIsThere } : {}),
       revision,
     };

@@ -3,6 +3,7 @@ import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { ApplicationRecord } from '../core/application.ts';
 import type { Deferral, HeldBecause, HookOrder } from '../core/hook-policy.ts';
 import type { JobCause, JobState, Retries } from '../core/job.ts';
+import type { Grade } from '../core/isolation.ts';
 import type { Limits } from '../core/limits.ts';
 import type { Missed, TriggerEnd } from '../core/schedule.ts';
 import type { Quotas, Scope } from '../core/tenant.ts';
@@ -18,6 +19,7 @@ export type TenantRow = {
   quotas: Json<Quotas>;
   trust_group: string | null;
   application: ColumnType<ApplicationRecord | null, string | null, string | null>;
+  least_grade: Grade | null;
   revision: Generated<number>;
 };
 

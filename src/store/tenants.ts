@@ -1,6 +1,7 @@
 import { hash, randomBytes } from 'node:crypto';
 import type { ApplicationRecord } from '../core/application.ts';
 import { Failure } from '../core/failure.ts';
+import type { Grade } from '../core/isolation.ts';
 import type { Limits } from '../core/limits.ts';
 import {
   type Bearer,
@@ -36,7 +37,7 @@ export class Tenants {
       const words = 'A tenant id is up to 63 small letters, digits, _ and -, and begins with a letter or a digit';
       throw new Failure('invalid_request', words);
     }
-    const { name = id, limits = {}, quotas = {}, trustGroup = null, application = null } = change;
+    const { name = id, limits = {}, quotas = {}, trustGroup = null, application = null, leastGrade = null } = change;
     try {
       const row = await this.#db
         .insertInto('tenants')
@@ -47,6 +48,7 @@ export class Tenants {
           quotas: JSON.stringify({ ...NO_QUOTAS, ...quotas }),
           trust_group: trustGroup,
           application: application && JSON.stringify(application),
+          least_grade: leastGrade,
         })
         .returningAll()
         .executeTakeFirstOrThrow();
@@ -88,6 +90,7 @@ export class Tenants {
           ...(change.limits === undefined ? {} : { limits: JSON.stringify(merged(row.limits, change.limits)) }),
           ...(change.quotas === undefined ? {} : { quotas: JSON.stringify({ ...row.quotas, ...change.quotas }) }),
           ...(change.trustGroup === undefined ? {} : { trust_group: change.trustGroup }),
+          ...(change.leastGrade === undefined ? {} : { least_grade: change.leastGrade }),
           ...(change.application === undefined
             ? {}
             : { application: change.application && JSON.stringify(change.application) }),
@@ -226,12 +229,14 @@ type TenantRecord = {
   quotas: Quotas;
   trust_group: string | null;
   application: ApplicationRecord | null;
+  least_grade: Grade | null;
   revision: number;
 };
 
-function tenantOf({ created_at: createdAt, trust_group: trustGroup, ...row }: TenantRecord): Tenant {
+function tenantOf(record: TenantRecord): Tenant {
+  const { created_at: createdAt, trust_group: trustGroup, least_grade: leastGrade, ...row } = record;
   const { id, name, limits, quotas, application, revision } = row;
-  return { id, name, createdAt, limits, quotas: { ...NO_QUOTAS, ...quotas }, trustGroup, application, revision };
+  return { id, name, createdAt, limits, quotas: { ...NO_QUOTAS, ...quotas }, trustGroup, application, leastGrade, revision };
 }
 
 type TokenRecord = {

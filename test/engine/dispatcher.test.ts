@@ -13,6 +13,7 @@ import type { Holder } from '../../src/core/session.ts';
 import { ChainWidths } from '../../src/engine/chain-widths.ts';
 import { type Dispatched, Dispatcher } from '../../src/engine/dispatcher.ts';
 import { Invoker, type Settled } from '../../src/engine/invoker.ts';
+import { Isolations } from '../../src/engine/isolation.ts';
 import { Limiter } from '../../src/engine/limiter.ts';
 import { Quarantine } from '../../src/engine/quarantine.ts';
 import { Tenancies, type TenanciesOptions } from '../../src/engine/tenancies.ts';
@@ -87,7 +88,7 @@ async function open(
   };
   const invoker = new Invoker({
     tenancy: (id) => tenancies.find(id),
-    runtimes: [runtime],
+    isolations: new Isolations({ runtimes: [runtime], least: 'none' }),
     limiter,
     quarantine,
     sessions,

@@ -16,6 +16,7 @@ import type { Plugin } from '../../src/core/plugin.ts';
 import type { Runtime } from '../../src/core/runtime.ts';
 import type { Sessions } from '../../src/core/session.ts';
 import { Invoker } from '../../src/engine/invoker.ts';
+import { Isolations } from '../../src/engine/isolation.ts';
 import { Limiter } from '../../src/engine/limiter.ts';
 import { Quarantine } from '../../src/engine/quarantine.ts';
 import { Tenancy } from '../../src/engine/tenancy.ts';
@@ -98,7 +99,8 @@ test('118: a storm of one tenant fails nobody else', { timeout: 90_000 }, async 
     });
   const tenancies = new Map(['a', ...TENANTS].map((id) => [id, tenancyOf(id)]));
   const tenancy = (id: string) => tenancies.get(id);
-  const invoker = new Invoker({ tenancy, runtimes, limiter, quarantine, sessions: SESSIONS, onSettled: () => {} });
+  const isolations = new Isolations({ runtimes, least: 'none' });
+  const invoker = new Invoker({ tenancy, isolations, limiter, quarantine, sessions: SESSIONS, onSettled: () => {} });
   const stop = new AbortController();
   setMaxListeners(0, stop.signal);
   const call = async (id: string, plugin: string, n: number): Promise<Outcome> => {

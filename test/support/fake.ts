@@ -10,6 +10,7 @@ import type { Plugin, Refusal } from '../../src/core/plugin.ts';
 import type { Runtime } from '../../src/core/runtime.ts';
 import { DEFAULT_TENANT, NO_QUOTAS, type Tenant } from '../../src/core/tenant.ts';
 import type { Catalogue } from '../../src/engine/catalogue.ts';
+import { Isolations } from '../../src/engine/isolation.ts';
 import { TenantFolders } from '../../src/engine/tenant-folder.ts';
 import { ManifestReader } from '../../src/manifests/reader.ts';
 import { Remover } from '../../src/packages/remover.ts';
@@ -34,6 +35,7 @@ export type FakeOptions = {
 };
 
 export class FakeRuntime implements Runtime {
+  readonly kind = 'executors';
   readonly retained: ReadonlySet<Plugin>[] = [];
   readonly #act: Act;
 
@@ -117,6 +119,7 @@ export async function startFakeService(options: FakeOptions = {}): Promise<FakeS
     folders: new TenantFolders(config.dataDir, scope.use(new Remover())),
     packages: { cache, reader, dialects: [] },
     runtimes: [runtime],
+    isolations: new Isolations({ runtimes: [runtime], least: config.isolation.least }),
     confinement: [],
     store,
     [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
@@ -148,7 +151,7 @@ export function plugin(more: Partial<Plugin> = {}): Plugin {
 
 export function tenant(id: string, more: Partial<Tenant> = {}): Tenant {
   const createdAt = new Date(0);
-  const mostly = { limits: {}, quotas: NO_QUOTAS, trustGroup: null, application: null, revision: 1 };
+  const mostly = { limits: {}, quotas: NO_QUOTAS, trustGroup: null, application: null, leastGrade: null, revision: 1 };
   return { id, name: id, createdAt, ...mostly, ...more };
 }
 

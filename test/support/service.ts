@@ -32,7 +32,8 @@ export async function startTestService(options: TestServiceOptions = {}): Promis
       await writePlugin(join(folder, 'plugins', 'stash', name), files);
     const database = await testDatabase();
     scope.use(database);
-    const config = completed(merged({ port: 0, drainMs: 2_000, databaseUrl: database.url }, overrides), folder);
+    const preset = { port: 0, drainMs: 2_000, databaseUrl: database.url, isolation: { check: 'demand' } };
+    const config = completed(merged(preset, overrides), folder);
     const lines: string[] = [];
     const service = await startService(config, { write: (line: string) => void lines.push(line) });
     return Object.assign(new TestService(service, config, lines, cleanUp), { folder });

@@ -39,7 +39,8 @@ export function judge(evidence: Evidence): Layer[] {
     .filter((id) => id !== 'permissions' || evidence.of === 'executors')
     .map((id) => {
       const { state, evidence: words } = verdictOn(id, evidence);
-      return { id, name: LAYERS[id].name, state, evidence: words.slice(0, EVIDENCE_MOST) };
+      const { name, from: neededFrom } = LAYERS[id];
+      return { id, name, neededFrom, state, evidence: words.slice(0, EVIDENCE_MOST) };
     });
 }
 
