@@ -4,6 +4,7 @@ import { writtenOut } from '../core/text.ts';
 import { StoreUnusable } from '../main.ts';
 import { VERSION } from '../service.ts';
 import { backup, restore } from './backup.ts';
+import { check } from './check.ts';
 import { closeInherited } from './descriptors.ts';
 import { EXIT } from './exit.ts';
 import { run } from './run.ts';
@@ -54,6 +55,17 @@ export async function main(words: readonly string[]): Promise<number> {
     .addHelpText('after', EXIT_CODES)
     .action(async (folder, options) => {
       code = await run(folder, options);
+    });
+
+  program
+    .command('check')
+    .description('prove how far plugins are held back on this machine, by trying to get out')
+    .option('--least <grade>', 'end with 3 below it: none, limited, fenced, contained or full')
+    .option('--config <file>', 'settings; by default isopod.yaml in the working directory, if there is one')
+    .option('--json', 'print everything as one JSON document')
+    .addHelpText('after', EXIT_CODES)
+    .action(async (options) => {
+      code = await check(options);
     });
 
   for (const [name, what, does] of [

@@ -2,7 +2,7 @@ import { parse } from 'node:path';
 import { Failure } from '../core/failure.ts';
 import { AT_ONCE, type HookPolicy } from '../core/hook-policy.ts';
 import type { Endpoint } from '../core/invocation.ts';
-import { type Grade, GRADES, rankOf } from '../core/isolation.ts';
+import { GRADES, type Grade, rankOf } from '../core/isolation.ts';
 import { type Limits, lowered } from '../core/limits.ts';
 import type { Plugin } from '../core/plugin.ts';
 import type { Runtime } from '../core/runtime.ts';

@@ -81,7 +81,8 @@ export function system(app: App, { isolations, unready, metrics }: SystemRoutes)
     {
       schema: {
         operationId: 'checkIsolation',
-        summary: 'Prove it anew, by trying to get out; what was proven less than ten seconds ago counts; operators only',
+        summary:
+          'Prove it anew, by trying to get out; what was proven less than ten seconds ago counts; operators only',
         tags,
         response: { 200: IsolationAnswer, ...Problems(401, 403) },
       },

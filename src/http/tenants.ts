@@ -47,7 +47,8 @@ const closed = { additionalProperties: false } as const;
 
 const LeastGrade = Type.Unsafe<Grade | null>({
   enum: [...GRADES, null],
-  description: 'The least isolation grade at which its plugins are run; null, and what is less than for all: as for all',
+  description:
+    'The least isolation grade at which its plugins are run; null, and what is less than for all: as for all',
 });
 
 const Change = {

@@ -2,8 +2,8 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { ApplicationRecord } from '../core/application.ts';
 import type { Deferral, HeldBecause, HookOrder } from '../core/hook-policy.ts';
-import type { JobCause, JobState, Retries } from '../core/job.ts';
 import type { Grade } from '../core/isolation.ts';
+import type { JobCause, JobState, Retries } from '../core/job.ts';
 import type { Limits } from '../core/limits.ts';
 import type { Missed, TriggerEnd } from '../core/schedule.ts';
 import type { Quotas, Scope } from '../core/tenant.ts';

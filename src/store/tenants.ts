@@ -236,7 +236,17 @@ type TenantRecord = {
 function tenantOf(record: TenantRecord): Tenant {
   const { created_at: createdAt, trust_group: trustGroup, least_grade: leastGrade, ...row } = record;
   const { id, name, limits, quotas, application, revision } = row;
-  return { id, name, createdAt, limits, quotas: { ...NO_QUOTAS, ...quotas }, trustGroup, application, leastGrade, revision };
+  return {
+    id,
+    name,
+    createdAt,
+    limits,
+    quotas: { ...NO_QUOTAS, ...quotas },
+    trustGroup,
+    application,
+    leastGrade,
+    revision,
+  };
 }
 
 type TokenRecord = {

@@ -81,6 +81,7 @@ export class Nodes implements AsyncDisposable {
       ISOPOD_DATA_DIR: join(this.folder, `data-${this.#all.size}`),
       ISOPOD_PLUGINS_DIR: join(this.folder, 'plugins'),
       ISOPOD_LOG_LEVEL: 'warn',
+      ISOPOD_ISOLATION_CHECK: 'demand',
       DATABASE_URL: this.databaseUrl,
       ...this.#env,
       ...env,

@@ -35,7 +35,8 @@ export const Findings = Type.Object({
   calls: Attempts,
   nested: Attempts,
   rises: Attempts,
-  devices: Type.Object({ listed: Type.Array(Type.String()), tries: Attempts }),
+  /** Those that were opened, and those that stand open and were better not. */
+  devices: Type.Object({ open: Type.Array(Type.String()), tries: Attempts }),
   survivors: Attempts,
 });
 export type Findings = Static<typeof Findings>;

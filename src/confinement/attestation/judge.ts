@@ -169,12 +169,11 @@ const BY_ROOM: Record<Exclude<LayerId, 'processes' | 'memory' | 'permissions'>, 
 
   namespaces: (_, { nested }) => refused(nested, `refused: ${list(Object.keys(nested))}`),
 
-  devices: (_, { devices: { listed, tries } }) => {
-    const opened = named(tries, (outcome) => outcome === 'ok');
-    if (opened.length > 0) return absent(`could be opened: ${list(opened)}`);
-    const there =
-      listed.length === 0 ? 'only the basic ones' : `${listed.length} are named, none of those tried could be opened`;
-    return proven(there);
+  devices: (_, { devices: { open, tries } }) => {
+    const reached = [...named(tries, (outcome) => outcome === 'ok'), ...open];
+    return reached.length > 0
+      ? absent(`could be opened: ${list(reached)}`)
+      : proven('none but the basic ones can be opened');
   },
 
   room: (_, { rooms }) => {

@@ -195,7 +195,7 @@ function devices() {
   ];
   const open = (name) =>
     closeSync(openSync(`/dev/${name}`, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY));
-  return { listed: [], tries: Object.fromEntries(tried.map((name) => [name, attempt(() => open(name))])) };
+  return { open: [], tries: Object.fromEntries(tried.map((name) => [name, attempt(() => open(name))])) };
 }
 
 async function survivor(way) {

@@ -377,26 +377,26 @@ def rises():
 
 BASIC = {'null', 'zero', 'full', 'random', 'urandom', 'tty', 'console', 'ptmx', 'pts', 'shm', 'stdin', 'stdout', 'stderr', 'fd',
          'core', 'mqueue'}
-# Opening these to read does nothing to them; of others (a watchdog) one cannot be sure, so they are only listed.
+# Opening these to read does nothing to them. Of others (a watchdog) one cannot be sure: they are only asked after.
 TRIED = ('mem', 'kmem', 'port', 'kmsg', 'fuse', 'kvm', 'net/tun', 'vsock', 'vhost-vsock', 'vhost-net', 'loop-control', 'loop0',
          'sda', 'vda', 'xvda', 'nvme0n1', 'dm-0', 'mapper/control', 'btrfs-control', 'userfaultfd', 'dri/card0')
 
 
 def devices():
-    listed = [one for one in names_in('/dev') or [] if one not in BASIC]
-    kinds = (stat.S_ISCHR, stat.S_ISBLK)
-
-    def is_device(name):
+    def is_open(name):
+        path = '/dev/' + name
         try:
-            mode = os.stat('/dev/' + name).st_mode
+            mode = os.stat(path).st_mode
         except OSError:
             return False
-        return any(kind(mode) for kind in kinds)
+        return (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)) and (os.access(path, os.R_OK) or os.access(path, os.W_OK))
+    names = [one for one in names_in('/dev') or [] if one not in BASIC]
+    names += ['%s/%s' % (folder, one) for folder in names for one in names_in('/dev/' + folder) or []]
     tries = {}
     for name in TRIED:
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         tries[name] = attempt(lambda: closing(os.open('/dev/' + name, flags)))
-    return {'listed': [one for one in listed if is_device(one)][:100], 'tries': tries}
+    return {'open': [one for one in names if one not in TRIED and is_open(one)][:100], 'tries': tries}
 
 
 def to_nothing():
