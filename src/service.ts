@@ -163,13 +163,11 @@ export class Service implements AsyncDisposable {
       nextTimes,
       longestMs: config.limits.wallMs + config.concurrency.waitMs + LAST_ANSWERS_MS,
     });
-    if (provesFirst(config)) {
-      await isolations.check();
-      log.notice(isolationNotice(isolations));
-    }
+    if (provesFirst(config)) await isolations.check();
     scope.defer(() => app.close());
     await app.listen({ host: config.host, port: config.port });
     url = urlOf(app.server.address() as AddressInfo);
+    if (provesFirst(config)) log.notice(isolationNotice(isolations));
     // That the database is away is said once, by whoever notices.
     const complain = (error: unknown) => {
       if (Failure.from(error).code !== 'overloaded') log.bug(error, undefined);

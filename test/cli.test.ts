@@ -101,6 +101,29 @@ test('run --json is one document, for good and for bad', async () => {
   expect(bad.code).toBe(1);
 });
 
+test('check says what was proven of this machine, and ends with 3 below the least that will do', async () => {
+  const before = await readdir(cwd);
+  const { code, stdout } = await isopod(['check', '--json', '--least', 'full']);
+  const { least, processes, executors } = JSON.parse(stdout);
+  expect(least).toBe('full');
+  expect(code).toBe(processes.grade === 'full' && executors.grade === 'full' ? 0 : 3);
+  // Whatever this machine has, this much was tried, and holds in every tier.
+  expect(processes.layers.find(({ id }: { id: string }) => id === 'environment')).toMatchObject({ state: 'proven' });
+  expect(executors.layers.find(({ id }: { id: string }) => id === 'memory')).toMatchObject({ state: 'proven' });
+
+  const shown = await isopod(['check']);
+  expect(shown.code).toBe(0);
+  expect(shown.stdout).toMatch(new RegExp(`^processes: ${processes.grade} \\(`, 'm'));
+  for (const { name } of processes.layers) expect(shown.stdout).toContain(`  ${name} `);
+  expect(await readdir(cwd)).toEqual(before);
+
+  const wrong = await isopod(['check', '--least', 'utmost']);
+  expect([wrong.code, wrong.stderr]).toEqual([
+    2,
+    'isopod: --least must be one of none, limited, fenced, contained, full, not "utmost"\n',
+  ]);
+});
+
 test('run takes a folder with one manifest, or is told which', async () => {
   const several = await isopod(['run', 'two']);
   expect([several.code, several.stderr]).toEqual([
@@ -184,9 +207,11 @@ class Served implements AsyncDisposable {
   readonly ended: Promise<[number | null, string | null]>;
 
   constructor(words: string[], env: Record<string, string> = {}) {
+    // What check finds out has a test of its own.
+    const demand = { ISOPOD_ISOLATION_CHECK: 'demand' };
     this.child = spawn(process.execPath, [CLI, 'serve', '--port', '0', ...words], {
       cwd,
-      env: environment(env),
+      env: environment({ ...demand, ...env }),
       stdio: ['ignore', 'pipe', 'pipe'],
       // In a group of its own, so that the group can be signalled.
       detached: true,

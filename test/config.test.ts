@@ -48,6 +48,7 @@ test('without a file and variables all has a default', () => {
       depth: 40,
       fields: 5_000,
     },
+    isolation: { tier: 'auto', least: 'none', check: 'start' },
     hooks: { depth: 32, width: 1_000 },
     jobs: { atOnce: 16, keepMs: 604_800_000 },
     tokens: [],
@@ -78,7 +79,6 @@ test('without a file and variables all has a default', () => {
     tenants: { loaded: 1_000, idleMs: 900_000 },
     quarantine: { offences: 3, windowMs: 600_000, firstMs: 60_000, longestMs: 1_800_000 },
     processes: { most: 32, perTenant: 8, memoryMb: 0, graceMs: 300, environment: {} },
-    isolation: { tier: 'auto' },
     packages: {
       archiveBytes: 52_428_800,
       unpackedBytes: 209_715_200,

@@ -19,6 +19,7 @@ test('real plugins, embedded and external, run over HTTP', async () => {
       greet: embedded,
       count: { ...script, 'count.yml': script['count.yml'].replace('"{pluginDir}/count.sh"', 'count.sh') },
     },
+    config: { isolation: { check: 'start' } },
   });
   const js = await service.invoke('greet', { task: 'Greet', args: { more: [1] } }, '?include=logs');
   expect(js.body).toMatchObject({ output: { hello: 'world', args: { who: 'world', more: [1] } }, progress: 0.5 });
@@ -26,6 +27,12 @@ test('real plugins, embedded and external, run over HTTP', async () => {
 
   const raw = await service.invoke('count', { task: 'Count' }, '?include=logs');
   expect(raw.body).toMatchObject({ output: 3, logs: [{ level: 'info', message: '[Plugin / Count] counting' }] });
+
+  const held = (await service.get('/v1/system/isolation')).body;
+  for (const kind of [held.processes, held.executors]) expect(Date.parse(kind.checkedAt)).toBeGreaterThan(0);
+  expect(raw.headers.get('isopod-isolation')).toBe(held.processes.grade);
+  expect(js.headers.get('isopod-isolation')).toBe(held.executors.grade);
+  expect(service.log()[0].msg).toContain(`executors ${held.executors.grade}`);
 
   const { body } = await service.get('/v1/plugins/count');
   expect(body.explain).toMatchObject({ runtime: 'process', way: expect.any(String), because: expect.any(String) });

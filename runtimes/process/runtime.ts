@@ -97,9 +97,9 @@ export class ProcessRuntime implements Runtime {
   }
 
   async attest(): Promise<Isolation> {
-    const { isolation: wish = 'auto', environment = {}, secrets = { dataDir: undefined, secrets: [] } } = this.#options;
+    const { tier: wish = 'auto', environment = {}, secrets = { dataDir: undefined, secrets: [] } } = this.#options;
     const tier = await this.#prepared().then(
-      ({ walls }) => walls.isolation,
+      ({ machine }) => machine.tier,
       () => 'none',
     );
     // Whoever is held up by others proves nothing: it has places of its own.

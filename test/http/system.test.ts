@@ -72,6 +72,8 @@ test('the API reference is made from the schemas and names every route', async (
     '/v1/plugins/{plugin}/settings',
     '/v1/schedules',
     '/v1/schedules/{id}',
+    '/v1/system/isolation',
+    '/v1/system/isolation/check',
     '/v1/tenant',
     '/v1/tenants',
     '/v1/tenants/{tenant}',

@@ -101,7 +101,10 @@ export type FakeService = TestService & { runtime: FakeRuntime; catalogue: FakeC
 export async function startFakeService(options: FakeOptions = {}): Promise<FakeService> {
   const { plugins = [plugin()], refused = [], tenants = {}, act = echo, config: overrides = {} } = options;
   const folder = await mkdtemp(join(tmpdir(), 'isopod-fake-'));
-  const config: Config = completed(merged({ port: 0, drainMs: 2_000 }, overrides), folder);
+  const config: Config = completed(
+    merged({ port: 0, drainMs: 2_000, isolation: { check: 'demand' } }, overrides),
+    folder,
+  );
   const runtime = new FakeRuntime(act);
   const catalogue = new FakeCatalogue(plugins, refused);
   const lines: string[] = [];
