@@ -139,10 +139,14 @@ async function ran(
   asked: Asked,
 ): Promise<ProbeRun> {
   const program = (by: 'python' | 'node', file: ProbeName) => prober.run({ by, file: canaries.probe(file), ...asked });
-  const run = await program('python', `${name}.py`);
+  let run = await program('python', `${name}.py`);
+  // Perhaps the machine was busy.
+  if (SHORT.has(run.failure?.code ?? '')) run = await program('python', `${name}.py`);
   if (run.failure?.code !== 'plugin_boot_failed') return run;
   return await program('node', `${name}.mjs`);
 }
+
+const SHORT: ReadonlySet<string> = new Set(['plugin_timeout', 'sandbox_unavailable', 'overloaded']);
 
 function stopped({ failure }: ProbeRun, by: readonly string[]): Bound {
   const { code, message } = failure as NonNullable<ProbeRun['failure']>;

@@ -17,7 +17,7 @@ while (children.length < most && refused === null) {
   }
   if (children.length % 16 === 0) await sleep(0);
 }
-if (refused === null) await sleep(400);
+if (refused === null) await sleep(1500);
 for (const child of children) child.kill('SIGKILL');
 const count = children.filter(({ pid }) => pid !== undefined).length;
 process.stdout.write(`${JSON.stringify({ output: { count, refused } })}\n`, () => process.exit(0));

@@ -20,7 +20,7 @@ while len(children) < most:
         os._exit(0)
     children.append(child)
 # Whoever counts looks now and then only.
-signal.sigtimedwait([], 0.4 if refused is None else 0)
+signal.sigtimedwait([], 1.5 if refused is None else 0)
 for child in children:
     os.kill(child, signal.SIGKILL)
 print(json.dumps({'output': {'count': len(children), 'refused': refused}}))

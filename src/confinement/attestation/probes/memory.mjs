@@ -12,5 +12,5 @@ while (held.length < most / 4 && !refused) {
   }
   await sleep(1);
 }
-if (!refused) await sleep(800);
+if (!refused) await sleep(1500);
 process.stdout.write(`${JSON.stringify({ output: { mb: 4 * held.length, refused } })}\n`);

@@ -16,5 +16,5 @@ while len(held) < most // 4:
     time.sleep(0.001)
 # Whoever weighs looks now and then only.
 if not refused:
-    time.sleep(0.8)
+    time.sleep(1.5)
 print(json.dumps({'output': {'mb': 4 * len(held), 'refused': refused}}))
