@@ -4,6 +4,8 @@ import { totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { DestinationStream } from 'pino';
 import { IsolateRuntime } from '../runtimes/isolate/runtime.ts';
+import { raiseWalls } from '../runtimes/isolate/walls.ts';
+import { warmCache } from '../runtimes/isolate/warm-cache.ts';
 import { ProcessRuntime } from '../runtimes/process/runtime.ts';
 import type { Parts } from './assembly.ts';
 import { COMPILE_CACHE } from './compile-cache.ts';
@@ -46,9 +48,15 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
       ...(records && { installed: new Installed({ records, cache, copies: copiesOf(tenant) }) }),
     });
   const memoryMb = config.executors.memoryMb || halfOfMemoryMb();
-  const executors = { ...config.executors, memoryMb, compileCache: COMPILE_CACHE };
   const secrets = secretsOf(config);
-  const isolate = scope.use(new IsolateRuntime({ executors, secrets }));
+  const compileCache = await warmCache(join(COMPILE_CACHE, 'executors'), process.execPath);
+  const executors = { ...config.executors, memoryMb, ...(compileCache === undefined ? {} : { compileCache }) };
+  const raised = await raiseWalls(config.isolation.tier, { compileCache }).catch(Failure.from);
+  const isolate = scope.use(
+    raised instanceof Failure
+      ? new IsolateRuntime({ executors: { ...executors, spares: 0 }, secrets, refused: raised })
+      : new IsolateRuntime({ executors: { ...executors, walls: scope.use(raised) }, secrets }),
+  );
   const programs = scope.use(
     new ProcessRuntime({
       ...config.processes,
@@ -59,7 +67,7 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
     }),
   );
   // Missing walls stop no start: whoever needs them is refused, and /readyz says why.
-  const walls = await programs
+  const fences = await programs
     .describe()
     .catch((error: unknown) => `none, so nothing is run: ${Failure.from(error).message}`);
   const runtimes = [isolate, programs];
@@ -71,7 +79,7 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
     packages: { cache, reader, dialects },
     runtimes,
     isolations,
-    confinement: [`external programs: ${walls}`],
+    confinement: [`external programs: ${fences}`],
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }

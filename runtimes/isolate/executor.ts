@@ -1,8 +1,10 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { innermost } from '../../src/confinement/tree.ts';
 import { Places } from '../../src/core/places.ts';
+import type { Walls } from './walls.ts';
 import { type Frame, FrameReader, FrameWriter, Kind } from './wire.ts';
 
 /** One run that an executor has been given. Both are called once at most as its last word. */
@@ -34,12 +36,13 @@ export type Loss = {
 export type ExecutorOptions = {
   nodePath: string;
   compileCache: string | undefined;
+  walls: Walls;
   onReady(executor: Executor): void;
   onGone(executor: Executor): void;
   onCompiled(program: number, cachedData: Buffer): void;
 };
 
-const GUEST = fileURLToPath(new URL('./guest/main.ts', import.meta.url));
+export const GUEST = fileURLToPath(new URL('./guest/main.ts', import.meta.url));
 
 const FLAGS = [
   // isolated-vm needs a process that was not started from Node's own snapshot.
@@ -51,16 +54,9 @@ const FLAGS = [
   '--no-warnings',
 ];
 
-// Address space for data. Each isolate reserves about half a GB of it and uses a hundredth; what goes beyond this fails
-// inside with a RangeError. What is really used is watched by executors.ts.
-const DATA_KB = 64 * 1024 * 1024;
-// Fixed text: what varies are its arguments, and none of them comes from a plugin.
-const LAUNCH = 'ulimit -c 0; ulimit -d "$1" 2>/dev/null; shift; exec "$@"';
-
 /** What an executor is started as; `script` with its arguments. */
-export function executorCommand(nodePath: string, script: readonly string[]): string[] {
-  const command = [nodePath, ...FLAGS, ...script];
-  return process.platform === 'win32' ? command : ['/bin/sh', '-c', LAUNCH, 'executor', String(DATA_KB), ...command];
+export function executorCommand(nodePath: string, script: readonly string[], { permissions }: Walls): string[] {
+  return [nodePath, ...FLAGS, ...permissions, ...script];
 }
 
 export function executorEnvironment(compileCache: string | undefined): Record<string, string> {
@@ -97,6 +93,8 @@ export class Executor {
   readonly #loaded = new Set<number>();
   readonly #options: ExecutorOptions;
   readonly #gone: Promise<void>;
+  /** Of what was started, and, once it is up, of the executor itself: what it is confined with comes before it. */
+  #pid: number | undefined;
   #flushing = false;
   #isReady = false;
   #isLost = false;
@@ -115,16 +113,14 @@ export class Executor {
 
   constructor(options: ExecutorOptions) {
     this.#options = options;
-    const [file, ...args] = executorCommand(options.nodePath, [GUEST]);
-    this.#child = spawn(file as string, args, {
-      stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
-      env: executorEnvironment(options.compileCache),
-      cwd: '/',
-    });
+    const { nodePath, compileCache, walls } = options;
+    const command = executorCommand(nodePath, [GUEST], walls);
+    this.#child = walls.spawn(command, ['ignore', 'ignore', 'pipe', 'pipe'], executorEnvironment(compileCache));
+    this.#pid = this.#child.pid;
     this.#channel = this.#child.stdio[3] as Duplex;
     this.#gone = new Promise((resolve) => {
       const lost = (exitCode: number | null, signal: string | null) => {
-        this.#lose(exitCode, signal);
+        this.#lose(exitCode, signal ?? walls.signalOf(exitCode));
         resolve();
       };
       this.#child.once('exit', lost);
@@ -211,7 +207,7 @@ export class Executor {
   /** Reads resident memory and processor time from the kernel, where it tells. */
   measure(): void {
     try {
-      const stat = readFileSync(`/proc/${this.#child.pid}/stat`, 'latin1');
+      const stat = readFileSync(`/proc/${this.#pid}/stat`, 'latin1');
       // The second field is a name in brackets and may hold anything; what follows the last bracket is the third.
       const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
       this.cpuMs = (Number(fields[11]) + Number(fields[12])) * 10;
@@ -253,6 +249,7 @@ export class Executor {
       this.#reader.read(chunk, (frame) => {
         if (frame.kind === Kind.ready) {
           this.#isReady = true;
+          this.#pid = innermost(this.#child.pid as number);
           this.#options.onReady(this);
         } else if (frame.kind === Kind.compiled) {
           if (this.#loaded.has(frame.id)) this.#options.onCompiled(frame.id, Buffer.from(frame.body));

@@ -16,6 +16,7 @@ import {
   type Wish,
 } from './claims.ts';
 import { Executor } from './executor.ts';
+import { NO_WALLS, type Walls } from './walls.ts';
 import { Kind } from './wire.ts';
 
 export type ExecutorsOptions = Bounds & {
@@ -33,6 +34,8 @@ export type ExecutorsOptions = Bounds & {
   compileCache?: string;
   /** What runs them; for the tests. */
   nodePath?: string;
+  /** What they are confined with; without it they are plain child processes. */
+  walls?: Walls;
 };
 
 /** A further brief executor is taken when this much work, in ms, is in the ones there are. */
@@ -360,10 +363,11 @@ export class Executors implements AsyncDisposable {
   }
 
   #boot(): Executor {
-    const { nodePath = process.execPath, compileCache } = this.#options;
+    const { nodePath = process.execPath, compileCache, walls = NO_WALLS } = this.#options;
     const executor = new Executor({
       nodePath,
       compileCache,
+      walls,
       onReady: () => {
         this.#bootsFailed = 0;
         executor.measure();

@@ -1,15 +1,14 @@
-import { spawn } from 'node:child_process';
-import { basename } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { tried } from '../../src/confinement/attestation/invocation.ts';
 import type { Probe, ProbeRun, Prober } from '../../src/confinement/attestation/prober.ts';
 import type { Runtime } from '../../src/core/runtime.ts';
 import { type ExecutorOptions, executorCommand, executorEnvironment } from './executor.ts';
 
-export type ExecutorProberOptions = Pick<ExecutorOptions, 'nodePath' | 'compileCache'> & Pick<Runtime, 'run'>;
+export type ExecutorProberOptions = Pick<ExecutorOptions, 'nodePath' | 'compileCache' | 'walls'> & Pick<Runtime, 'run'>;
 
 /** Runs probes where executors are run, which is where a plugin finds itself after a hole in V8. */
 export class ExecutorProber implements Prober {
-  readonly tier = 'child process';
+  readonly tier: string;
   readonly isWish = false;
   readonly environment: readonly string[] = [];
   /** The channel. */
@@ -18,18 +17,17 @@ export class ExecutorProber implements Prober {
 
   constructor(options: ExecutorProberOptions) {
     this.#options = options;
+    this.tier = options.walls.tier;
   }
 
   async run({ by, file, args }: Probe): Promise<ProbeRun> {
-    const { nodePath, compileCache } = this.#options;
+    const { nodePath, compileCache, walls } = this.#options;
     const script = [file, ...args];
     const command = by === 'python' ? ['/usr/bin/env', 'python3', ...script] : [nodePath, ...script];
-    const [program, ...rest] = by === 'executor' ? executorCommand(nodePath, script) : command;
-    const child = spawn(program as string, rest, {
-      stdio: ['ignore', 'pipe', 'ignore', 'pipe'],
-      env: executorEnvironment(compileCache),
-      cwd: '/',
-    });
+    const words = by === 'executor' ? executorCommand(nodePath, script, walls) : command;
+    const child = walls.spawn(words, ['ignore', 'pipe', 'ignore', 'pipe'], executorEnvironment(compileCache), [
+      dirname(file),
+    ]);
     const late = setTimeout(() => child.kill('SIGKILL'), WALL_MS);
     const { promise, resolve } = Promise.withResolvers<number | null>();
     let stdout = '';

@@ -34,9 +34,12 @@ import { LongFlight } from './long-flight.ts';
 import { ExecutorProber } from './prober.ts';
 import { Program, readSource, WAY_WORDS } from './program.ts';
 import type { Suitability } from './suitability.ts';
+import { NO_WALLS } from './walls.ts';
 
 export type IsolateRuntimeOptions = {
   executors: ExecutorsOptions;
+  /** Why nothing may be run: what it was to be confined with is missing. */
+  refused?: Failure;
   /** Of this service, which executors must not get at. */
   secrets?: Omit<AttestOptions, 'of'>;
   /** For the tests: hold programs to one way. */
@@ -85,6 +88,7 @@ export class IsolateRuntime implements Runtime {
   }
 
   run(invocation: Invocation, signal: AbortSignal): Promise<Outcome> {
+    if (this.#options.refused !== undefined) return Promise.resolve(failed(this.#options.refused));
     const loaded = this.#loaded(invocation);
     return loaded instanceof Program
       ? this.#runProgram(loaded, invocation, signal)
@@ -123,7 +127,7 @@ export class IsolateRuntime implements Runtime {
   }
 
   unready(): string | null {
-    return this.#executors.trouble;
+    return this.#options.refused?.message ?? this.#executors.trouble;
   }
 
   get isolation(): Isolation {
@@ -132,10 +136,11 @@ export class IsolateRuntime implements Runtime {
 
   async attest(): Promise<Isolation> {
     const { executors, secrets = { dataDir: undefined, secrets: [] } } = this.#options;
-    const { nodePath = process.execPath, compileCache } = executors;
+    const { nodePath = process.execPath, compileCache, walls = NO_WALLS } = executors;
     const prober = new ExecutorProber({
       nodePath,
       compileCache,
+      walls,
       run: (invocation, signal) => this.run(invocation, signal).finally(() => this.retain(invocation.tenant, NONE)),
     });
     this.#isolation = await attest(prober, { of: 'executors', ...secrets });

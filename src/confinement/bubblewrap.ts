@@ -16,13 +16,14 @@ import { above, type Bind, INSIDE, type Room, SHM_BYTES, SOCKET_INSIDE, TMP_BYTE
 /** What bubblewrap is given on this descriptor, where there is a system-call filter. */
 export const FILTER_FD = 5;
 
-export type Furnishing = Pick<Room, 'binds' | 'folders' | 'gateway'> & {
+export type Furnishing = Pick<Room, 'scratch' | 'binds' | 'folders' | 'gateway'> & {
   /** A folder with passwd, group, hosts and nsswitch.conf of ours. */
   etc: string;
 };
 
 export function bubblewrapArgs(machine: Machine & { bwrap: string }, room: Furnishing, isFiltered: boolean): string[] {
-  const { tier, isRoot } = machine;
+  const { tier } = machine;
+  const isRoot = machine.makesRooms === 'as root';
   const isContainer = tier === 'bubblewrap-container';
   return [
     machine.bwrap,
@@ -31,9 +32,9 @@ export function bubblewrapArgs(machine: Machine & { bwrap: string }, room: Furni
     ...system(),
     ...ETC.flatMap((name) => ['--ro-bind', `${room.etc}/${name}`, `/etc/${name}`]),
     ...(isContainer ? ['--ro-bind', '/proc', '/proc'] : ['--proc', '/proc']),
-    ...['--dev', '/dev', '--perms', '1777', '--size', String(SHM_BYTES), '--tmpfs', '/dev/shm'],
-    ...['--perms', '1777', '--size', String(TMP_BYTES), '--tmpfs', INSIDE],
-    ...['--perms', '0755', '--dir', '/var', '--symlink', INSIDE, '/var/tmp'],
+    ...['--dev', '/dev'],
+    ...(room.scratch === null ? ['--perms', '0755', '--dir', INSIDE] : WRITABLE),
+    ...['--symlink', INSIDE, '/var/tmp'],
     ...furniture(room),
     ...['--remount-ro', '/dev', '--remount-ro', '/', '--chdir', INSIDE],
     ...(isFiltered ? ['--seccomp', String(FILTER_FD)] : []),
@@ -48,6 +49,11 @@ const AS_ROOT = [
 const AS_USER = ['--unshare-all', '--unshare-user', '--uid', '1000', '--gid', '1000', '--cap-drop', 'ALL'];
 /** With a first process of its own that ends when we do. Never `--share-net`. */
 const ALONE = ['--die-with-parent', '--new-session', '--as-pid-1'];
+
+const WRITABLE = [
+  ...['--perms', '1777', '--size', String(SHM_BYTES), '--tmpfs', '/dev/shm'],
+  ...['--perms', '1777', '--size', String(TMP_BYTES), '--tmpfs', INSIDE],
+];
 
 const ETC = ['passwd', 'group', 'hosts', 'nsswitch.conf'];
 const ETC_OF_SYSTEM = [
@@ -71,10 +77,11 @@ function system(): string[] {
     if (kind?.isSymbolicLink()) args.push('--symlink', readlinkSync(folder), folder);
     else if (kind !== undefined) args.push('--ro-bind', folder, folder);
   }
+  // Folders above what is bound are made by us: bubblewrap would make them for its own user alone.
+  args.push(...['/etc', '/etc/ssl', '/var'].flatMap((folder) => ['--perms', '0755', '--dir', folder]));
   return [...args, ...ETC_OF_SYSTEM.flatMap((name) => ['--ro-bind-try', `/etc/${name}`, `/etc/${name}`])];
 }
 
-/** Folders above what is bound are made by us: bubblewrap would make them for its own user alone. */
 function furniture({ binds, folders, gateway }: Furnishing): string[] {
   const all: Bind[] = [...binds];
   if (gateway !== null) all.push({ path: SOCKET_INSIDE, from: gateway.socket, mode: 'ro' });

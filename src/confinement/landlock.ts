@@ -16,7 +16,7 @@ export function landlockArgs(machine: Machine, { scratch, binds, identity }: Roo
     ...['/etc/ld.so.cache', '/etc/localtime', '/dev/urandom', '/dev/random', '/dev/zero'].map((path) => [READ, path]),
     ...['/etc/ssl/certs', '/etc/alternatives', '/proc/self'].map((path) => [LOOK, path]),
     ['read-file,write-file', '/dev/null'],
-    [ALL, scratch],
+    ...(scratch === null ? [] : [[ALL, scratch]]),
     ...binds.map(({ path, mode }) => [mode === 'rw' ? ALL : RUN, path]),
     [RUN, dirname(process.execPath)],
   ];

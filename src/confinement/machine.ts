@@ -13,7 +13,7 @@ import { NOBODY } from './identity.ts';
 import { landlockArgs } from './landlock.ts';
 import { onPath } from './on-path.ts';
 import type { Room } from './room.ts';
-import { filterFile } from './seccomp.ts';
+import { type FilterKind, filterFile } from './seccomp.ts';
 import { spawned } from './spawned.ts';
 import { hasOwnFiles, TIERS, type Tier, type TierWish } from './tier.ts';
 
@@ -21,6 +21,8 @@ export type Machine = {
   tier: Tier;
   /** Whether we are root, and programs can be users of their own. */
   isRoot: boolean;
+  /** Whether namespaces are made as root, or as the user that a program is: some containers have a root who may not. */
+  makesRooms: 'as root' | 'as user';
   /** Programs of this machine; null where they are missing. */
   bwrap: string | null;
   setpriv: string | null;
@@ -50,8 +52,9 @@ export type Way = {
 
 /** Throws a Failure where a wish cannot be met. */
 export async function findMachine(wish: TierWish, path = process.env.PATH): Promise<Machine> {
+  const isRoot = process.getuid?.() === 0;
   const found = {
-    isRoot: process.getuid?.() === 0,
+    isRoot,
     bwrap: await onPath('bwrap', path),
     setpriv: await onPath('setpriv', path),
     unshare: await onPath('unshare', path),
@@ -60,10 +63,12 @@ export async function findMachine(wish: TierWish, path = process.env.PATH): Prom
   };
   const reasons: string[] = [];
   for (const tier of wish === 'auto' ? TIERS : [wish]) {
-    const machine = { ...found, tier, because: '' };
-    const why = await missing(machine);
-    if (why === null) return { ...machine, because: [WHAT[tier], ...reasons].join('; ') };
-    reasons.push(why);
+    for (const makesRooms of isRoot && hasOwnFiles(tier) ? BOTH : ([isRoot ? 'as root' : 'as user'] as const)) {
+      const machine = { ...found, tier, makesRooms, because: '' };
+      const why = await missing(machine);
+      if (why === null) return { ...machine, because: [WHAT[tier], ...reasons].join('; ') };
+      if (!reasons.includes(why)) reasons.push(why);
+    }
   }
   throw new Failure('sandbox_unavailable', `Plugins must run at the tier ${wish}, and ${reasons.join('; ')}`);
 }
@@ -74,8 +79,13 @@ export function wayInto(machine: Machine, room: Room, etc: string): Way {
   const stepsDown = isRoot && setpriv !== null ? { setpriv, identity: room.identity } : null;
   const first = { isFirst: true, diesWithUs: true, boundsNumbers: false };
   if (hasOwnFiles(tier) && bwrap !== null) {
-    const prefix = bubblewrapArgs({ ...machine, bwrap }, { ...room, etc }, machine.filter !== null);
-    return { ...first, prefix, stepsDown, countsOwnProcesses: true };
+    const furnished = bubblewrapArgs({ ...machine, bwrap }, { ...room, etc }, machine.filter !== null);
+    if (stepsDown === null || machine.makesRooms === 'as root') {
+      return { ...first, prefix: furnished, stepsDown, countsOwnProcesses: true };
+    }
+    const user = String(room.identity);
+    const down = [stepsDown.setpriv, '--reuid', user, '--regid', user, '--clear-groups', '--bounding-set=-all', '--'];
+    return { ...first, prefix: [...down, ...furnished], stepsDown: null, countsOwnProcesses: true };
   }
   const isFenced = tier === 'landlock' && setpriv !== null;
   const noMore = isRoot || setpriv === null ? [] : [setpriv, ...NO_MORE];
@@ -99,8 +109,9 @@ export function wayInto(machine: Machine, room: Room, etc: string): Way {
 }
 
 /** The command line and what has to be opened for it. */
-export function withFilter<T>({ tier, filter }: Machine, use: (descriptors: (number | 'ignore')[]) => T): T {
-  if (!hasOwnFiles(tier) || filter === null) return use([]);
+export function withFilter<T>({ tier }: Machine, kind: FilterKind, use: (descriptors: (number | 'ignore')[]) => T): T {
+  const filter = hasOwnFiles(tier) ? filterFile(kind) : null;
+  if (filter === null) return use([]);
   // It is read to its end, so everybody needs one of his own.
   const descriptor = openSync(filter, 'r');
   try {
@@ -132,7 +143,7 @@ async function tryOut(machine: Machine): Promise<string | null> {
     const room: Room = { scratch: folder, binds: [], folders: [], gateway: null, identity: NOBODY };
     const { prefix, isFirst } = wayInto(machine, room, await writeEtc(folder, NOBODY));
     const asks = isFirst ? 'echo $$; test -r /proc/self/stat' : 'echo 1';
-    return await withFilter(machine, async (filter) => {
+    return await withFilter(machine, 'program', async (filter) => {
       const said = await spawned(
         [...prefix, '/bin/sh', '-c', asks],
         ['ignore', 'pipe', 'pipe', 'ignore', 'ignore', ...filter],
@@ -152,6 +163,7 @@ function hasOwnPidMax(): boolean {
   return major > 6 || (major === 6 && minor >= 14);
 }
 
+const BOTH = ['as root', 'as user'] as const;
 const NO_MORE = ['--no-new-privs', '--inh-caps=-all', '--'];
 
 const WHAT: Record<Tier, string> = {

@@ -1,7 +1,7 @@
 /** What a program finds around it. Paths are absolute, and of this machine unless they are said to be inside. */
 export type Room = {
-  /** A folder that goes with the run: where it stands, where it may write. Inside it is `/tmp` where that can be. */
-  scratch: string;
+  /** Where it stands and may write, which goes with the run: `/tmp` where that can be. Null where it writes nothing. */
+  scratch: string | null;
   /** What is there beside the system's own programs. Of two that are below each other the outer comes first. */
   binds: readonly Bind[];
   /** Empty folders that it expects to be there. */

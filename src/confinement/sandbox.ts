@@ -93,7 +93,7 @@ export class Sandbox implements AsyncDisposable {
     const [program = '', ...rest] = launchArgs(launch, way, relay);
     let child: ChildProcess;
     try {
-      child = withFilter(machine, (filter) => {
+      child = withFilter(machine, 'program', (filter) => {
         // Detached: it leads a session and a group of its own, and a signal to us from a terminal is none to it.
         const stdio = [stdin, stdout.fd, 'ignore' as const, 'pipe' as const, stderr.fd, ...filter];
         return spawn(program, rest, { cwd, env: environment, stdio, detached: true });

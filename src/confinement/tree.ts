@@ -168,6 +168,12 @@ async function proportionOf(pid: number, { startedAt, residentBytes }: Stat): Pr
   return kilobytes === undefined ? residentBytes : Number(kilobytes) * 1024;
 }
 
+/** The last of a line of processes that have one child each, at first sight. */
+export function innermost(pid: number): number {
+  const [child, ...others] = childrenOf(pid, 1);
+  return child === undefined || others.length > 0 ? pid : innermost(child);
+}
+
 /** Each thread has children of its own. */
 export function childrenOf(pid: number, threads: number): number[] {
   const ids = threads === 1 ? [String(pid)] : threadsOf(pid);
