@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { type Config, configuredApplications } from './config.ts';
 import type { Chains } from './core/chain.ts';
+import type { KeptGrant } from './core/grant.ts';
 import type { OwnFields } from './core/graphql.ts';
 import type { Runtime } from './core/runtime.ts';
 import { DEFAULT_TENANT, NO_QUOTAS, type Tenant } from './core/tenant.ts';
@@ -56,18 +57,21 @@ export type AssemblyOptions = {
   own?(): OwnFields;
   /** What sessions and chains are signed with; without it nobody but this process knows them. */
   sealKey?: Buffer;
+  /** Ports of this service's own, beside the gateway's: no plugin is led there. */
+  ports?(): Iterable<number>;
   /** Told of what is a bug of ours. */
   bug?(error: unknown): void;
   /** Told once of each application that does not pass on the chains that it is told. */
   onPresumed?(tenant: string): void;
-} & Pick<InvokerOptions, 'onSettled' | 'onLogged'>;
+} & Pick<InvokerOptions, 'onSettled' | 'onLogged' | 'onEgress'>;
 
 export async function assemble({
   config,
   parts,
-  records = none,
+  records = alone(),
   own = () => noFields,
   sealKey = randomBytes(32),
+  ports = () => [],
   bug = () => {},
   onPresumed = () => {},
   ...told
@@ -91,6 +95,7 @@ export async function assemble({
       applicationOf: (tenant) => applications.of(tenant),
       own,
       limits: config.gateway,
+      egress: { ...config.egress, ours: ports },
       bug,
       onPresumed,
     }),
@@ -132,11 +137,14 @@ export async function assemble({
   };
 }
 
-/** Where nothing is kept. */
-const none: Records = {
-  tenant: async (id) => (id === DEFAULT_TENANT ? ALONE : undefined),
-  states: async () => new Map(),
-};
+/** Where nothing is kept: the default tenant, and what its plugins are granted. */
+export function alone(grants: ReadonlyMap<string, KeptGrant> = new Map()): Records {
+  return {
+    tenant: async (id) => (id === DEFAULT_TENANT ? ALONE : undefined),
+    states: async () => new Map(),
+    grants: async () => new Map(grants),
+  };
+}
 
 const ALONE: Tenant = Object.freeze({
   id: DEFAULT_TENANT,

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
+import ipaddr from 'ipaddr.js';
 import { Value } from 'typebox/value';
 import { configuredApplications } from './config/applications.ts';
 import { ConfigError } from './config/check.ts';
@@ -132,6 +133,11 @@ function disagreements(config: Config): string[] {
     sentences.push(
       `gateway.answerBytes (${gateway.answerBytes}) must not be more than gateway.answerBytesAtOnce (${gateway.answerBytesAtOnce})`,
     );
+  }
+  for (const range of config.egress.ranges) {
+    // Others read 10.1/16 in more ways than one.
+    if (ipaddr.IPv4.isValidCIDRFourPartDecimal(range) || ipaddr.IPv6.isValidCIDR(range)) continue;
+    sentences.push(`egress.ranges: ${range} is no range of addresses: one looks like 192.168.1.0/24 or fd12:3456::/32`);
   }
   return [...sentences, ...configuredApplications(config).problems];
 }

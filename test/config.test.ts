@@ -49,6 +49,7 @@ test('without a file and variables all has a default', () => {
       fields: 5_000,
     },
     isolation: { tier: 'auto', least: 'none', check: 'start' },
+    egress: { ranges: [], connections: 16, bytes: 104_857_600, connectMs: 10_000, idleMs: 60_000 },
     hooks: { depth: 32, width: 1_000 },
     jobs: { atOnce: 16, keepMs: 604_800_000 },
     tokens: [],
@@ -98,6 +99,13 @@ test('no default is shared between two that were loaded', () => {
   one.limits.wallMs = 1;
   expect(other.tokens).toEqual([]);
   expect(load().limits.wallMs).toBe(30_000);
+});
+
+test('special ranges of addresses are such, in a file and in a variable', () => {
+  expect(load({ env: { ISOPOD_EGRESS_RANGES: '192.168.1.0/24, fd12:3456::/32' } }).egress.ranges).toHaveLength(2);
+  for (const range of ['192.168.1.1', '192.168.1.0/33', 'nas/24', '1.2.3/8']) {
+    expect(() => load({ env: { ISOPOD_EGRESS_RANGES: range } })).toThrow(/range of addresses/);
+  }
 });
 
 test('every setting has a variable whose name follows from its own', () => {

@@ -125,6 +125,24 @@ export const Settings = Type.Object(
       },
       closed,
     ),
+    egress: Type.Object(
+      {
+        ranges: Type.Array(
+          Type.String({ pattern: '^[0-9a-fA-F.:]+/\\d{1,3}$', allowed: 'a range of addresses like 192.168.1.0/24' }),
+          {
+            default: [],
+            maxItems: 100,
+            description:
+              'Special addresses (private, loopback …) that plugins may be granted after all; those where clouds tell secrets stay out',
+          },
+        ),
+        connections: whole(16, 1, 10_000, 'Connections of one invocation to other hosts at once'),
+        bytes: whole(104_857_600, 0, 1_024 * GIB, 'What one invocation may send to and get from other hosts'),
+        connectMs: whole(10_000, 1, 600_000, 'How long it may take to find and to reach a host'),
+        idleMs: whole(60_000, 1, DAY, 'A connection to a host on which nothing comes or goes for so long is ended'),
+      },
+      closed,
+    ),
     databaseUrl: Type.Optional(
       Type.String({
         pattern: '^postgres(ql)?://',

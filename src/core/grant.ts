@@ -1,4 +1,6 @@
-import type { Limits } from './limits.ts';
+import { isWithin } from './file-path.ts';
+import { covers, patternOf } from './host-pattern.ts';
+import type { LimitName, Limits } from './limits.ts';
 
 /**
  * What a plugin may have beyond its own folder and its application. A manifest may ask for it; what counts is what was
@@ -21,6 +23,53 @@ export const NOTHING: Grant = Object.freeze({
   limits: Object.freeze({}),
 });
 
+/** A grant as it is kept. */
+export type KeptGrant = {
+  grant: Grant;
+  /** What the plugin tries to reach is written down, for whoever decides what to grant. */
+  observe: boolean;
+  /** Goes up with each change: the ETag. */
+  revision: number;
+};
+
+export const UNGRANTED: KeptGrant = Object.freeze({ grant: NOTHING, observe: false, revision: 1 });
+
+/** So much is granted to a plugin at most, and asked for. */
+export const HOSTS_MOST = 32;
+export const PATHS_MOST = 16;
+
+/** What a plugin says that it needs. Of limits, what it cannot do with less of. */
+export type Ask = Grant & {
+  /** Its own words. */
+  reason: string | null;
+  /** Why it cannot be told what it asks for; then it asks for nothing. */
+  problem: string | null;
+};
+
+export const ASKS_NOTHING: Ask = Object.freeze({ ...NOTHING, reason: null, problem: null });
+
+/** What of an ask was not granted. `limits`: what the plugin has. */
+export function missingOf(asked: Grant, granted: Grant, limits: Limits): Grant {
+  const hosts = granted.network.flatMap((one) => patternOf(one) ?? []);
+  return {
+    network: asked.network.filter((one) => {
+      const pattern = patternOf(one);
+      return pattern !== null && !covers(hosts, pattern);
+    }),
+    files: asked.files.filter(
+      ({ path, mode }) =>
+        !granted.files.some((one) => isWithin(path, one.path) && (mode === 'ro' || one.mode === 'rw')),
+    ),
+    limits: Object.fromEntries(
+      Object.entries(asked.limits).filter(([name, wanted]) => wanted > limits[name as LimitName]),
+    ),
+  };
+}
+
+export function isNothing({ network, files, limits }: Grant): boolean {
+  return network.length === 0 && files.length === 0 && Object.keys(limits).length === 0;
+}
+
 /** A decision about somebody's way to the network. `because` is ours, `host` is what was asked for: data. */
 export type EgressDecision = {
   host: string;
@@ -41,3 +90,6 @@ export type EgressReason =
   | 'exhausted'
   /** It is no way to name a host. */
   | 'malformed';
+
+/** A host that a plugin has tried to reach, while it was observed. */
+export type Observed = { host: string; port: number; tries: number; because: EgressReason; lastAt: Date };

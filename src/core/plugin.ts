@@ -1,3 +1,5 @@
+import type { Ask } from './grant.ts';
+
 /**
  * What we host, as every dialect describes it in the end. Plain data: a manifest loader makes it, the engine
  * asks it, a runtime runs its program.
@@ -26,6 +28,8 @@ export type Plugin = {
   ui: UserInterface | null;
   /** Level of unmarked stderr lines, as written in the manifest. */
   errLog: string | null;
+  /** What it asks to be granted; undefined where nobody has written that down. */
+  asks?: Ask;
 };
 
 export type Dialect = 'stash' | 'dispatcharr' | 'sillytavern';
@@ -64,6 +68,11 @@ export type UserInterface = {
 export type Refusal = { file: string; line: number | null; column: number | null; reason: string };
 
 export type Verdict = { ok: true; plugin: Plugin } | { ok: false; refusal: Refusal };
+
+/** The file beside a manifest in which a plugin asks for what it needs: `a.b.yml` has `a.b.permissions.yaml`. */
+export function permissionsFileOf(manifest: string): string {
+  return `${manifest.slice(0, manifest.lastIndexOf('.'))}.permissions.yaml`;
+}
 
 /** What stands before each line that a plugin logs, as Stash writes it. A long name is cut, since every line has it. */
 export function logPrefix({ id, name }: Pick<Plugin, 'id' | 'name'>): string {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Chain } from '../core/chain.ts';
 import { Failure } from '../core/failure.ts';
-import { type Grant, NOTHING } from '../core/grant.ts';
+import type { EgressDecision, Grant } from '../core/grant.ts';
 import type { HookName } from '../core/hook.ts';
 import type { Endpoint, Invocation, Request } from '../core/invocation.ts';
 import type { Grade } from '../core/isolation.ts';
@@ -44,7 +44,12 @@ export type InvokerOptions = {
   onSettled(settled: Settled, tenancy: Tenancy | undefined): void;
   /** Told what runs log while they are going on, of those that somebody watches. */
   onLogged?(from: Logging, lines: readonly LogLine[]): void;
+  /** Told of each attempt of a run to reach another host. */
+  onEgress?(attempt: EgressAttempt, tenancy: Tenancy): void;
 };
+
+/** Whose attempt it was, and what came of it. */
+export type EgressAttempt = Pick<Holder, 'tenant' | 'plugin' | 'invocation'> & EgressDecision;
 
 /** Whose lines they are. */
 export type Logging = { invocation: string; tenancy: Tenancy };
@@ -104,7 +109,7 @@ export class Invoker {
   }
 
   async #settle(id: string, request: Request, controller: AbortController): Promise<Settled> {
-    const { limiter, sessions, onSettled } = this.#options;
+    const { limiter, sessions, onSettled, onEgress } = this.#options;
     const askedAt = performance.now();
     let queueMs = 0;
     let tenancy: Tenancy | undefined;
@@ -139,7 +144,7 @@ export class Invoker {
         if (tenancy.isGone) throw tenantGone();
         const watch =
           request.watch === undefined ? undefined : this.#overheard(request.watch, { invocation: id, tenancy });
-        const call = new Call({ id, request, watch, depth, plugin, entry, tenancy, sessions, controller });
+        const call = new Call({ id, request, watch, depth, plugin, entry, tenancy, sessions, onEgress, controller });
         const number = this.#running.add(call);
         const deadline = setTimeout(() => controller.abort(tooSlow(call.limits)), call.limits.wallMs);
         try {
@@ -221,6 +226,7 @@ type CallOptions = {
   entry: Entry;
   tenancy: Tenancy;
   sessions: Sessions;
+  onEgress: InvokerOptions['onEgress'];
   controller: AbortController;
 };
 
@@ -234,16 +240,18 @@ class Call implements Invocation {
   readonly args: Record<string, unknown>;
   readonly limits: Limits;
   readonly usualLimits: Limits;
-  readonly grant: Grant = NOTHING;
+  readonly grant: Grant;
   readonly endpoint: Endpoint;
   readonly deadlineAt: number;
   readonly watch: Watch | undefined;
   readonly #cause: Chain | undefined;
+  readonly #tenancy: Tenancy;
+  readonly #onEgress: InvokerOptions['onEgress'];
   readonly #sessions: Sessions;
   readonly #controller: AbortController;
   #session: Session | undefined;
 
-  constructor({ id, request, watch, depth, plugin, entry, tenancy, sessions, controller }: CallOptions) {
+  constructor({ id, request, watch, depth, plugin, entry, tenancy, sessions, onEgress, controller }: CallOptions) {
     this.id = id;
     this.tenant = request.tenant;
     this.depth = depth;
@@ -254,9 +262,12 @@ class Call implements Invocation {
     this.args = entry.kind === 'operation' ? request.args : { ...entry.defaultArgs, ...request.args };
     this.usualLimits = tenancy.limits(plugin.id);
     this.limits = lowered(this.usualLimits, request.limits);
+    this.grant = tenancy.grant(plugin.id);
     this.endpoint = tenancy.endpoint;
     this.deadlineAt = performance.now() + this.limits.wallMs;
     this.#cause = request.chain;
+    this.#tenancy = tenancy;
+    this.#onEgress = onEgress;
     this.#sessions = sessions;
     this.#controller = controller;
   }
@@ -280,8 +291,9 @@ class Call implements Invocation {
     const by = { plugin: plugin.id, invocation: id };
     const chain = { root: this.#cause?.root ?? id, by, links: this.#cause?.links ?? [] };
     const stop = (failure: Failure) => this.stop(failure);
-    const { network } = grant;
-    return { tenant, plugin: plugin.id, invocation: id, chain, limits, network, decided: () => {}, stop };
+    const whose = { tenant, plugin: plugin.id, invocation: id };
+    const decided = (decision: EgressDecision) => this.#onEgress?.({ ...whose, ...decision }, this.#tenancy);
+    return { ...whose, chain, limits, network: grant.network, decided, stop };
   }
 }
 

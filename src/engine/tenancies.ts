@@ -145,6 +145,7 @@ export class Tenancies implements AsyncDisposable {
     if (tenant === undefined) return undefined;
     const dir = await folders.open(tenant);
     const states = await records.states(id);
+    const grants = await records.grants?.(id);
     const hookPolicy = await records.hookPolicy?.(id);
     const catalogue = catalogueOf(id);
     await catalogue.reload();
@@ -152,6 +153,7 @@ export class Tenancies implements AsyncDisposable {
       ...this.#options,
       tenant,
       states,
+      grants,
       hookPolicy,
       dir,
       catalogue,

@@ -1,5 +1,7 @@
 import { parse } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { Failure } from '../core/failure.ts';
+import { type Grant, type KeptGrant, missingOf, NOTHING } from '../core/grant.ts';
 import { AT_ONCE, type HookPolicy } from '../core/hook-policy.ts';
 import type { Endpoint } from '../core/invocation.ts';
 import { GRADES, type Grade, rankOf } from '../core/isolation.ts';
@@ -19,6 +21,8 @@ import { Rate } from './rate.ts';
 export type Records = {
   tenant(id: string): Promise<Tenant | undefined>;
   states(id: string): Promise<ReadonlyMap<string, PluginState>>;
+  /** By plugin; without it, nothing is granted to any. */
+  grants?(id: string): Promise<ReadonlyMap<string, KeptGrant>>;
   /** Where it is not there, events set off hooks at once. */
   hookPolicy?(id: string): Promise<HookPolicy>;
   /** Where it is not there, nothing can be installed. */
@@ -29,7 +33,7 @@ export type Records = {
 export type LiveCatalogue = { readonly current: Catalogue; reload(): Promise<unknown> } & AsyncDisposable;
 
 /** What of a tenant can change: the names of the tables. */
-export const CHANGING = ['tenants', 'plugin_states', 'packages', 'hook_policies'] as const;
+export const CHANGING = ['tenants', 'plugin_states', 'packages', 'hook_policies', 'grants'] as const;
 export type Changing = (typeof CHANGING)[number];
 
 /** What a reload has found. */
@@ -38,6 +42,7 @@ export type Reloaded = { catalogue: Catalogue; added: string[]; changed: string[
 export type TenancyOptions = {
   tenant: Tenant;
   states: ReadonlyMap<string, PluginState>;
+  grants?: ReadonlyMap<string, KeptGrant> | undefined;
   hookPolicy?: HookPolicy | undefined;
   /** A folder of the tenant's own. */
   dir: string;
@@ -76,6 +81,7 @@ export class Tenancy implements AsyncDisposable {
   #runs = 0;
   #tenant: Tenant;
   #states: ReadonlyMap<string, PluginState>;
+  #grants: ReadonlyMap<string, KeptGrant>;
   #hookPolicy: HookPolicy;
   #terms: Terms;
   #rate: Rate | null;
@@ -83,16 +89,17 @@ export class Tenancy implements AsyncDisposable {
   #gone = false;
 
   constructor(options: TenancyOptions) {
-    const { tenant, states, hookPolicy = AT_ONCE, dir, limiter } = options;
+    const { tenant, states, grants = new Map(), hookPolicy = AT_ONCE, dir, limiter } = options;
     this.#options = options;
     this.id = tenant.id;
     this.dir = dir;
     this.share = limiter.share(tenant.quotas.running);
     this.#tenant = tenant;
     this.#states = states;
+    this.#grants = grants;
     this.#hookPolicy = hookPolicy;
     this.leastRank = leastRankOf(options, tenant);
-    this.#terms = termsOf(options, tenant);
+    this.#terms = termsOf(options, tenant, grants);
     this.#rate = rateOf(tenant);
   }
 
@@ -152,6 +159,21 @@ export class Tenancy implements AsyncDisposable {
   /** What is set for a plugin. */
   settings(plugin: string): Readonly<Record<string, unknown>> {
     return this.#states.get(plugin)?.settings ?? {};
+  }
+
+  /** What a plugin may have beyond its folder and its application. */
+  grant(plugin: string): Grant {
+    return this.#grants.get(plugin)?.grant ?? NOTHING;
+  }
+
+  /** What of that which a plugin asks for it was not granted. */
+  missing({ id, asks }: Plugin): Grant {
+    return asks === undefined ? NOTHING : missingOf(asks, this.grant(id), this.limits(id));
+  }
+
+  /** Whether what a plugin tries to reach is written down. */
+  observes(plugin: string): boolean {
+    return this.#grants.get(plugin)?.observe === true;
   }
 
   /** The plugins that something was ever set for, whether they are there or not. */
@@ -243,6 +265,7 @@ export class Tenancy implements AsyncDisposable {
         }
       }
       if (stale.includes('plugin_states')) this.#states = await records.states(this.id);
+      if (stale.includes('grants')) this.#allow((await records.grants?.(this.id)) ?? new Map());
       if (stale.includes('hook_policies')) this.#hookPolicy = (await records.hookPolicy?.(this.id)) ?? AT_ONCE;
       if (stale.includes('packages')) await this.reload();
     } catch (error) {
@@ -260,8 +283,20 @@ export class Tenancy implements AsyncDisposable {
     this.#options.changed();
     const sameLimits = JSON.stringify(tenant.limits) === JSON.stringify(before.limits);
     if (sameLimits && tenant.trustGroup === before.trustGroup) return;
-    this.#terms = termsOf(this.#options, tenant);
+    this.#terms = termsOf(this.#options, tenant, this.#grants);
     // Runtimes hold programs together with their limits, in executors that those may share who trusted each other.
+    this.#letGo();
+  }
+
+  /** What is granted as before stays the same object. */
+  #allow(grants: ReadonlyMap<string, KeptGrant>): void {
+    const before = this.#grants;
+    this.#grants = new Map(
+      [...grants].map(([id, one]) => [id, isDeepStrictEqual(before.get(id), one) ? (before.get(id) ?? one) : one]),
+    );
+    if (isDeepStrictEqual(limitsOf(before), limitsOf(grants))) return;
+    this.#terms = termsOf(this.#options, this.#tenant, this.#grants);
+    // As when a tenant's own limits change.
     this.#letGo();
   }
 
@@ -281,9 +316,11 @@ export class Tenancy implements AsyncDisposable {
 type Terms = { limits: Limits; byPlugin: ReadonlyMap<string, Limits>; trust: string };
 
 /** The same objects for as long as nothing changes: runtimes know by them that a call has the usual limits. */
-function termsOf({ limits, plugins }: TenancyOptions, tenant: Tenant): Terms {
-  const byPlugin = Object.entries(plugins).map(
-    ([id, own]) => [id, lowered(lowered(limits, own.limits), tenant.limits)] as const,
+function termsOf({ limits, plugins }: TenancyOptions, tenant: Tenant, grants: ReadonlyMap<string, KeptGrant>): Terms {
+  const own = new Map(Object.entries(plugins).map(([id, one]) => [id, lowered(limits, one.limits)]));
+  const granted = limitsOf(grants);
+  const byPlugin = [...new Set([...own.keys(), ...granted.keys()])].map(
+    (id) => [id, lowered(lowered(own.get(id) ?? limits, tenant.limits), granted.get(id))] as const,
   );
   return {
     limits: lowered(limits, tenant.limits),
@@ -296,6 +333,12 @@ function termsOf({ limits, plugins }: TenancyOptions, tenant: Tenant): Terms {
 /** A tenant may want more than holds for all, never less. */
 function leastRankOf({ least = 'none' }: TenancyOptions, { leastGrade }: Tenant): number {
   return Math.max(rankOf(least), rankOf(leastGrade ?? 'none'));
+}
+
+/** Those that were granted with lower limits. */
+function limitsOf(grants: ReadonlyMap<string, KeptGrant>): Map<string, Partial<Limits>> {
+  const all = [...grants].map(([id, { grant }]) => [id, grant.limits] as const);
+  return new Map(all.filter(([, limits]) => Object.keys(limits).length > 0));
 }
 
 function rateOf({ quotas: { requestsPerSecond } }: Tenant): Rate | null {

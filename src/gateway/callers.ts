@@ -37,6 +37,11 @@ export class Callers {
     return known;
   }
 
+  /** Says whose it is, where that is certain without a look. */
+  know(socket: Socket, session: OpenSession): void {
+    this.#known.set(socket, Promise.resolve(session));
+  }
+
   #want(socket: Socket): Promise<Caller> {
     if (process.platform !== 'linux') return Promise.resolve(undefined);
     const { promise, resolve } = Promise.withResolvers<Caller>();

@@ -1,4 +1,5 @@
 /** What plugins reach of the world: their application, through a session that lives as long as their invocation. */
+import type { Socket } from 'node:net';
 import type { Application } from '../core/application.ts';
 import type { Chains } from '../core/chain.ts';
 import type { GraphqlDesk, OwnFields } from '../core/graphql.ts';
@@ -8,9 +9,11 @@ import { Callers } from './callers.ts';
 import { SealedChains } from './chains.ts';
 import { Desk } from './desk.ts';
 import { type DocumentLimits, Documents } from './documents.ts';
+import { Egress, type EgressOptions } from './egress/egress.ts';
+import { ForwardProxy } from './egress/forward-proxy.ts';
 import { Introspection } from './introspection.ts';
 import { Listener } from './listener.ts';
-import { OpenSessions, type OpenSessionsOptions } from './sessions.ts';
+import { type OpenSession, OpenSessions, type OpenSessionsOptions } from './sessions.ts';
 
 export type GatewayOptions = Pick<OpenSessionsOptions, 'scopesOf' | 'seal'> & {
   /** Told once of each application that does not pass on the chains that it is told. */
@@ -18,7 +21,9 @@ export type GatewayOptions = Pick<OpenSessionsOptions, 'scopesOf' | 'seal'> & {
   applicationOf(tenant: string): Application;
   /** What is answered here in the application's place, as it is when somebody asks. */
   own(): OwnFields;
-  limits: DocumentLimits & { port: number; requestBytes: number };
+  limits: DocumentLimits & { port: number; requestBytes: number; headersMs?: number };
+  /** The way to other hosts. What this gateway listens at is never on it. */
+  egress: EgressOptions;
   bug(error: unknown): void;
 };
 
@@ -36,7 +41,16 @@ export class Gateway implements Sessions, AsyncDisposable {
   }
 
   /** Resolves when it listens. */
-  static async open({ seal, scopesOf, applicationOf, own, limits, bug, onPresumed }: GatewayOptions): Promise<Gateway> {
+  static async open({
+    seal,
+    scopesOf,
+    applicationOf,
+    own,
+    limits,
+    egress,
+    bug,
+    onPresumed,
+  }: GatewayOptions): Promise<Gateway> {
     const chains = new SealedChains({ seal, applicationOf, onPresumed });
     const desk = new Desk({
       documents: new Documents(limits),
@@ -45,15 +59,17 @@ export class Gateway implements Sessions, AsyncDisposable {
       chains,
       applicationOf,
     });
-    const sessions = new OpenSessions({ seal, desk, scopesOf, requestBytes: limits.requestBytes });
+    const serve = (connection: Socket, session: OpenSession) => {
+      callers.know(connection, session);
+      listener.take(connection);
+    };
+    const sessions = new OpenSessions({ seal, desk, scopesOf, requestBytes: limits.requestBytes, serve });
     const callers = new Callers(() => sessions.withProcess());
-    const listener = await Listener.open({
-      ...limits,
-      desk,
-      find: (shown) => sessions.find(shown),
-      whose: (socket) => callers.whose(socket),
-      bug,
-    });
+    const whose = (socket: Socket) => callers.whose(socket);
+    const ours = () => [listener.port, ...egress.ours()];
+    const proxy = new ForwardProxy({ egress: new Egress({ ...egress, ours }), whose, bug });
+    const find = (shown: string) => sessions.find(shown);
+    const listener: Listener = await Listener.open({ ...limits, desk, find, whose, proxy, bug });
     return new Gateway(desk, chains, sessions, listener);
   }
 

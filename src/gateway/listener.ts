@@ -1,8 +1,9 @@
 /**
  * Where programs dial: `localhost:Port`, as their `server_connection` says. Nothing but a session opens it. A program
- * shows it as a cookie, as a header `ApiKey` or as a query `apikey`, or shows nothing and is known by its process.
+ * shows it as a cookie, as a header `ApiKey` or as a query `apikey`, or shows nothing and is known by its process, or by
+ * the connection, where that is one that only its sandbox has. What is asked for other hosts is the proxy's.
  */
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import cookie from '@fastify/cookie';
 import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
@@ -11,6 +12,7 @@ import { askIn, type GraphqlAsk, type GraphqlDesk, type GraphqlReply } from '../
 import { askOf, parsed } from './ask.ts';
 import type { Caller } from './callers.ts';
 import { boundConnections } from './crowd.ts';
+import type { ForwardProxy } from './egress/forward-proxy.ts';
 import { errorOf, replyTo } from './reply.ts';
 import { type OpenSession, tooLarge } from './sessions.ts';
 
@@ -20,52 +22,81 @@ export type ListenerOptions = {
   find(shown: string): OpenSession | undefined;
   /** Whose process is at the other end. */
   whose(socket: Socket): Promise<Caller>;
+  proxy: ForwardProxy;
   /** 0 takes any that is free. */
   port: number;
   /** The body of a request. */
   requestBytes: number;
+  /** How long a program may take to send the head of a request. */
+  headersMs?: number;
   /** Told of what is a bug of ours. */
   bug(error: unknown): void;
 };
 
-/** How long a program may take to send the head of a request. */
-const HEADS = { headersTimeout: 15_000, connectionsCheckingInterval: 5_000 } as const;
+const HEADERS_MS = 15_000;
 /** A connection on which nothing is asked is kept for so long. */
 const IDLE_MS = 30_000;
 
 export class Listener implements AsyncDisposable {
   readonly port: number;
   readonly #servers: readonly Server[];
+  readonly #proxy: ForwardProxy;
 
-  private constructor(port: number, servers: readonly Server[]) {
+  private constructor(port: number, servers: readonly Server[], proxy: ForwardProxy) {
     this.port = port;
     this.#servers = servers;
+    this.#proxy = proxy;
   }
 
   static async open(options: ListenerOptions): Promise<Listener> {
+    const { proxy, whose, headersMs = HEADERS_MS } = options;
     const app = await appOf(options);
-    const first = app.server;
+    let port = 0;
+    const door = () => {
+      const serve = (request: IncomingMessage, response: ServerResponse) =>
+        proxy.isFor(request, port) ? proxy.forward(request, response) : app.routing(request, response);
+      const server = createServer(
+        {
+          headersTimeout: headersMs,
+          connectionsCheckingInterval: Math.min(5_000, headersMs),
+          keepAliveTimeout: IDLE_MS,
+          // A call waits for its turn before its body is read.
+          requestTimeout: 0,
+        },
+        serve,
+      );
+      // None is left out: what is not looked at is not passed on.
+      server.maxHeadersCount = 0;
+      return server.on('connect', (request, socket, head) => proxy.tunnel(request, socket as Socket, head));
+    };
+    const first = door();
     await new Promise<void>((resolve, reject) => {
       first
         .once('error', reject)
         .listen(options.port, '127.0.0.1', () => resolve(first.off('error', reject) && undefined));
     });
-    const { port } = first.address() as AddressInfo;
+    port = (first.address() as AddressInfo).port;
     // To some programs, localhost is this one first.
-    const second = createServer({ ...HEADS, keepAliveTimeout: IDLE_MS, requestTimeout: 0 }, (request, response) =>
-      app.routing(request, response),
-    );
+    const second = door();
     const isThere = await new Promise<boolean>((resolve) => {
       second.once('error', () => resolve(false)).listen(port, '::1', () => resolve(true));
     });
     const servers = isThere ? [first, second] : [first];
-    boundConnections(servers, options.whose);
-    return new Listener(port, servers);
+    boundConnections(servers, whose);
+    return new Listener(port, servers, proxy);
+  }
+
+  /** Serves a connection that came in elsewhere, e.g. from a sandbox, as if somebody had dialled. */
+  take(connection: Socket): void {
+    // As those have that are accepted here: in a tunnel, either side may end its own way first.
+    connection.allowHalfOpen = true;
+    this.#servers[0]?.emit('connection', connection);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     const closing = this.#servers.map((server) => new Promise((resolve) => server.close(resolve)));
     for (const server of this.#servers) server.closeAllConnections();
+    this.#proxy[Symbol.dispose]();
     await Promise.all(closing);
   }
 }
@@ -79,10 +110,6 @@ declare module 'fastify' {
 async function appOf({ desk, find, whose, requestBytes, bug }: ListenerOptions): Promise<FastifyInstance> {
   const app = fastify({
     bodyLimit: requestBytes,
-    // A call waits for its turn before its body is read.
-    requestTimeout: 0,
-    keepAliveTimeout: IDLE_MS,
-    http: HEADS,
     return503OnClosing: false,
   });
   await app.register(cookie);

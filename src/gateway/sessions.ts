@@ -4,6 +4,7 @@
  * signed; what it stands for is known to this node alone, and is forgotten a moment after the invocation.
  */
 import { randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
 import { Failure } from '../core/failure.ts';
 import type { GraphqlCaller, GraphqlDesk, GraphqlReply } from '../core/graphql.ts';
 import type { Holder, Session } from '../core/session.ts';
@@ -22,6 +23,8 @@ export type OpenSessionsOptions = {
   scopesOf(tenant: string, plugin: string): readonly Scope[];
   /** The body of a request. */
   requestBytes: number;
+  /** Serves a connection that is this session's, whatever comes over it. */
+  serve(connection: Socket, session: OpenSession): void;
   graceMs?: number;
 };
 
@@ -55,6 +58,8 @@ export class OpenSession implements Session {
   readonly #byName: Map<string, OpenSession>;
   readonly #ended = new AbortController();
   readonly #waiting: (() => void)[] = [];
+  readonly #connections = new Set<Socket>();
+  #isOver = false;
   #cookie: { name: string; value: string } | undefined;
   #pid: number | undefined;
   #calls = 0;
@@ -95,7 +100,16 @@ export class OpenSession implements Session {
   }
 
   admit(connection: NodeJS.ReadWriteStream): void {
-    connection.end();
+    const socket = connection as Socket;
+    // Whatever becomes of it, it is nobody's bug.
+    socket.on('error', () => {});
+    if (this.#isOver || socket.destroyed) {
+      socket.destroy();
+      return;
+    }
+    this.#connections.add(socket);
+    socket.once('close', () => this.#connections.delete(socket));
+    this.#options.serve(socket, this);
   }
 
   /** Aborts when nothing is answered any more. */
@@ -144,10 +158,11 @@ export class OpenSession implements Session {
   }
 
   end(): void {
-    if (this.#cookie === undefined) return;
-    const { name } = this.#cookie;
+    this.#isOver = true;
+    if (this.#cookie === undefined && this.#connections.size === 0) return;
     setTimeout(() => {
-      this.#byName.delete(name);
+      if (this.#cookie !== undefined) this.#byName.delete(this.#cookie.name);
+      for (const one of this.#connections) one.destroy();
       this.#ended.abort(new Failure('unauthenticated', 'The invocation of this session has ended'));
       for (const proceed of this.#waiting.splice(0)) proceed();
     }, this.#options.graceMs ?? GRACE_MS).unref();
