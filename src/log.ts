@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import pino, { type DestinationStream, type Logger } from 'pino';
 import { stripped } from './core/text.ts';
-import type { Settled } from './engine/invoker.ts';
+import type { EgressAttempt, Settled } from './engine/invoker.ts';
 
 /** `words` are not ours: those of a server, say. */
 export type Notice = { level: 'warn' | 'info'; what: string; words?: string };
@@ -59,6 +59,11 @@ export class Log {
     const { failure } = settled.outcome;
     const known = JSON.parse(`{${line(settled, failure.code)}}`);
     this.#pino[failure.code === 'internal' ? 'error' : 'info']({ ...known, ...explained(settled) }, 'settled');
+  }
+
+  /** One line for each attempt to reach another host. The host is what was asked for. */
+  egress({ host, ...attempt }: EgressAttempt): void {
+    this.#pino.info({ ...attempt, host: stripped(host, 255) }, 'egress');
   }
 
   /** An error of ours that is no invocation's, whole. */

@@ -1,4 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { EgressDecision } from './core/grant.ts';
 import { rankOf } from './core/isolation.ts';
 import type { JobState } from './core/job.ts';
 import type { Runtime } from './core/runtime.ts';
@@ -24,6 +25,7 @@ export class Metrics {
   /** By code and runtime; prom-client is told when somebody asks, as telling it costs more than counting. */
   readonly #settled = new Map<string, { code: string; runtime: string; count: number }>();
   readonly #jobsSettled = new Map<string, number>();
+  readonly #egress: Counter<'verdict' | 'because'>;
   readonly #seconds: Histogram<'runtime'>;
   // Looking a label up by its values costs more than counting.
   readonly #times = new Map<string, Histogram.Internal<'runtime'>>();
@@ -75,6 +77,12 @@ export class Metrics {
         for (const [state, count] of jobsSettled) this.inc({ state }, count);
       },
     });
+    this.#egress = new Counter({
+      name: 'isopod_egress_total',
+      help: 'Attempts of plugins to reach other hosts, and what came of them',
+      labelNames: ['verdict', 'because'],
+      registers,
+    });
     new Gauge({
       name: 'isopod_isolation_grade',
       help: 'What was proven last: 0 none, 1 limited, 2 fenced, 3 contained, 4 full',
@@ -99,6 +107,10 @@ export class Metrics {
 
   jobSettled(state: JobState | 'again'): void {
     this.#jobsSettled.set(state, (this.#jobsSettled.get(state) ?? 0) + 1);
+  }
+
+  egress({ verdict, because }: EgressDecision): void {
+    this.#egress.inc({ verdict, because });
   }
 
   settled({ plugin, outcome, totalMs }: Settled): void {

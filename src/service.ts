@@ -15,6 +15,8 @@ import { Installer } from './engine/installer.ts';
 import type { Isolations } from './engine/isolation.ts';
 import { JobFeed } from './engine/job-feed.ts';
 import { JobNews } from './engine/job-news.ts';
+import { Observer, type ObserverOptions } from './engine/observer.ts';
+import { Permissions } from './engine/permissions.ts';
 import { PluginLogs } from './engine/plugin-logs.ts';
 import { Registrar } from './engine/registrar.ts';
 import type { Records } from './engine/tenancy.ts';
@@ -77,10 +79,17 @@ export class Service implements AsyncDisposable {
     let url = '';
     let draining = false;
     let metrics: Metrics | undefined;
+    const ports = portsOf(config);
     let fields: OwnFields = noFields;
     const logs = new PluginLogs();
     scope.defer(() => log.flush());
     scope.use(parts.store.onNotice((notice) => log.notice(notice)));
+    // That the database is away is said once, by whoever notices.
+    const complain = (error: unknown) => {
+      if (Failure.from(error).code !== 'overloaded') log.bug(error, undefined);
+    };
+    const write: ObserverOptions['write'] = (tenant, plugin, hosts) => store.of(tenant).grants.observe(plugin, hosts);
+    const observer = scope.use(new Observer({ write, complain }));
     const engine = await assemble({
       config,
       parts,
@@ -94,6 +103,12 @@ export class Service implements AsyncDisposable {
         logs.settled(settled, tenancy);
       },
       onLogged: (from, lines) => logs.logged(from, lines),
+      onEgress: (attempt, tenancy) => {
+        log.egress(attempt);
+        metrics?.egress(attempt);
+        if (tenancy.observes(attempt.plugin)) observer.note(attempt, new Date());
+      },
+      ports: () => ports,
       own: () => fields,
     });
     scope.use(engine);
@@ -110,7 +125,7 @@ export class Service implements AsyncDisposable {
       }),
     );
     // What has changed since it was loaded was not heard yet.
-    await tenancies.refresh(DEFAULT_TENANT, 'tenants', 'plugin_states', 'hook_policies');
+    await tenancies.refresh(DEFAULT_TENANT, 'tenants', 'plugin_states', 'hook_policies', 'grants');
     const { runtimes, isolations } = parts;
     metrics = new Metrics({
       limiter: engine.limiter,
@@ -125,7 +140,7 @@ export class Service implements AsyncDisposable {
       store,
       tenantBytes: config.packages.tenantBytes,
       catalogue: async (tenant) => (await tenancies.find(tenant))?.catalogue,
-      refresh: (tenant) => tenancies.learn(tenant, 'packages'),
+      refresh: (tenant) => tenancies.learn(tenant, 'packages', 'grants'),
     });
     const configurator = new Configurator(store, tenancies);
     const keep = (tenant: string) => store.of(tenant);
@@ -147,6 +162,7 @@ export class Service implements AsyncDisposable {
       hasCredential: (variable) => Object.hasOwn(config.credentials, variable),
       configurator,
       isolations,
+      permissions: new Permissions({ store, tenancies, observer, folders: [config.dataDir, config.pluginsDir] }),
       installer,
       archiveBytes: config.packages.archiveBytes,
       tokens: config.tokens,
@@ -166,12 +182,10 @@ export class Service implements AsyncDisposable {
     if (provesFirst(config)) await isolations.check();
     scope.defer(() => app.close());
     await app.listen({ host: config.host, port: config.port });
-    url = urlOf(app.server.address() as AddressInfo);
+    const address = app.server.address() as AddressInfo;
+    ports.add(address.port);
+    url = urlOf(address);
     if (provesFirst(config)) log.notice(isolationNotice(isolations));
-    // That the database is away is said once, by whoever notices.
-    const complain = (error: unknown) => {
-      if (Failure.from(error).code !== 'overloaded') log.bug(error, undefined);
-    };
     const working = scope.use(
       await Worker.start({
         store,
@@ -235,10 +249,21 @@ function recordsOf(store: Store): Records {
   return {
     tenant: (id) => store.tenants.get(id),
     states: (id) => store.of(id).pluginStates.all(),
+    grants: (id) => store.of(id).grants.all(),
     hookPolicy: (id) => store.of(id).events.policy(),
     packages: (id) => store.of(id).packages,
   };
 }
+
+/** Where no plugin is led: the database, and where the service will listen. */
+function portsOf({ databaseUrl, port }: Config): Set<number> {
+  if (databaseUrl === undefined) return new Set([port]);
+  const url = URL.parse(databaseUrl);
+  const named = url?.port || url?.searchParams.get('port') || POSTGRESQL;
+  return new Set([port, Number(named)]);
+}
+
+const POSTGRESQL = 5432;
 
 function unpassed(tenant: string): Notice {
   const what =

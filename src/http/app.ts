@@ -25,6 +25,7 @@ import { type JobRoutes, jobs } from './jobs.ts';
 import { parseJson } from './json.ts';
 import { type OrderRoutes, orders } from './orders.ts';
 import { type PackageRoutes, packages } from './packages.ts';
+import { type PermissionRoutes, permissions } from './permissions.ts';
 import { type PluginRoutes, plugins } from './plugins.ts';
 import { type SettingsRoutes, settings } from './settings.ts';
 import { isUpgrade, type StashRoutes, stash } from './stash/routes.ts';
@@ -59,6 +60,7 @@ export type AppOptions = {
   PluginRoutes &
   PackageRoutes &
   SettingsRoutes &
+  PermissionRoutes &
   TenantRoutes &
   SystemRoutes &
   InvocationRoutes &
@@ -126,6 +128,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   plugins(app, options);
   await packages(app, options);
   settings(app, options);
+  permissions(app, options);
   tenants(app, options);
   tokens(app, options);
   uiParts(app);

@@ -1,4 +1,5 @@
 import { type Static, Type } from 'typebox';
+import { isNothing } from '../core/grant.ts';
 import type { Plugin } from '../core/plugin.ts';
 import type { InstalledPackage } from '../core/store.ts';
 import type { Configurator } from '../engine/configurator.ts';
@@ -6,7 +7,7 @@ import type { Isolations } from '../engine/isolation.ts';
 import { type Quarantine, quarantineKey } from '../engine/quarantine.ts';
 import type { Tenancy } from '../engine/tenancy.ts';
 import type { App } from './app.ts';
-import { PluginEntry, PluginList, PluginSummary, Problems, ReloadAnswer } from './schemas.ts';
+import { type AskSchema, PluginEntry, PluginList, PluginSummary, Problems, ReloadAnswer } from './schemas.ts';
 
 export type PluginRoutes = {
   isolations: Isolations;
@@ -65,6 +66,7 @@ export function plugins(app: App, { isolations, quarantine, configurator }: Plug
         interface: plugin.program,
         ui: plugin.ui,
         errLog: plugin.errLog,
+        asks: (plugin.asks as Static<typeof AskSchema> | undefined) ?? null,
         package: packageOf(tenancy.catalogue.packages.get(id)),
         limits: { ...tenancy.limits(id) },
         explain: explain === undefined ? null : { ...explain, grade: standing?.grade ?? 'none' },
@@ -135,6 +137,7 @@ function summary(plugin: Plugin, tenancy: Tenancy): Static<typeof PluginSummary>
     version,
     enabled: tenancy.isEnabled(id),
     program: program.runtime,
+    permissions: isNothing(tenancy.missing(plugin)) ? 'complete' : 'missing',
     tasks: entries.filter((one) => one.kind === 'task').map((one) => ({ ...one, kind: undefined })),
     hooks: entries.filter((one) => one.kind === 'hook').map((one) => ({ ...one, kind: undefined })),
     settings,

@@ -127,6 +127,28 @@ export function Problems(...statuses: number[]): Record<number, unknown> {
 
 const Text = Type.String();
 
+export const FileSchema = Type.Object(
+  {
+    path: Type.String({ maxLength: 1_024, description: 'Absolute; the plugin finds it at the same place' }),
+    mode: Type.Enum(['ro', 'rw'], { description: 'To read, or also to write' }),
+  },
+  { additionalProperties: false },
+);
+
+const Granted = {
+  network: Type.Array(Text, { description: 'Hosts' }),
+  files: Type.Array(FileSchema, { description: 'Files and folders of this machine' }),
+  limits: Type.Record(Type.String(), Type.Integer()),
+};
+
+export const GrantSchema = Type.Object(Granted);
+
+export const AskSchema = Type.Object({
+  ...Granted,
+  reason: OrNull(Text, { description: 'Its own words' }),
+  problem: OrNull(Text, { description: 'Why it cannot be told what it asks for; then it asks for nothing' }),
+});
+
 export const PluginSummary = Type.Object({
   id: Text,
   dialect: Type.String({ description: 'Whose plugin format it is in' }),
@@ -136,6 +158,7 @@ export const PluginSummary = Type.Object({
   version: OrNull(Text),
   enabled: Type.Boolean(),
   program: Type.String({ description: 'What runs it: isolate, process, or none' }),
+  permissions: Type.Enum(['complete', 'missing'], { description: 'Whether it was granted all that it asks for' }),
   tasks: Type.Array(
     Type.Object({ name: Text, description: Text, defaultArgs: Type.Record(Type.String(), Type.String()) }),
   ),
@@ -185,6 +208,7 @@ export const PluginEntry = Type.Object(
     interface: Type.Unknown({ description: 'The program as the manifest describes it' }),
     ui: Type.Unknown({ description: 'Its parts for the user interface, or null' }),
     errLog: OrNull(Text),
+    asks: OrNull(AskSchema, { description: 'What it asks for beyond its folder and its application' }),
     package: OrNull(Package, PLAIN),
     limits: Type.Record(Type.String(), Type.Integer(), { description: 'The most that one invocation may use' }),
     explain: OrNull(Type.Object({ runtime: Text, way: Text, because: Text, grade: Type.Enum([...GRADES]) }), {

@@ -24,6 +24,8 @@ const TABLES = [
   'tenants',
   'tokens',
   'plugin_states',
+  'grants',
+  'observed_hosts',
   'bundles',
   'bundle_chunks',
   'packages',
@@ -149,7 +151,7 @@ async function isUntouched<T>(db: Kysely<T>): Promise<boolean> {
     select exists (select from tenants where id <> 'default' or revision > 1)
       or exists (select from tokens) or exists (select from plugin_states) or exists (select from bundles)
       or exists (select from jobs) or exists (select from schedules) or exists (select from triggers)
-      or exists (select from hook_policies) or exists (select from held_events) as used
+      or exists (select from hook_policies) or exists (select from held_events) or exists (select from grants) as used
   `.execute(db);
   return rows[0]?.used === false;
 }

@@ -8,6 +8,7 @@ import * as unpacked from './migrations/0005-unpacked.ts';
 import * as events from './migrations/0006-events.ts';
 import * as applications from './migrations/0007-applications.ts';
 import * as keys from './migrations/0008-keys.ts';
+import * as grants from './migrations/0009-grants.ts';
 import * as leastGrades from './migrations/0010-least-grades.ts';
 
 /** In order of their names. One that has been released is never changed: what it made is changed by the next. */
@@ -20,6 +21,7 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0006-events': events,
   '0007-applications': applications,
   '0008-keys': keys,
+  '0009-grants': grants,
   '0010-least-grades': leastGrades,
 };
 

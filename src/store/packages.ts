@@ -65,7 +65,10 @@ export class Packages {
     }));
   }
 
-  /** Whether there was one. What was set for it is kept, for when it comes back, or forgotten. */
+  /**
+   * Whether there was one. What was set for it is kept, for when it comes back, or forgotten; what it was granted is taken
+   * away, as something else may come back under its name.
+   */
   async remove(plugin: string, settings: 'keep' | 'forget' = 'keep'): Promise<boolean> {
     return await inTransaction(this.#db, async (tx) => {
       const { numDeletedRows } = await tx
@@ -74,6 +77,9 @@ export class Packages {
         .where('plugin', '=', plugin)
         .executeTakeFirstOrThrow();
       if (numDeletedRows === 0n) return false;
+      for (const table of ['grants', 'observed_hosts'] as const) {
+        await tx.deleteFrom(table).where('tenant', '=', this.#tenant).where('plugin', '=', plugin).execute();
+      }
       if (settings === 'forget') {
         await tx.deleteFrom('plugin_states').where('tenant', '=', this.#tenant).where('plugin', '=', plugin).execute();
       }

@@ -5,6 +5,7 @@ import { Bundles } from './bundles.ts';
 import { Database, type DatabaseOptions } from './database.ts';
 import { DueEvents } from './due-events.ts';
 import { Events } from './events.ts';
+import { Grants } from './grants.ts';
 import { Adder } from './jobs/adder.ts';
 import { Answers } from './jobs/answers.ts';
 import { tick } from './jobs/clock.ts';
@@ -25,6 +26,7 @@ import type { Notice } from './trouble.ts';
 export class TenantStore implements TenantKeep {
   readonly tenant: string;
   readonly pluginStates: PluginStates;
+  readonly grants: Grants;
   readonly packages: Packages;
   readonly jobs: Jobs;
   readonly schedules: Schedules;
@@ -38,6 +40,7 @@ export class TenantStore implements TenantKeep {
     this.tenant = tenant;
     this.packages = new Packages(db, bundles, tenant);
     this.pluginStates = new PluginStates(db, tenant);
+    this.grants = new Grants(db, tenant);
     this.jobs = new Jobs(db, shared, tenant);
     this.schedules = new Schedules(db, tenant);
     this.triggers = new Triggers(db, tenant);

@@ -1,6 +1,7 @@
 /** The tables as Kysely sees them. What they are and why is said where they are made, in migrations/. */
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { ApplicationRecord } from '../core/application.ts';
+import type { EgressReason, FileGrant } from '../core/grant.ts';
 import type { Deferral, HeldBecause, HookOrder } from '../core/hook-policy.ts';
 import type { Grade } from '../core/isolation.ts';
 import type { JobCause, JobState, Retries } from '../core/job.ts';
@@ -41,6 +42,28 @@ export type PluginStateRow = {
   settings: Json<Record<string, unknown>>;
   revision: Generated<number>;
   updated_at: CreatedAt | ColumnType<Date, Date | undefined, Date>;
+};
+
+export type GrantRow = {
+  tenant: string;
+  plugin: string;
+  network: Json<string[]>;
+  files: Json<FileGrant[]>;
+  limits: Json<Partial<Limits>>;
+  observe: Generated<boolean>;
+  revision: Generated<number>;
+  updated_at: CreatedAt | ColumnType<Date, Date | undefined, Date>;
+};
+
+export type ObservedHostRow = {
+  tenant: string;
+  plugin: string;
+  host: string;
+  port: number;
+  /** A bigint, which comes as text. */
+  tries: string | number;
+  because: EgressReason;
+  last_at: Date;
 };
 
 export type BundleRow = {
@@ -175,6 +198,8 @@ export type Tables = {
   tenants: TenantRow;
   tokens: TokenRow;
   plugin_states: PluginStateRow;
+  grants: GrantRow;
+  observed_hosts: ObservedHostRow;
   bundles: BundleRow;
   bundle_chunks: BundleChunkRow;
   packages: PackageRow;

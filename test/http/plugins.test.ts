@@ -38,6 +38,7 @@ test('the list has what each plugin offers, and the manifests that were refused'
         enabled: true,
         package: null,
         program: 'isolate',
+        permissions: 'complete',
         tasks: [{ name: 'Run', description: 'runs', defaultArgs: { mode: 'run' } }],
         hooks: [{ name: 'H', description: '', triggeredBy: ['Scene.Create.Post'] }],
         settings: rich.settings,

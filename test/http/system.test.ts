@@ -69,6 +69,7 @@ test('the API reference is made from the schemas and names every route', async (
     '/v1/plugins/{plugin}/disable',
     '/v1/plugins/{plugin}/enable',
     '/v1/plugins/{plugin}/invocations',
+    '/v1/plugins/{plugin}/permissions',
     '/v1/plugins/{plugin}/settings',
     '/v1/schedules',
     '/v1/schedules/{id}',

@@ -21,6 +21,18 @@ const kept = {
   treeHash: hash('sha256', 'tree'),
   unpackedBytes: 5_000_000_000,
 };
+const granted = {
+  network: ['*.example.com'],
+  files: [{ path: '/srv/media', mode: 'ro' as const }],
+  limits: { wallMs: 5 },
+};
+const observed = {
+  host: 'a.example.com',
+  port: 443,
+  tries: 3,
+  because: 'granted' as const,
+  lastAt: new Date('2026-01-02T03:04:05.678Z'),
+};
 const event = { type: 'E', object: 5, input: 'a\u0000\ud800', inputFields: ['x'] };
 const plugins = [{ plugin: 'p', dialect: 'stash', manifest: 'p.yml' }];
 
@@ -32,6 +44,8 @@ beforeAll(async () => {
   ({ secret } = await embedded.tenants.createToken('acme', { name: 'ci', scopes: ['invoke'] }));
   await embedded.of('acme').pluginStates.replace('p', JSON.parse('{"__proto__":1,"deep":{"list":[null,1.5,"é"]}}'));
   await embedded.of('acme').packages.install(kept, plugins);
+  await embedded.of('acme').grants.change('p', () => ({ grant: granted, observe: true }));
+  await embedded.of('acme').grants.observe('p', [observed]);
   const policy = await embedded.of('acme').events.change({ paused: true, defer: { how: 'batch', ms: 5 } });
   await embedded.of('acme').events.hold({ id: 'e', wish: event, chain: null }, policy);
   file = join(folder, 'backup.gz');
@@ -53,6 +67,8 @@ test('what went in on the private server comes out on one of the user', async ()
   expect(JSON.stringify(await server.of('acme').pluginStates.get('p'))).toBe(
     JSON.stringify(await embedded.of('acme').pluginStates.get('p')),
   );
+  expect(await server.of('acme').grants.get('p')).toEqual({ grant: granted, observe: true, revision: 2 });
+  expect(await server.of('acme').grants.observed('p')).toEqual([observed]);
   expect(await server.of('acme').events.policy()).toEqual(await embedded.of('acme').events.policy());
   expect(await server.of('acme').events.count()).toBe(1);
   const [listed] = await server.of('acme').packages.list();
@@ -99,14 +115,14 @@ test('a backup from before the newest tables is brought up to date', async () =>
     .toString()
     .split('\n');
   const old = lines.filter(
-    (line) => !/"table":"(bundles|bundle_chunks|packages|hook_policies|held_events)"/.test(line),
+    (line) => !/"table":"(bundles|bundle_chunks|packages|hook_policies|held_events|grants|observed_hosts)"/.test(line),
   );
   const path = join(folder, 'old.gz');
   await writeFile(path, gzipSync(old.with(0, '{"isopod":"backup","version":1,"schema":"0001-tenants"}').join('\n')));
   const server = await fresh();
   const said: string[] = [];
   await server.restore(path, (what) => said.push(what));
-  expect(said).toEqual(['bringing the database up to date (8 steps)']);
+  expect(said).toEqual(['bringing the database up to date (9 steps)']);
   await server.of('acme').packages.install(kept, plugins);
   expect(await server.tenants.bearer(secret)).toMatchObject({ tenant: 'acme' });
 });
@@ -117,7 +133,7 @@ test('packages of a backup from before their trees were known find their manifes
     .toString()
     .split('\n');
   const older = lines
-    .filter((line) => !/"table":"(hook_policies|held_events)"/.test(line))
+    .filter((line) => !/"table":"(hook_policies|held_events|grants|observed_hosts)"/.test(line))
     .map((line) => {
       if (line === '') return line;
       const { table, row, ...head } = JSON.parse(line);
