@@ -128,13 +128,13 @@ export class Catalogues implements AsyncDisposable {
         results[at] = each;
         continue;
       }
-      const manifestHash = createHash('sha256').update(each.bytes).digest('base64');
+      const manifestHash = hashOf(each);
       const before = this.#loaded.get(each.path);
       if (before !== undefined && (await isUnchanged(before, dialect, { manifestHash, realDir: each.realDir }))) {
         results[at] = { ok: true, file: each.file, loaded: before };
       } else {
-        const { file, path, realDir, bytes } = each;
-        changed.push({ at, source: { file, path, realDir, bytes }, manifestHash });
+        const { ok: _, ...source } = each;
+        changed.push({ at, source, manifestHash });
       }
     }
 
@@ -154,6 +154,13 @@ export class Catalogues implements AsyncDisposable {
 }
 
 type Result = { ok: true; file: string; loaded: Loaded } | { ok: false; refusal: Refusal };
+
+/** Of a manifest and what stands beside it. */
+function hashOf({ bytes, permissions }: Pick<ManifestSource, 'bytes' | 'permissions'>): string {
+  const hash = createHash('sha256').update(bytes);
+  if (permissions !== undefined) hash.update(createHash('sha256').update(permissions).digest());
+  return hash.digest('base64');
+}
 
 async function stamped(plugin: Plugin, manifestHash: string): Promise<Loaded> {
   return { plugin, manifestHash, programStamp: await stampOf(plugin) };

@@ -2,12 +2,12 @@ import { hash } from 'node:crypto';
 import { realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Failure } from '../core/failure.ts';
-import type { Plugin, Refusal, Verdict } from '../core/plugin.ts';
+import { type Plugin, permissionsFileOf, type Refusal, type Verdict } from '../core/plugin.ts';
 import type { InstalledPackage } from '../core/store.ts';
 import type { ManifestDialect, ManifestSource } from '../manifests/dialect.ts';
 import type { ManifestReader } from '../manifests/reader.ts';
-import { DISCOVERY_LIMITS } from '../packages/discovery.ts';
-import { readManifestFile } from '../packages/manifest-file.ts';
+import { DISCOVERY_LIMITS, PERMISSIONS_BYTES } from '../packages/discovery.ts';
+import { readManifestFile, Unreadable } from '../packages/manifest-file.ts';
 import type { PrivateCopies } from '../packages/private-copies.ts';
 import type { Held, UnpackCache } from '../packages/unpack-cache.ts';
 
@@ -135,11 +135,32 @@ async function sourceOf(from: InstalledPackage, folder: Held): Promise<Source | 
   const path = join(folder.dir, from.manifest);
   try {
     const bytes = await readManifestFile(path, DISCOVERY_LIMITS.manifestBytes);
-    if (hash('sha256', bytes) === known.sha256) return { file: fileOf(from), path, bytes, from, folder };
+    const permissions = await permissionsOf(from, folder);
+    if (hash('sha256', bytes) === known.sha256 && permissions !== CHANGED) {
+      return { file: fileOf(from), path, bytes, from, folder, ...(permissions && { permissions }) };
+    }
   } catch {
     // Somebody takes it away from under us, which is as bad as changing it.
   }
   return refused(from, 'the file was changed while it was read: reload');
+}
+
+const CHANGED = Symbol('changed');
+
+/** The file of permissions beside the manifest, where there is one: as it was recorded, too. */
+async function permissionsOf(
+  { manifest }: InstalledPackage,
+  { dir, tree }: Held,
+): Promise<Uint8Array | string | undefined | typeof CHANGED> {
+  const file = permissionsFileOf(manifest);
+  const known = tree.files.find(({ path }) => path === file);
+  if (known === undefined) return undefined;
+  try {
+    const bytes = await readManifestFile(join(dir, file), PERMISSIONS_BYTES);
+    return hash('sha256', bytes) === known.sha256 ? bytes : CHANGED;
+  } catch (error) {
+    return error instanceof Unreadable ? error.message : CHANGED;
+  }
 }
 
 function refused(from: InstalledPackage, reason: string): InstalledPlugin {

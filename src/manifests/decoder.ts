@@ -35,13 +35,20 @@ const MERGE = 'tag:yaml.org,2002:merge';
 
 export class Decoder {
   readonly #document: YamlDocument;
+  readonly #what: string;
   /** Aliases that are being followed: meeting one again is a circle. */
   readonly #following = new Set<YamlNode>();
   #values = 0;
   #text = 0;
 
-  constructor(document: YamlDocument) {
+  /** `what` is what the file is, in words. */
+  constructor(document: YamlDocument, what = 'a manifest') {
     this.#document = document;
+    this.#what = what;
+  }
+
+  get root(): Value {
+    return this.#document.root;
   }
 
   refuse(value: Value, reason: string): never {
@@ -60,7 +67,7 @@ export class Decoder {
       const text = this.#scalar(node, label);
       this.#text += text.length;
       if (this.#text > MOST_TEXT)
-        this.refuse(value, `a manifest may not hold more than ${MOST_TEXT} characters of text`);
+        this.refuse(value, `${this.#what} may not hold more than ${MOST_TEXT} characters of text`);
       return text;
     });
   }
@@ -158,7 +165,7 @@ export class Decoder {
 
   #follow<T>(value: Value, decode: (node: BoundNode | null) => T): T {
     if (++this.#values > MOST_VALUES) {
-      this.refuse(value, `a manifest may not expand to more than ${MOST_VALUES} values; it uses aliases too much`);
+      this.refuse(value, `${this.#what} may not expand to more than ${MOST_VALUES} values; it uses aliases too much`);
     }
     if (value === null || !isAlias(value)) return decode(value as BoundNode | null);
     if (this.#following.has(value)) this.refuse(value, `anchor ${quoted(value.source)} contains itself`);

@@ -31,4 +31,6 @@ export type ManifestSource = {
   /** The folder that it is in, without links; where it is not given, there are none. */
   realDir?: string;
   bytes: Uint8Array;
+  /** What is in the file of permissions beside it, or why that cannot be read; undefined where there is none. */
+  permissions?: Uint8Array | string;
 };

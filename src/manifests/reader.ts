@@ -114,13 +114,14 @@ function* batches(sources: readonly ManifestSource[]): Generator<ManifestSource[
   let batch: ManifestSource[] = [];
   let bytes = 0;
   for (const source of sources) {
-    if (batch.length === BATCH_FILES || (batch.length > 0 && bytes + source.bytes.length > BATCH_BYTES)) {
+    const more = source.bytes.length + (source.permissions?.length ?? 0);
+    if (batch.length === BATCH_FILES || (batch.length > 0 && bytes + more > BATCH_BYTES)) {
       yield batch;
       batch = [];
       bytes = 0;
     }
     batch.push(source);
-    bytes += source.bytes.length;
+    bytes += more;
   }
   if (batch.length > 0) yield batch;
 }

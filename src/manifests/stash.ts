@@ -5,6 +5,7 @@
  */
 import { basename, dirname } from 'node:path';
 import type { Entry, Plugin, Program, Setting, UserInterface, Verdict } from '../core/plugin.ts';
+import { asksOf } from './asks.ts';
 import { Decoder, type Value } from './decoder.ts';
 import type { ManifestDialect, ManifestSource } from './dialect.ts';
 import { idOf } from './id.ts';
@@ -164,7 +165,9 @@ function userInterfaceOf(yaml: Decoder, value: Value): UserInterface | null {
   return ui;
 }
 
-function pluginOf(id: string, { path, realDir }: ManifestSource, manifest: Manifest): Plugin {
+function pluginOf(id: string, source: ManifestSource, manifest: Manifest): Plugin {
+  const { path, realDir } = source;
+  const asks = asksOf(source);
   const program = programOf(manifest);
   const entries: Entry[] = [
     ...manifest.tasks.map((task) => ({ kind: 'task' as const, ...task })),
@@ -187,6 +190,7 @@ function pluginOf(id: string, { path, realDir }: ManifestSource, manifest: Manif
     settings,
     ui,
     errLog,
+    ...(asks === undefined ? {} : { asks }),
   };
 }
 

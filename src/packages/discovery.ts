@@ -9,7 +9,7 @@
  */
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { join, relative, resolve, sep } from 'node:path';
-import type { Refusal } from '../core/plugin.ts';
+import { permissionsFileOf, type Refusal } from '../core/plugin.ts';
 import { readManifestFile, Unreadable } from './manifest-file.ts';
 
 export type DiscoveryLimits = {
@@ -33,12 +33,23 @@ export const DISCOVERY_LIMITS: DiscoveryLimits = {
   totalBytes: 64 * 1024 * 1024,
 };
 
+/** A file of permissions. */
+export const PERMISSIONS_BYTES = 64 * 1024;
+
 /**
  * `file` is relative to the plugins folder, `path` absolute, under the names by which it was found. `realDir` is
  * the folder that the manifest is in, without links.
  */
 export type Found =
-  | { ok: true; file: string; path: string; realDir: string; bytes: Uint8Array }
+  | {
+      ok: true;
+      file: string;
+      path: string;
+      realDir: string;
+      bytes: Uint8Array;
+      /** What is in the file of permissions beside it, or why that cannot be read. */
+      permissions?: Uint8Array | string;
+    }
   | { ok: false; refusal: Refusal };
 
 export type DiscoveryOptions = {
@@ -97,10 +108,12 @@ class Walk {
       this.#refuse(path, `there are more than ${this.#limits.entries} files; nothing from here on is loaded`);
       return;
     }
+    const names = new Set(entries.map(({ name }) => name));
     for (const { name, kind } of entries) {
       const entryPath = join(path, name);
       const entryReal = join(real, name);
-      const entry = { path: entryPath, real: entryReal, realDir: real, name };
+      const asks = names.has(permissionsFileOf(name));
+      const entry = { path: entryPath, real: entryReal, realDir: real, name, asks };
       if (kind === 'link') await this.#link(entry, depth);
       else await this.#entry(entry, kind, depth);
     }
@@ -134,16 +147,30 @@ class Walk {
     if (kind === 'folder') await this.#folder(path, real, depth + 1);
   }
 
-  async #manifest({ path, real, realDir }: Entry): Promise<void> {
+  async #manifest({ path, real, realDir, name, asks }: Entry): Promise<void> {
     try {
       const bytes = await readManifestFile(real, this.#limits.manifestBytes);
       if (this.#bytes + bytes.length > this.#limits.totalBytes) {
         throw new Unreadable(`all manifests together may have ${this.#limits.totalBytes} bytes, and this one is over`);
       }
       this.#bytes += bytes.length;
-      this.found.push({ ok: true, file: this.#file(path), path, realDir, bytes });
+      const permissions = asks ? await this.#permissions(join(realDir, permissionsFileOf(name))) : undefined;
+      const found = { ok: true, file: this.#file(path), path, realDir, bytes } as const;
+      this.found.push(permissions === undefined ? found : { ...found, permissions });
     } catch (error) {
       this.#refuse(path, error instanceof Unreadable ? error.message : `cannot be read (${codeOf(error)})`);
+    }
+  }
+
+  /** Its bytes, or why there are none. It is looked for where the manifest is, and no link is followed. */
+  async #permissions(real: string): Promise<Uint8Array | string> {
+    try {
+      const bytes = await readManifestFile(real, PERMISSIONS_BYTES);
+      if (this.#bytes + bytes.length > this.#limits.totalBytes) return 'there are more manifests than may be read';
+      this.#bytes += bytes.length;
+      return bytes;
+    } catch (error) {
+      return error instanceof Unreadable ? error.message : `cannot be read (${codeOf(error)})`;
     }
   }
 
@@ -180,8 +207,11 @@ class Walk {
   }
 }
 
-/** What a folder holds: under the name by which it is found, what that leads to, and the folder itself without links. */
-type Entry = { path: string; real: string; realDir: string; name: string };
+/**
+ * What a folder holds: under the name by which it is found, what that leads to, and the folder itself without links.
+ * `asks`: there is a file of permissions beside it.
+ */
+type Entry = { path: string; real: string; realDir: string; name: string; asks: boolean };
 
 type Kind = 'file' | 'folder' | 'link' | 'other';
 

@@ -217,6 +217,22 @@ test('settings outlive a removal unless they are to be forgotten', async () => {
   expect((await remove('kept', '?settings=maybe')).status).toBe(400);
 });
 
+test('what a plugin asks for comes in its archive, and what it was granted ends with it', async () => {
+  const asking = { ...embedded('asking', 'x'), 'asking/asking.permissions.yaml': 'network: [api.example.com]\n' };
+  const permissions = '/v1/plugins/asking/permissions';
+  await install(zipOf(asking));
+  expect((await service.get(permissions)).body).toMatchObject({ missing: { network: ['api.example.com'] } });
+  await service.ask('PUT', permissions, { body: { network: ['api.example.com'] } });
+  await install(zipOf({ ...asking, 'asking/main.js': '({ Output: "y" });' }));
+  expect((await service.get('/v1/plugins/asking')).body.permissions).toBe('complete');
+  await remove('asking');
+  // Something else could come back under its name.
+  await install(zipOf(asking));
+  expect((await service.get(permissions)).body.granted.network).toEqual([]);
+  expect((await service.get('/v1/plugins/asking')).body.permissions).toBe('missing');
+  await remove('asking');
+});
+
 test('a manifest in the folder of a plugin, changed after it was installed, changes nothing', async () => {
   await install(zipOf(external('stubborn')));
   const copies = join(service.config.dataDir, 'tenants/default/packages');
