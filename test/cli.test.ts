@@ -162,6 +162,38 @@ test.each([
   expect(stderr).not.toMatch(/^\s+at /m);
 });
 
+test('run lets the plugin reach what the command line grants, and says what it does not', async () => {
+  const web = createServer((_, response) => response.end('hello')).listen(0, '127.0.0.2');
+  await once(web, 'listening');
+  const { port } = web.address() as AddressInfo;
+  const host = `127.0.0.2:${port}`;
+  await writePlugin(join(cwd, 'reaching'), {
+    'reaching.yml': 'name: Reaching\nexec: [python3, "{pluginDir}/reach.py"]\n',
+    'reach.py': `import json, sys, urllib.request, urllib.error
+given = json.load(sys.stdin)
+proxy = urllib.request.ProxyHandler({'http': 'http://127.0.0.1:%d' % given['server_connection']['Port']})
+def get(url):
+    try: return urllib.request.build_opener(proxy).open(url).read().decode()
+    except urllib.error.HTTPError as error: return error.headers['Isopod-Egress']
+print(json.dumps({'output': [get('http://${host}/'), get('http://api.example.com/')]}))
+`,
+  });
+  const env = { ISOPOD_EGRESS_RANGES: '127.0.0.2/32' };
+  const granted = await isopod(['run', 'reaching', '--allow-network', 'x.example.com', '--allow-network', host], env);
+  expect(JSON.parse(granted.stdout)).toEqual(['hello', 'not granted']);
+  expect(granted.stderr).toContain('refused api.example.com:80: not granted (--allow-network api.example.com)\n');
+  const none = await isopod(['run', 'reaching'], env);
+  expect(JSON.parse(none.stdout)).toEqual(['not granted', 'not granted']);
+  web.close();
+  for (const [flag, value, says] of [
+    ['--allow-network', '*', /^isopod: --allow-network \* is not the name or address of a host/],
+    ['--allow-files', '/proc/1:ro', /^isopod: --allow-files \/proc\/1:ro is in \/proc/],
+  ] as const) {
+    const { code, stderr } = await isopod(['run', 'reaching', flag, value]);
+    expect([code, stderr]).toEqual([2, expect.stringMatching(says)]);
+  }
+});
+
 test('help names the exit codes', async () => {
   for (const words of [['--help'], ['run', '--help'], ['serve', '--help']]) {
     const { code, stdout } = await isopod(words);

@@ -50,6 +50,12 @@ export async function main(words: readonly string[]): Promise<number> {
     .option('--plugin <id>', 'which plugin, where the folder holds several')
     .option('--application <url>', 'the application that the plugin may call')
     .option('--application-api-key-env <name>', 'the variable that has the API key of it')
+    .option('--allow-network <host>', 'a host that it may reach, e.g. *.example.com:8443; may be repeated', several)
+    .option(
+      '--allow-files <path>',
+      'a file or folder that it may read, or also write: <path>:rw; may be repeated',
+      several,
+    )
     .option('--config <file>', 'settings; by default isopod.yaml in the working directory, if there is one')
     .option('--json', 'print everything as one JSON document')
     .addHelpText('after', EXIT_CODES)
@@ -99,6 +105,10 @@ export async function main(words: readonly string[]): Promise<number> {
     complain(error instanceof Error ? (error.stack ?? error.message) : String(error));
     return EXIT.host;
   }
+}
+
+function several(one: string, before: string[] = []): string[] {
+  return [...before, one];
 }
 
 function ignoreClosed(error: NodeJS.ErrnoException): void {

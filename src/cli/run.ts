@@ -1,14 +1,19 @@
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
-import { assemble } from '../assembly.ts';
+import { alone, assemble } from '../assembly.ts';
 import { ConfigError, loadConfig } from '../config.ts';
 import { Failure } from '../core/failure.ts';
+import { pathProblem } from '../core/file-path.ts';
+import { type FileGrant, type Grant, type KeptGrant, UNGRANTED } from '../core/grant.ts';
+import { patternOf, written } from '../core/host-pattern.ts';
 import type { Request } from '../core/invocation.ts';
 import type { Plugin } from '../core/plugin.ts';
 import { DEFAULT_TENANT } from '../core/tenant.ts';
 import { writtenOut } from '../core/text.ts';
 import type { Catalogue } from '../engine/catalogue.ts';
+import type { EgressAttempt } from '../engine/invoker.ts';
+import { HOST_WORDS } from '../engine/permissions.ts';
 import { DIALECTS, openParts } from '../main.ts';
 import { EXIT } from './exit.ts';
 import { report } from './report.ts';
@@ -19,6 +24,8 @@ export type RunOptions = {
   plugin?: string;
   application?: string;
   applicationApiKeyEnv?: string;
+  allowNetwork?: string[];
+  allowFiles?: string[];
   config?: string;
   json?: boolean;
 };
@@ -26,6 +33,7 @@ export type RunOptions = {
 /** Takes one plugin through the same path as the service does, without a server. Resolves with the exit code. */
 export async function run(folder: string, options: RunOptions): Promise<number> {
   const args = argsOf(options.args);
+  const grant = grantOf(options);
   const dir = resolve(folder);
   if (!(await stat(dir).catch(() => null))?.isDirectory()) throw new ConfigError([`${folder} is not a folder`]);
   const config = loadConfig({
@@ -51,8 +59,20 @@ export async function run(folder: string, options: RunOptions): Promise<number> 
   const parts = scope.use(await openParts(small, dialects));
   // Nobody waits for it who would run it anyway.
   if (config.isolation.least !== 'none') await parts.isolations.check();
-  const engine = scope.use(await assemble({ config: small, parts, onSettled: () => {} }));
+  const grants = new Map<string, KeptGrant>();
+  const said = new Set<string>();
+  const onEgress = ({ verdict, host, port, because }: EgressAttempt) => {
+    const line = `${verdict} ${host}:${port}: ${because}`;
+    if (verdict === 'allowed' || options.json === true || said.has(line)) return;
+    said.add(line);
+    process.stderr.write(`${writtenOut(line)}${because === 'not granted' ? ` (--allow-network ${host})` : ''}\n`);
+  };
+  const engine = scope.use(
+    await assemble({ config: small, parts, records: alone(grants), onSettled: () => {}, onEgress }),
+  );
   const plugin = pick(engine.tenancies.default.catalogue, folder, options.plugin);
+  grants.set(plugin.id, { ...UNGRANTED, grant });
+  await engine.tenancies.learn(DEFAULT_TENANT, 'grants');
 
   const request: Request = { tenant: DEFAULT_TENANT, plugin: plugin.id, args };
   if (options.task !== undefined) request.task = options.task;
@@ -82,6 +102,23 @@ function variable(name: string | undefined): string | undefined {
     throw new ConfigError([`--application-api-key-env: there is no variable ${name}`]);
   }
   return text;
+}
+
+/** What the command line grants. */
+function grantOf({ allowNetwork = [], allowFiles = [] }: RunOptions): Grant {
+  const network = allowNetwork.map((text) => {
+    const pattern = patternOf(text);
+    if (pattern === null) throw new ConfigError([`--allow-network ${text} ${HOST_WORDS}`]);
+    return written(pattern);
+  });
+  const files = allowFiles.map((text): FileGrant => {
+    const [, path = '', mode = 'ro'] = /^(.*?)(?::(ro|rw))?$/s.exec(text) ?? [];
+    const whole = resolve(path);
+    const problem = path === '' ? 'names nothing' : pathProblem(whole);
+    if (problem !== null) throw new ConfigError([`--allow-files ${text} ${problem}`]);
+    return { path: whole, mode: mode === 'rw' ? 'rw' : 'ro' };
+  });
+  return { network, files, limits: {} };
 }
 
 function argsOf(json: string | undefined): Record<string, unknown> {
