@@ -1,5 +1,5 @@
 import { readdir, realpath } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { outsideOfSystem } from '../../src/confinement/relay.ts';
 import { type Bind, INSIDE } from '../../src/confinement/room.ts';
 import { Failure } from '../../src/core/failure.ts';
@@ -11,14 +11,17 @@ import type { Command } from './command.ts';
  * What of this machine a program of a plugin finds: its own folder at its own place, what it is run with, what it was
  * granted; and what its neighbours offer to be imported, but not the neighbours.
  */
-export async function bindsOf({ dir, realDir }: Plugin, command: Command, grant: Grant): Promise<Bind[]> {
+export async function bindsOf({ dir, realDir, ownDir }: Plugin, command: Command, grant: Grant): Promise<Bind[]> {
+  // What came with it in an archive is as much its own as its folder.
+  const up = relative(realDir, ownDir ?? realDir);
+  const own: Bind = { path: join(dir, up), from: ownDir ?? realDir, mode: 'rw' };
   const binds: Bind[] = [
     ...command.needs.flatMap((path) => (isOfSystem(path) ? [] : [{ path, mode: 'ro' as const }])),
     ...(await ofThisMachine(command.file, dir)),
-    ...(command.isPython ? await importable(dirname(dir), basename(dir)) : []),
+    ...(command.isPython && ownDir === undefined ? await importable(dirname(dir), basename(dir)) : []),
     ...(await granted(grant)),
   ];
-  return outermostFirst([...binds, { path: dir, from: realDir, mode: 'rw' }]);
+  return outermostFirst([...binds, own]);
 }
 
 /** What several asked for is there once. */

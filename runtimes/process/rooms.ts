@@ -1,7 +1,9 @@
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { chmod, mkdtemp } from 'node:fs/promises';
+import { chmod, mkdtemp, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import { promisify } from 'node:util';
 import { Door } from '../../src/confinement/door.ts';
 import { writeEtc } from '../../src/confinement/etc.ts';
 import { identityOf } from '../../src/confinement/identity.ts';
@@ -63,7 +65,8 @@ export class Rooms implements AsyncDisposable {
     const { machine } = this;
     await using opened = new AsyncDisposableStack();
     const isOwn = hasOwnFiles(machine.tier);
-    const identity = identityOf(occupant.tenant, plugin.id);
+    const identity = identityOf(occupant.tenant, plugin.ownDir === undefined ? plugin.id : basename(plugin.ownDir));
+    if (machine.isRoot && plugin.ownDir !== undefined) await this.#hand(plugin.ownDir, identity);
     const scratch = isOwn ? null : opened.use(await Scratch.create(this.folder, machine.isRoot ? identity : null));
     if (!isOwn) await this.#assertOpen(occupant);
     const door = isOwn ? opened.use(await Door.open(this.folder, `door-${this.#doors++}`)) : null;
@@ -98,6 +101,12 @@ export class Rooms implements AsyncDisposable {
     const written = this.#etc.get(identity) ?? writeEtc(this.folder, identity);
     this.#etc.set(identity, written);
     return written;
+  }
+
+  /** Hands a folder over to whom it belongs; nobody has been in it before. */
+  async #hand(folder: string, identity: number): Promise<void> {
+    if ((await stat(folder)).uid === identity) return;
+    await promisify(execFile)('chown', ['-R', '-h', '-P', `${identity}:${identity}`, '--', folder]);
   }
 
   /** Where files are not laid out anew for each, they are as open as they are. */

@@ -55,7 +55,8 @@ export class Cells implements AsyncDisposable {
     return withFilter(this.#machine, 'executor', (filter) => {
       const padding = Array.from({ length: FILTER_AT - stdio.length }, () => 'ignore' as const);
       const all: StdioOptions = filter.length === 0 ? [...stdio] : [...stdio, ...padding, ...filter];
-      return spawn(words[0] as string, words.slice(1), { stdio: all, env, cwd: '/' });
+      // In a session of its own: a signal to us from a terminal is none to what stands between it and us.
+      return spawn(words[0] as string, words.slice(1), { stdio: all, env, cwd: '/', detached: true });
     });
   }
 

@@ -20,6 +20,8 @@ export type Plugin = {
    * whatever its own program has put in the folder's place since.
    */
   realDir: string;
+  /** The folder, without links, that was copied for its tenant alone and that its programs may write to. */
+  ownDir?: string;
   /** Absolute path of the manifest. */
   manifestFile: string;
   program: Program;

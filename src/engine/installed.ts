@@ -120,9 +120,11 @@ export class Installed implements Disposable {
     }
     const manifestFile = join(root, from.manifest);
     // There were no links below it: those that are there now, its programs have made.
-    const realDir = join(await realpath(root).catch(() => root), dirname(from.manifest));
+    const realRoot = await realpath(root).catch(() => root);
+    const realDir = join(realRoot, dirname(from.manifest));
     if (plugin.manifestFile === manifestFile && plugin.realDir === realDir) return { ok: true, file, from, plugin };
-    return { ok: true, file, from, plugin: { ...plugin, dir: dirname(manifestFile), realDir, manifestFile } };
+    const own = plugin.program.runtime === 'process' ? { ownDir: realRoot } : {};
+    return { ok: true, file, from, plugin: { ...plugin, ...own, dir: dirname(manifestFile), realDir, manifestFile } };
   }
 }
 

@@ -6,6 +6,9 @@ import type { Remover } from '../packages/remover.ts';
 /** Which tenant a folder is of: one that was removed may have had the same name. */
 const MARK = '.tenant';
 
+/** Nobody else gets to see what is in there. Whoever a plugin runs as gets to its own folder by name. */
+const CLOSED = 0o711;
+
 /** The folders of tenants below the data folder. Ids have been checked before they get here. */
 export class TenantFolders {
   readonly #dir: string;
@@ -37,11 +40,11 @@ export class TenantFolders {
     // Nobody else was ever the default tenant, and its folder stays when the database is another one.
     const left = id === DEFAULT_TENANT ? mark : await readFile(join(dir, MARK), 'utf8').catch(() => undefined);
     if (left === mark) {
-      await mkdir(dir, { recursive: true, mode: 0o700 });
+      await mkdir(dir, { recursive: true, mode: CLOSED });
       return dir;
     }
     if (left !== undefined) await this.remove(id);
-    await mkdir(dir, { recursive: true, mode: 0o700 });
+    await mkdir(dir, { recursive: true, mode: CLOSED });
     await writeFile(join(dir, MARK), mark, { mode: 0o600 });
     return dir;
   }

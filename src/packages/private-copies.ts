@@ -29,7 +29,7 @@ export class PrivateCopies {
   async open(sha256: string, { dir, tree }: Held): Promise<string> {
     const copy = join(this.#dir, sha256);
     if (await isFolder(copy)) return copy;
-    await mkdir(this.#dir, { recursive: true, mode: 0o700 });
+    await mkdir(this.#dir, { recursive: true, mode: 0o711 });
     const unfinished = join(this.#dir, passingName());
     try {
       const copied = await this.#unpacker.copy(dir, unfinished, SEALED);

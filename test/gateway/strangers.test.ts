@@ -1,5 +1,5 @@
 // 81: what belongs to one invocation opens nothing to another, whoever has got hold of it.
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -86,6 +86,10 @@ const invoke = (plugin: string, args: unknown, prefix = '') =>
   service.ask('POST', `${prefix}/v1/plugins/${plugin}/invocations`, { token: TOKEN, body: { args } });
 
 test('81: neither the cookie of an invocation that runs nor its id is of use to another, of any tenant', async () => {
+  // The test and the plugin meet in a folder that was granted.
+  await chmod(folder, 0o777);
+  const files = [{ path: folder, mode: 'rw' }];
+  await service.ask('PUT', '/v1/plugins/victim/permissions', { token: TOKEN, body: { files } });
   const victim = invoke('victim', { folder });
   const found = await expect.poll(() => readFile(join(folder, 'found'), 'utf8').catch(() => null), { timeout: 10_000 });
   await found.not.toBeNull();
