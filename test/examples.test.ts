@@ -31,7 +31,7 @@ describe('the README', () => {
     service = await startTestService({
       plugins: {
         ...Object.fromEntries(
-          ['wordcount', 'librarian', 'checksum', 'greeter', 'starlight'].map((name) => [
+          ['wordcount', 'librarian', 'checksum', 'greeter', 'countdown', 'starlight'].map((name) => [
             name,
             new URL(`plugins/stash/${name}`, root).pathname,
           ]),

@@ -16,7 +16,7 @@ export type Answer =
 export const DEEPEST = 1000;
 
 /** How much of an unfit answer is shown, in characters. */
-const PREVIEW = 200;
+export const PREVIEW = 200;
 
 export function readAnswer(stdout: Buffer): Answer {
   const text = DECODER.decode(stdout);
@@ -26,21 +26,31 @@ export function readAnswer(stdout: Buffer): Answer {
     const { end } = walk(text.trimEnd());
     return end === 'broken' ? raw(text) : unfit(end === 'cut' ? 'cut' : 'deep', text);
   }
-  let parsed: Record<string, unknown>;
+  let fields: Fields;
   try {
-    parsed = JSON.parse(text, mayOverflow(text) ? refuseInfinity : undefined);
+    fields = readFields(text);
   } catch {
     // The line break that `print` adds is no part of what broke off.
     const { end } = walk(text.trimEnd());
     return end === 'cut' ? unfit('cut', text) : raw(text);
   }
+  const { error, output, isMistyped } = fields;
+  return isMistyped ? { ...raw(text), error } : { kind: 'answer', error, output };
+}
 
-  // Go matches keys without regard to case and takes them in their order, so the last one of a field counts.
-  const fields = membersOf(text, parsed);
+/** `output` is JSON text. */
+export type Fields = { error: string | null; output: string; isMistyped: boolean };
+
+/**
+ * The fields of an answer in the text of a JSON object, which is not deeper than `DEEPEST`. Go matches keys without
+ * regard to case and takes them in their order, so the last one of a field counts. Throws where the text is no JSON.
+ */
+export function readFields(text: string): Fields {
+  const parsed = JSON.parse(text, mayOverflow(text) ? refuseInfinity : undefined);
   let error: string | null = null;
   let output: unknown = null;
-  let mistyped = false;
-  for (const { key, value } of fields) {
+  let isMistyped = false;
+  for (const { key, value } of membersOf(text, parsed)) {
     const name = key.toLowerCase();
     if (name === 'output') output = value;
     if (name !== 'error') continue;
@@ -49,15 +59,14 @@ export function readAnswer(stdout: Buffer): Answer {
     else {
       // An error that is no text: Go has made room for it before it finds out, so it is there, and empty.
       error ??= '';
-      mistyped = true;
+      isMistyped = true;
     }
   }
-  if (mistyped) return { ...raw(text), error: error?.toWellFormed() ?? null };
-  return { kind: 'answer', error: error?.toWellFormed() ?? null, output: JSON.stringify(wellFormed(text, output)) };
+  return { error: error?.toWellFormed() ?? null, output: JSON.stringify(wellFormed(text, output)), isMistyped };
 }
 
 // Not `fatal`: what is not UTF-8 becomes U+FFFD. A byte order mark stays, since it makes the text no JSON for Go.
-const DECODER = new TextDecoder('utf-8', { ignoreBOM: true });
+export const DECODER = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /** What does not begin like an object: only `null` is an answer, all else is the text itself. */
 function readOther(text: string): Answer & { kind: 'answer' } {

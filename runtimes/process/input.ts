@@ -10,19 +10,22 @@ import { goJson } from './go-json.ts';
  * the fields of `server_connection` in the order of its type, and maps sorted by key as Go's encoder does. It comes in
  * pieces; see go-json.ts.
  */
-export function* rawInput({
-  connection,
-  args,
-}: {
-  connection: ServerConnection;
-  args: Record<string, unknown>;
-}): Generator<string, void> {
+export function* rawInput({ connection, args }: Input): Generator<string, void> {
   yield '{"server_connection":';
   yield* goJson(connection, false);
   yield ',"args":';
   yield* goJson(args, true);
   yield '}';
 }
+
+/** The call by which an rpc plugin is run, byte for byte as Stash writes it. */
+export function* rpcInput(input: Input): Generator<string, void> {
+  yield '{"method":"RPCRunner.Run","params":[';
+  yield* rawInput(input);
+  yield '],"id":0}\n';
+}
+
+export type Input = { connection: ServerConnection; args: Record<string, unknown> };
 
 /**
  * The text as something to read from: a file of our own that has lost its name. Unlike a pipe it can be opened again

@@ -10,15 +10,17 @@ import type { Plugin } from '../../src/core/plugin.ts';
 import type { Explanation, Runtime } from '../../src/core/runtime.ts';
 import type { Session } from '../../src/core/session.ts';
 import { commandOf } from './command.ts';
-import { opened, rawInput } from './input.ts';
+import { opened, rawInput, rpcInput } from './input.ts';
 import { Journal } from './journal.ts';
 import { Meter } from './meter.ts';
 import { ProcessProber } from './prober.ts';
 import { Programs } from './programs.ts';
-import { converse, type Told } from './raw.ts';
+import { converse } from './raw.ts';
 import { Rooms } from './rooms.ts';
+import { converseInRpc } from './rpc.ts';
+import type { Told } from './supervision.ts';
 import { type Place, Turnstile, type TurnstileBounds } from './turnstile.ts';
-import { type Verdict, verdictOn } from './verdict.ts';
+import type { Verdict } from './verdict.ts';
 
 export type ProcessRuntimeOptions = TurnstileBounds & {
   /** The interpreter for plugins that ask for `python` or `python3`; without it the one on PATH. */
@@ -27,6 +29,8 @@ export type ProcessRuntimeOptions = TurnstileBounds & {
   tier?: TierWish;
   /** How long a program that is asked to end may take, in ms; 0 does not ask. */
   graceMs?: number;
+  /** The same of a program of `interface: rpc`, which is asked in its own way; and how long it may take when it has answered. */
+  stopMs?: number;
   /** Variables that every plugin gets beside the few of environment.ts. */
   environment?: Record<string, string>;
   /** Of this service, which programs must not get at. */
@@ -75,8 +79,7 @@ export class ProcessRuntime implements Runtime {
     return await this.#counted(this.#run(invocation, signal, this.#turnstile));
   }
 
-  async explain(_tenant: string, plugin: Plugin): Promise<Explanation> {
-    if (speaksRpc(plugin)) return { runtime: 'process', way: 'none', because: NO_RPC };
+  async explain(_tenant: string, _plugin: Plugin): Promise<Explanation> {
     try {
       const { machine } = await this.#prepared();
       return { runtime: 'process', way: machine.tier, because: machine.because };
@@ -151,16 +154,14 @@ export class ProcessRuntime implements Runtime {
     using scope = new DisposableStack();
     let place: Place | undefined;
     try {
-      if (speaksRpc(invocation.plugin)) throw new Failure('plugin_boot_failed', NO_RPC);
       place = scope.use(await turnstile.enter(invocation.tenant, stopped, invocation.depth));
       told = await this.#tell({ invocation, journal, place, stop, stopped });
-      const { stdout, ending } = told;
+      if (!told.isSettled) stopped.throwIfAborted();
+      const { ending } = told;
       const { limits, plugin } = invocation;
-      // An abort that comes when the program has ended comes too late, unless it is about what it left in its pipes.
-      if (told.isStopped || stop.signal.aborted) stopped.throwIfAborted();
       const refusal = ending?.unstarted === true ? journal.disown() : null;
       const { lastWords } = journal;
-      verdict = verdictOn({ stdout, ending, refusal, lastWords, program: programOf(plugin), limits });
+      verdict = told.judge({ ending, refusal, lastWords, program: programOf(plugin), limits });
     } catch (error) {
       const isKilled = stopped.aborted && place !== undefined;
       const failure = isKilled
@@ -177,12 +178,16 @@ export class ProcessRuntime implements Runtime {
     stopped.throwIfAborted();
     const rooms = await this.#prepared();
     const command = await commandOf(plugin, entry, this.#programs);
-    await using stdin = await inputOf(invocation, rooms.folder);
+    await using input = await inputOf(invocation, rooms.folder);
+    using stdin = speaksRpc(plugin) ? await rooms.pipes.openInput() : null;
     stopped.throwIfAborted();
-    await using letting = await rooms.let({ ...invocation, limits, command }, stdin.fd);
+    await using letting = await rooms.let({ ...invocation, limits, command }, (stdin ?? input).fd);
+    stdin?.given();
     letting.lead(invocation);
-    const { graceMs = GRACE_MS } = this.#options;
-    return await converse(letting.sandbox, { limits, journal, meter: this.#meter, place, stop, stopped, graceMs });
+    const { graceMs = GRACE_MS, stopMs = STOP_MS } = this.#options;
+    const conversation = { limits, journal, meter: this.#meter, place, stop, stopped };
+    if (stdin === null) return await converse(letting.sandbox, { ...conversation, graceMs });
+    return await converseInRpc(letting.sandbox, { ...conversation, request: input, stdin: stdin.socket, stopMs });
   }
 
   #prepared(): Promise<Rooms> {
@@ -205,6 +210,8 @@ export class ProcessRuntime implements Runtime {
 }
 
 const GRACE_MS = 300;
+/** As Stash has it. */
+const STOP_MS = 1_000;
 
 type Run = {
   invocation: Invocation;
@@ -213,8 +220,6 @@ type Run = {
   stop: AbortController;
   stopped: AbortSignal;
 };
-
-const NO_RPC = 'Programs with "interface: rpc" cannot be run yet: use "interface: raw"';
 
 function speaksRpc({ program }: Plugin): boolean {
   return program.runtime === 'process' && program.speaks === 'rpc';
@@ -227,7 +232,8 @@ function programOf({ program }: Plugin): string {
 async function inputOf(invocation: Invocation, folder: string): Promise<FileHandle> {
   try {
     const { endpoint, session, plugin, args } = invocation;
-    return await opened(rawInput({ connection: serverConnection(endpoint, session.cookie, plugin.dir), args }), folder);
+    const said = { connection: serverConnection(endpoint, session.cookie, plugin.dir), args };
+    return await opened(speaksRpc(plugin) ? rpcInput(said) : rawInput(said), folder);
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
     throw new Failure('invalid_request', 'The arguments are nested too deeply', { cause });

@@ -292,6 +292,12 @@ export const Settings = Type.Object(
         perTenant: whole(8, 1, 10_000, 'External programs of one tenant that run at once'),
         memoryMb: whole(0, 0, 1_048_576, 'Resident memory of all of them; 0 is half of what this machine may use'),
         graceMs: whole(300, 0, DAY, 'How long a program that is asked to end may take; 0 ends it at once'),
+        stopMs: whole(
+          1_000,
+          0,
+          60_000,
+          'How long a program of "interface: rpc" has to end by itself, after it was asked to or has answered',
+        ),
         environment: Type.Record(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]*$' }), Type.String(), {
           default: {},
           description:

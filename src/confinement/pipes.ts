@@ -10,8 +10,8 @@ import { promisify } from 'node:util';
  * named one. So we keep a stock of those, made many at a time; one is opened at both ends, and its name removed,
  * before anybody gets to see it.
  *
- * (For what a program reads they will not do: to open a named pipe by `/dev/stdin` waits for somebody who writes, and
- * with a short text we have written and are gone. See input.ts.)
+ * (For a text that a program reads they will not do: to open a named pipe by `/dev/stdin` waits for somebody who writes,
+ * and with a short text we have written and are gone. See input.ts. A conversation goes on for as long as we write.)
  */
 export class Pipes {
   readonly #folder: string;
@@ -28,6 +28,16 @@ export class Pipes {
     const name = await this.#take();
     try {
       return new Pipe(name);
+    } finally {
+      unlinkSync(name);
+    }
+  }
+
+  /** The other way round, for a program that is written to while it runs. */
+  async openInput(): Promise<InputPipe> {
+    const name = await this.#take();
+    try {
+      return new InputPipe(name);
     } finally {
       unlinkSync(name);
     }
@@ -74,6 +84,41 @@ export class Pipe implements Disposable {
       throw error;
     }
     this.socket = new Socket({ fd: ours, readable: true, writable: false });
+  }
+
+  given(): void {
+    if (!this.#given) closeSync(this.fd);
+    this.#given = true;
+  }
+
+  [Symbol.dispose](): void {
+    this.given();
+    this.socket.destroy();
+  }
+}
+
+/** A pipe that we write and a child reads. The child's end is to be given to it, and then closed here. */
+export class InputPipe implements Disposable {
+  readonly socket: Socket;
+  readonly fd: number;
+  #given = false;
+
+  constructor(name: string) {
+    // Nobody can write before somebody reads, and the child's end is one that waits for what it reads.
+    const first = openSync(name, constants.O_RDONLY | constants.O_NONBLOCK);
+    let ours: number | null = null;
+    try {
+      ours = openSync(name, constants.O_WRONLY | constants.O_NONBLOCK);
+      this.fd = openSync(name, constants.O_RDONLY);
+    } catch (error) {
+      if (ours !== null) closeSync(ours);
+      throw error;
+    } finally {
+      closeSync(first);
+    }
+    this.socket = new Socket({ fd: ours, readable: false, writable: true });
+    // A program that does not read is no error of ours.
+    this.socket.on('error', () => {});
   }
 
   given(): void {

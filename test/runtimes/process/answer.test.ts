@@ -134,8 +134,7 @@ test('text that is made to take long does not', () => {
 describe('how the program ended counts after what it has said:', () => {
   const limits = { cpuMs: 1000 };
   const on = (stdout: string, code: number, signal: string | null = null, refusal: string | null = null) => {
-    const verdict = verdictOn({
-      stdout: Buffer.from(stdout),
+    const verdict = verdictOn(Buffer.from(stdout), {
       ending: { code, signal, unstarted: refusal !== null, cpuMs: 5 },
       refusal,
       lastWords: 'Traceback\nValueError: x',

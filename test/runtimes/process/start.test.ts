@@ -9,7 +9,7 @@ import { commandOf } from '../../../runtimes/process/command.ts';
 import { Programs } from '../../../runtimes/process/programs.ts';
 import { ProcessRuntime } from '../../../runtimes/process/runtime.ts';
 import { Failure } from '../../../src/core/failure.ts';
-import type { Entry, Program } from '../../../src/core/plugin.ts';
+import type { Entry } from '../../../src/core/plugin.ts';
 import { BOUNDS, FIXTURES, Trial } from '../../support/process.ts';
 
 let trial: Trial;
@@ -289,12 +289,6 @@ describe('the runtime', () => {
   test('runs what says that it is a process, and nothing else', () => {
     assert.equal(trial.runtime.runs(trialPlugin(['x'])), true);
     assert.equal(trial.runtime.runs({ ...trialPlugin([]), program: { runtime: 'isolate', file: 'x.js' } }), false);
-  });
-
-  test('says clearly that it does not speak rpc yet', async () => {
-    const program: Program = { runtime: 'process', exec: ['deaf.sh'], speaks: 'rpc' };
-    const failure = await trial.failure([], { plugin: { program } });
-    assert.deepEqual([failure.code, failure.message.includes('rpc')], ['plugin_boot_failed', true]);
   });
 
   test('holds a program to its time to start', async () => {

@@ -1,0 +1,239 @@
+import type { Socket } from 'node:net';
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
+import { type Ending, MOST_PROCESSES } from '../../src/confinement/launcher.ts';
+import type { Sandbox } from '../../src/confinement/sandbox.ts';
+import type { Sample, Tree } from '../../src/confinement/tree.ts';
+import { Failure, type Rung } from '../../src/core/failure.ts';
+import type { Limits } from '../../src/core/limits.ts';
+import { onAbort } from '../../src/core/signal.ts';
+import type { Journal } from './journal.ts';
+import { Memory } from './memory.ts';
+import type { Meter } from './meter.ts';
+import type { Place } from './turnstile.ts';
+import type { Evidence, Verdict } from './verdict.ts';
+
+export type Conversation = {
+  limits: Limits;
+  journal: Journal;
+  meter: Meter;
+  /** Told what it uses now. */
+  place: Place;
+  /** Aborted by us where the plugin goes over a limit. */
+  stop: AbortController;
+  /** Aborts on any cause, that one included. */
+  stopped: AbortSignal;
+};
+
+/** What came of it, whatever was spoken. */
+export type Told = {
+  /** Whether it came to an end before it was stopped. If not, `stopped.reason` says the rest. */
+  isSettled: boolean;
+  /** What ended it, if it was stopped. */
+  rung: Rung;
+  ending: Ending | null;
+  tree: Tree | null;
+  memory: Memory;
+  startedAt: number;
+  /** What it amounts to, if it was not us who ended it. */
+  judge(evidence: Evidence): Verdict;
+};
+
+/** A way to ask a program to end by itself; settles when there is nothing left to wait for. */
+export type Asking = { ask(): Promise<unknown>; patienceMs: number };
+
+/**
+ * What each run of a program is held to, whatever is spoken with it: its log is kept to its limits, its time to start,
+ * its processor time, memory and processes are watched, and when the run is stopped it ends. Leaving its scope ends
+ * only the watching; the sandbox has a scope of its own.
+ */
+export class Supervision implements Disposable {
+  readonly memory: Memory;
+  /** Resolves when the run was stopped and its tree has been killed. */
+  readonly halted: Promise<null>;
+  /** When the program was let go; until then, when we began. */
+  startedAt = performance.now();
+  tree: Tree | null = null;
+
+  readonly #sandbox: Supervised;
+  readonly #conversation: Conversation;
+  readonly #asking: Asking | undefined;
+  readonly #logged: Promise<void>;
+  readonly #halt: (ended: null) => void;
+  readonly #hearing: Disposable;
+  #watch: Disposable | null = null;
+
+  /** `asking` is tried before a program is killed for no fault of its own. */
+  constructor(sandbox: Supervised, conversation: Conversation, asking?: Asking) {
+    this.#sandbox = sandbox;
+    this.#conversation = conversation;
+    this.#asking = asking;
+    this.memory = new Memory(conversation.limits.residentMb * 1024 * 1024);
+    const halt = Promise.withResolvers<null>();
+    this.halted = halt.promise;
+    this.#halt = halt.resolve;
+    this.#logged = this.#readLog();
+    this.#hearing = onAbort(conversation.stopped, () => this.#stop());
+  }
+
+  /** Waits until the sandbox is up and lets the program go; false where the run was stopped before. */
+  async begin(): Promise<boolean> {
+    const { limits, meter, place, stopped } = this.#conversation;
+    const bootedAt = performance.now();
+    const booting = setTimeout(() => this.over(bootedTooSlowly(limits.bootMs)), limits.bootMs);
+    await Promise.race([this.#sandbox.ready, this.halted]).finally(() => clearTimeout(booting));
+    this.startedAt = performance.now();
+    // A timer that comes late must not make the limit longer.
+    if (this.startedAt - bootedAt > limits.bootMs) this.over(bootedTooSlowly(limits.bootMs));
+    if (stopped.aborted) return false;
+
+    const tree = this.#sandbox.go();
+    this.tree = tree;
+    const { memory } = this;
+    const judge = (failure: Failure | null) => {
+      if (failure !== null) this.over(failure);
+    };
+    this.#watch = meter.watch({
+      tree,
+      memory,
+      mostProcesses: MOST_PROCESSES,
+      onSample: (sample) => {
+        // A sum that is larger than allowed may count much of it many times over.
+        place.residentBytes = Math.min(sample.residentBytes, memory.allowed);
+        judge(overLimit(sample, limits));
+      },
+      onWeight: (bytes) => judge(tooLarge(memory.allowed, bytes)),
+    });
+    return true;
+  }
+
+  /** Ends the run for what its program does: at once, also where it has been asked to end and is given time for it. */
+  over(failure: Failure): void {
+    if (this.#conversation.stopped.aborted) this.#kill();
+    else this.#conversation.stop.abort(failure);
+  }
+
+  /** A good moment to see how large it has become. */
+  look(): void {
+    if (this.tree !== null) this.memory.see(this.tree.sample(MOST_PROCESSES));
+  }
+
+  /**
+   * Reads what the program has left in its pipes, the one to `answered` among them. What it has written itself is there
+   * by now. Somebody it left behind may still write, and does not get to delay the answer for long.
+   */
+  async drain(answered: Promise<void>, ending: Ending | null): Promise<void> {
+    if (this.#conversation.stopped.aborted) this.look();
+    this.#watch?.[Symbol.dispose]();
+    if (!this.#sandbox.deserted()) await within(DRAIN_MS, Promise.all([answered, this.#logged]), this.halted);
+    // One whole turn of the event loop reads all that lies in them, also if we were busy until now.
+    for (let half = 0; half < 2; half++) await turn();
+    this.#conversation.journal.end();
+    if (ending !== null) this.tree?.settle(ending.cpuMs);
+  }
+
+  [Symbol.dispose](): void {
+    this.#watch?.[Symbol.dispose]();
+    this.#hearing[Symbol.dispose]();
+  }
+
+  #stop(): void {
+    const { stop } = this.#conversation;
+    // Before it was let go there is nobody to ask, and who goes over a limit is not asked.
+    if (this.#asking === undefined || this.tree === null || stop.signal.aborted) return this.#kill();
+    const { ask, patienceMs } = this.#asking;
+    void within(patienceMs, ask()).then(() => this.#kill());
+  }
+
+  #kill(): void {
+    this.#sandbox.kill();
+    this.#halt(null);
+  }
+
+  #readLog(): Promise<void> {
+    const { limits, journal } = this.#conversation;
+    const { stderr } = this.#sandbox;
+    const most = mostLoggedBytes(limits);
+    return closed(stderr, (chunk) => {
+      // A run that is ended for this leaves full pipes behind, which are not worth a look.
+      if (journal.written > most) return;
+      journal.push(chunk);
+      if (journal.written > most) this.over(tooMuchLogged(most, journal.written));
+      // Node reads one stream up to 32 times in a row, which is too long if several of them are floods.
+      if (journal.written > limits.logBytes) {
+        stderr.pause();
+        setImmediate(() => stderr.resume());
+      }
+    });
+  }
+}
+
+/** What it needs of a sandbox. */
+export type Supervised = Pick<
+  Sandbox,
+  'stdout' | 'stderr' | 'ready' | 'ended' | 'go' | 'terminate' | 'kill' | 'deserted'
+>;
+
+/** Resolves when nothing will come any more. */
+export function closed(socket: Socket, onData: (chunk: Buffer) => void): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  socket
+    .on('error', () => {})
+    .on('data', onData)
+    .once('close', () => resolve());
+  return promise;
+}
+
+/** Resolves with the first of them, or when the time is over. */
+export async function within<T>(ms: number, ...awaited: Promise<T>[]): Promise<T | null> {
+  const patience = new AbortController();
+  const enough = sleep(ms, null, { signal: patience.signal }).catch(() => null);
+  try {
+    return await Promise.race([...awaited, enough]);
+  } finally {
+    patience.abort();
+  }
+}
+
+export function tooLong(allowed: number, observed: number): Failure {
+  const limit = { name: 'outputBytes', allowed, observed, unit: 'bytes' } as const;
+  return new Failure('plugin_output_too_large', 'Answered more than it may', { limit });
+}
+
+function overLimit({ cpuMs, processes }: Sample, limits: Limits): Failure | null {
+  if (cpuMs > limits.cpuMs) {
+    const limit = { name: 'cpuMs', allowed: limits.cpuMs, observed: cpuMs, unit: 'ms' } as const;
+    return new Failure('plugin_cpu_exceeded', 'Used more processor time than it may', { limit });
+  }
+  if (processes > MOST_PROCESSES) {
+    const limit = { name: 'processes', allowed: MOST_PROCESSES, observed: processes, unit: 'count' } as const;
+    return new Failure('plugin_resource_exceeded', 'Started more processes than it may', { limit });
+  }
+  return null;
+}
+
+function tooLarge(allowed: number, observed: number): Failure | null {
+  if (observed <= allowed) return null;
+  const limit = { name: 'residentMb', allowed, observed, unit: 'bytes' } as const;
+  return new Failure('plugin_memory_exceeded', 'Used more memory than it may', { limit });
+}
+
+/**
+ * What is beyond `logBytes` is dropped, which is all that an honest program notices. This is for those that write for
+ * the sake of it: to read and drop that takes a good part of a core, and it is ours.
+ */
+function mostLoggedBytes({ logBytes }: Pick<Limits, 'logBytes'>): number {
+  return Math.max(64 * logBytes, LEAST_FLOOD);
+}
+
+function tooMuchLogged(allowed: number, observed: number): Failure {
+  const limit = { name: 'logBytes', allowed, observed, unit: 'bytes' } as const;
+  return new Failure('plugin_resource_exceeded', 'Wrote far more to its log than it may', { limit });
+}
+
+function bootedTooSlowly(allowed: number): Failure {
+  const limit = { name: 'bootMs', allowed, observed: allowed, unit: 'ms' } as const;
+  return new Failure('plugin_boot_failed', 'Took longer to start than it may', { limit });
+}
+
+const DRAIN_MS = 100;
+const LEAST_FLOOD = 64 << 20;
