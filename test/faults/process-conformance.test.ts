@@ -373,7 +373,8 @@ describe.each(TIERS_HERE)('at the tier %s', (tier) => {
     else assert.deepEqual(onMachine, []);
     if (promised.files === 'own') {
       const { '/etc': etc, '/usr/lib': usr, '/tmp': tmp } = first.left;
-      assert.deepEqual([etc, usr, tmp], ['EROFS', 'EROFS', 'left']);
+      assert.equal(tmp, 'left');
+      for (const how of [etc, usr]) assert.match(how, /^E(ROFS|ACCES)$/);
     }
   });
 
