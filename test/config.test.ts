@@ -79,7 +79,7 @@ test('without a file and variables all has a default', () => {
     },
     tenants: { loaded: 1_000, idleMs: 900_000 },
     quarantine: { offences: 3, windowMs: 600_000, firstMs: 60_000, longestMs: 1_800_000 },
-    processes: { most: 32, perTenant: 8, memoryMb: 0, graceMs: 300, stopMs: 1_000, environment: {} },
+    processes: { most: 32, perTenant: 8, memoryMb: 0, parked: 8, graceMs: 300, stopMs: 1_000, environment: {} },
     packages: {
       archiveBytes: 52_428_800,
       unpackedBytes: 209_715_200,

@@ -58,6 +58,19 @@ export async function opened(pieces: Iterable<string>, folder: string): Promise<
   }
 }
 
+/** All of it, for whoever is written to. */
+export async function whole(pieces: Iterable<string>): Promise<string> {
+  let text = '';
+  let since = performance.now();
+  for (const piece of pieces) {
+    text += piece;
+    if (performance.now() - since <= TURN_MS) continue;
+    await turn();
+    since = performance.now();
+  }
+  return text;
+}
+
 /** In characters. */
 const AT_ONCE = 65_536;
 const TURN_MS = 5;

@@ -9,15 +9,18 @@ import type { Outcome, Report } from '../../src/core/outcome.ts';
 import type { Plugin } from '../../src/core/plugin.ts';
 import type { Explanation, Runtime } from '../../src/core/runtime.ts';
 import type { Session } from '../../src/core/session.ts';
-import { commandOf } from './command.ts';
-import { opened, rawInput, rpcInput } from './input.ts';
+import { type Command, commandOf } from './command.ts';
+import { comesToRead, type Habits } from './habits.ts';
+import { opened, rawInput, rpcInput, whole } from './input.ts';
 import { Journal } from './journal.ts';
 import { Meter } from './meter.ts';
+import { Parking } from './parking.ts';
 import { ProcessProber } from './prober.ts';
 import { Programs } from './programs.ts';
-import { converse } from './raw.ts';
-import { Rooms } from './rooms.ts';
+import { converse, type Rest } from './raw.ts';
+import { type Occupant, Rooms } from './rooms.ts';
 import { converseInRpc } from './rpc.ts';
+import { stampOf } from './stamp.ts';
 import type { Told } from './supervision.ts';
 import { type Place, Turnstile, type TurnstileBounds } from './turnstile.ts';
 import type { Verdict } from './verdict.ts';
@@ -29,6 +32,8 @@ export type ProcessRuntimeOptions = TurnstileBounds & {
   tier?: TierWish;
   /** How long a program that is asked to end may take, in ms; 0 does not ask. */
   graceMs?: number;
+  /** Programs that are started before anybody calls, at most. */
+  parked?: number;
   /** The same of a program of `interface: rpc`, which is asked in its own way; and how long it may take when it has answered. */
   stopMs?: number;
   /** Variables that every plugin gets beside the few of environment.ts. */
@@ -54,6 +59,9 @@ export class ProcessRuntime implements Runtime {
   readonly #meter = new Meter();
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<Outcome>>();
+  readonly #parking: Parking;
+  /** Programs that have answered and not ended yet. */
+  readonly #ending = new Set<Promise<void>>();
   #rooms: Promise<Rooms> | null = null;
   #refused: string | null = null;
   #isolation = unchecked(new Date(0));
@@ -61,6 +69,7 @@ export class ProcessRuntime implements Runtime {
   constructor(options: ProcessRuntimeOptions) {
     this.#options = options;
     this.#turnstile = new Turnstile(options);
+    this.#parking = new Parking({ most: options.parked ?? 0, rooms: () => this.#prepared() });
     this.#programs = new Programs({
       path: process.env.PATH,
       pythonPath: options.pythonPath,
@@ -88,8 +97,9 @@ export class ProcessRuntime implements Runtime {
     }
   }
 
-  /** Nothing is kept from run to run. */
-  retain(): void {}
+  retain(tenant: string, plugins: ReadonlySet<Plugin>): void {
+    this.#parking.retain(tenant, plugins);
+  }
 
   unready(): string | null {
     return this.#refused;
@@ -119,7 +129,12 @@ export class ProcessRuntime implements Runtime {
 
   gauges(): Record<string, number> {
     const { running, waiting, residentBytes } = this.#turnstile;
-    return { processes: running, processesMb: Math.round(residentBytes / 2 ** 20), processesWaiting: waiting };
+    return {
+      processes: running,
+      processesMb: Math.round(residentBytes / 2 ** 20),
+      processesWaiting: waiting,
+      processesParked: this.#parking.size,
+    };
   }
 
   /** One sentence for the log of a start: how sure it is here that nothing of a plugin stays behind. */
@@ -131,6 +146,8 @@ export class ProcessRuntime implements Runtime {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort(new Failure('draining', 'The service is shutting down'));
     await Promise.all(this.#running);
+    await this.#parking[Symbol.asyncDispose]();
+    await Promise.all(this.#ending);
     const rooms = await this.#rooms?.catch(() => null);
     await rooms?.[Symbol.asyncDispose]();
   }
@@ -151,11 +168,11 @@ export class ProcessRuntime implements Runtime {
     const journal = new Journal(invocation.plugin, invocation.limits, startedAt, invocation.watch);
     let told: Told | null = null;
     let verdict: Verdict;
-    using scope = new DisposableStack();
+    await using scope = new AsyncDisposableStack();
     let place: Place | undefined;
     try {
       place = scope.use(await turnstile.enter(invocation.tenant, stopped, invocation.depth));
-      told = await this.#tell({ invocation, journal, place, stop, stopped });
+      told = await this.#tell({ invocation, journal, place, stop, stopped, scope });
       if (!told.isSettled) stopped.throwIfAborted();
       const { ending } = told;
       const { limits, plugin } = invocation;
@@ -173,21 +190,91 @@ export class ProcessRuntime implements Runtime {
     return { ...verdict, ...reportOn(verdict, { journal, told, startedAt, session: invocation.session }) };
   }
 
-  async #tell({ invocation, journal, place, stop, stopped }: Run): Promise<Told> {
+  async #tell(run: Run): Promise<Told> {
+    const { invocation, stopped, scope } = run;
     const { plugin, entry, limits } = invocation;
     stopped.throwIfAborted();
     const rooms = await this.#prepared();
     const command = await commandOf(plugin, entry, this.#programs);
-    await using input = await inputOf(invocation, rooms.folder);
-    using stdin = speaksRpc(plugin) ? await rooms.pipes.openInput() : null;
+    if (!speaksRpc(plugin)) return await this.#tellRaw(run, rooms, command);
+    const input = scope.use(await inputOf(invocation, rooms.folder));
+    const stdin = scope.use(await rooms.pipes.openInput());
     stopped.throwIfAborted();
-    await using letting = await rooms.let({ ...invocation, limits, command }, (stdin ?? input).fd);
-    stdin?.given();
+    const letting = scope.use(await rooms.let({ ...invocation, limits, command }, stdin.fd));
+    stdin.given();
     letting.lead(invocation);
-    const { graceMs = GRACE_MS, stopMs = STOP_MS } = this.#options;
-    const conversation = { limits, journal, meter: this.#meter, place, stop, stopped };
-    if (stdin === null) return await converse(letting.sandbox, { ...conversation, graceMs });
-    return await converseInRpc(letting.sandbox, { ...conversation, request: input, stdin: stdin.socket, stopMs });
+    const { stopMs = STOP_MS } = this.#options;
+    const conversation = { ...run, limits, meter: this.#meter, request: input, stdin: stdin.socket, stopMs };
+    return await converseInRpc(letting.sandbox, conversation);
+  }
+
+  async #tellRaw(run: Run, rooms: Rooms, command: Command): Promise<Told> {
+    const { invocation, stopped, scope } = run;
+    const { limits, usualLimits } = invocation;
+    const occupant: Occupant = { ...occupantOf(invocation), command, limits: usualLimits };
+    // What the kernel holds a program to is set when it is started.
+    const isUsual = limits.cpuMs === usualLimits.cpuMs;
+    const habits = isUsual ? this.#parking.habitsOf(occupant) : null;
+    const parked = habits === null ? null : await this.#parking.take(occupant, habits);
+    const { graceMs = GRACE_MS } = this.#options;
+    const conversation = { ...run, limits, meter: this.#meter, graceMs };
+    stopped.throwIfAborted();
+    if (parked !== null && habits !== null) {
+      scope.use(parked.scope);
+      const text = await textOf(invocation);
+      parked.letting.lead(invocation);
+      const feed = () => parked.stdin.socket.end(text);
+      const settles = habits.answersOnce ? 'with the answer' : 'at the end';
+      const told = await converse(parked.letting.sandbox, { ...conversation, feed, settles });
+      if (told.rest !== null) this.#outlive(told.rest, habits, scope.move());
+      this.#parking.prepare(occupant, habits);
+      return told;
+    }
+    if (habits?.habit === 'unsure') return await this.#watched(run, rooms, occupant, habits);
+    const input = scope.use(await inputOf(invocation, rooms.folder));
+    const letting = scope.use(await rooms.let({ ...occupant, limits }, input.fd));
+    letting.lead(invocation);
+    const told = await converse(letting.sandbox, { ...conversation, settles: 'at the end' });
+    if (habits !== null) this.#parking.prepare(occupant, habits);
+    return told;
+  }
+
+  /** The same, with the input held back until the program wants it, to see what it does before. */
+  async #watched(run: Run, rooms: Rooms, occupant: Occupant, habits: Habits): Promise<Told> {
+    const { invocation, scope } = run;
+    const { limits } = invocation;
+    const stdin = scope.use(await rooms.pipes.openInput());
+    const text = await textOf(invocation);
+    const stamp = await stampOf(occupant.plugin.realDir);
+    const letting = scope.use(await rooms.let({ ...occupant, limits }, stdin.fd));
+    stdin.given();
+    letting.lead(invocation);
+    const { graceMs = GRACE_MS } = this.#options;
+    let readsFirst = false;
+    const feed = () =>
+      void comesToRead(letting, limits.wallMs).then((isFirst) => {
+        readsFirst = isFirst;
+        stdin.socket.end(text);
+      });
+    const conversation = { ...run, limits, meter: this.#meter, graceMs, feed, settles: 'at the end' as const };
+    const told = await converse(letting.sandbox, conversation);
+    // Who is stopped may have been about to.
+    if (told.isSettled) habits.seen(readsFirst && stamp !== null && stamp === (await stampOf(occupant.plugin.realDir)));
+    habits.stamp = stamp;
+    this.#parking.prepare(occupant, habits);
+    return told;
+  }
+
+  /** It has been answered for. If it turns out to have more to say, its next answers are not taken for whole so soon. */
+  #outlive(rest: Promise<Rest>, habits: Habits, scope: AsyncDisposable): void {
+    const ending = rest
+      .then((came) => {
+        if (came === 'otherwise') habits.answersOnce = false;
+      })
+      .finally(() => scope[Symbol.asyncDispose]())
+      .catch(() => {})
+      .finally(() => this.#ending.delete(ending));
+    this.#ending.add(ending);
   }
 
   #prepared(): Promise<Rooms> {
@@ -219,7 +306,13 @@ type Run = {
   place: Place;
   stop: AbortController;
   stopped: AbortSignal;
+  /** What lasts as long as the program does. */
+  scope: AsyncDisposableStack;
 };
+
+function occupantOf({ tenant, plugin, grant, endpoint }: Invocation): Omit<Occupant, 'command' | 'limits'> {
+  return { tenant, plugin, grant, endpoint };
+}
 
 function speaksRpc({ program }: Plugin): boolean {
   return program.runtime === 'process' && program.speaks === 'rpc';
@@ -230,10 +323,18 @@ function programOf({ program }: Plugin): string {
 }
 
 async function inputOf(invocation: Invocation, folder: string): Promise<FileHandle> {
+  return await written(invocation, (pieces) => opened(pieces, folder));
+}
+
+async function textOf(invocation: Invocation): Promise<string> {
+  return await written(invocation, whole);
+}
+
+async function written<T>(invocation: Invocation, write: (pieces: Iterable<string>) => Promise<T>): Promise<T> {
   try {
     const { endpoint, session, plugin, args } = invocation;
     const said = { connection: serverConnection(endpoint, session.cookie, plugin.dir), args };
-    return await opened(speaksRpc(plugin) ? rpcInput(said) : rawInput(said), folder);
+    return await write(speaksRpc(plugin) ? rpcInput(said) : rawInput(said));
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
     throw new Failure('invalid_request', 'The arguments are nested too deeply', { cause });

@@ -61,6 +61,7 @@ export class Supervision implements Disposable {
   readonly #halt: (ended: null) => void;
   readonly #hearing: Disposable;
   #watch: Disposable | null = null;
+  #isLeft = false;
 
   /** `asking` is tried before a program is killed for no fault of its own. */
   constructor(sandbox: Supervised, conversation: Conversation, asking?: Asking) {
@@ -87,6 +88,7 @@ export class Supervision implements Disposable {
     if (stopped.aborted) return false;
 
     const tree = this.#sandbox.go();
+    tree.begin();
     this.tree = tree;
     const { memory } = this;
     const judge = (failure: Failure | null) => {
@@ -108,7 +110,7 @@ export class Supervision implements Disposable {
 
   /** Ends the run for what its program does: at once, also where it has been asked to end and is given time for it. */
   over(failure: Failure): void {
-    if (this.#conversation.stopped.aborted) this.#kill();
+    if (this.#isLeft || this.#conversation.stopped.aborted) this.#kill();
     else this.#conversation.stop.abort(failure);
   }
 
@@ -129,6 +131,12 @@ export class Supervision implements Disposable {
     for (let half = 0; half < 2; half++) await turn();
     this.#conversation.journal.end();
     if (ending !== null) this.tree?.settle(ending.cpuMs);
+  }
+
+  /** The outcome is there; what the program does until it ends is held to its limits, and is nobody's concern. */
+  leave(): void {
+    this.#isLeft = true;
+    this.#hearing[Symbol.dispose]();
   }
 
   [Symbol.dispose](): void {
@@ -155,7 +163,7 @@ export class Supervision implements Disposable {
     const most = mostLoggedBytes(limits);
     return closed(stderr, (chunk) => {
       // A run that is ended for this leaves full pipes behind, which are not worth a look.
-      if (journal.written > most) return;
+      if (this.#isLeft || journal.written > most) return;
       journal.push(chunk);
       if (journal.written > most) this.over(tooMuchLogged(most, journal.written));
       // Node reads one stream up to 32 times in a row, which is too long if several of them are floods.

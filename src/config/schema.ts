@@ -291,6 +291,12 @@ export const Settings = Type.Object(
         most: whole(32, 1, 10_000, 'External programs that run at once'),
         perTenant: whole(8, 1, 10_000, 'External programs of one tenant that run at once'),
         memoryMb: whole(0, 0, 1_048_576, 'Resident memory of all of them; 0 is half of what this machine may use'),
+        parked: whole(
+          8,
+          0,
+          1_000,
+          'Programs started before anybody calls, where they read their input first; 0 is none',
+        ),
         graceMs: whole(300, 0, DAY, 'How long a program that is asked to end may take; 0 ends it at once'),
         stopMs: whole(
           1_000,

@@ -9,6 +9,7 @@ import { Failure } from '../core/failure.ts';
 import { type Ending, type Launch, launchArgs, READY, type Relay, readReport } from './launcher.ts';
 import { type Machine, type Way, withFilter } from './machine.ts';
 import type { Pipe, Pipes } from './pipes.ts';
+import { type Posture, postureOf } from './posture.ts';
 import { childrenOf, killMarked, Tree } from './tree.ts';
 
 /**
@@ -119,8 +120,15 @@ export class Sandbox implements AsyncDisposable {
     return this.#child.pid as number;
   }
 
-  /** Lets the program start. What it uses can be looked at from here on. */
+  /** What the program is about; it has to be on its way. */
+  get posture(): Posture {
+    const pid = childrenOf(this.#launcher ?? this.pid, 1).find((one) => !this.#ours.includes(one));
+    return pid === undefined ? { state: 'gone', isUnnoticed: false } : postureOf(pid);
+  }
+
+  /** Lets the program start, if it has not. What it uses can be looked at from here on. */
   go(): Tree {
+    if (this.#tree !== null) return this.#tree;
     const { pid } = this;
     this.#launcher = this.#way.isFirst ? (childrenOf(pid, 1)[0] ?? null) : pid;
     // What is there before the program is ours.

@@ -13,6 +13,8 @@ export class Tree {
   readonly #except: ReadonlySet<number>;
   readonly #known = new Map<number, Stat>();
   #cpuMs = 0;
+  /** Of what it had used before it was anybody's. */
+  #beforeMs = 0;
 
   /** `except` are children of the root that do not belong to the program, nor what descends from them. */
   constructor(root: number, except: readonly number[] = []) {
@@ -22,7 +24,13 @@ export class Tree {
 
   /** The most that was ever seen; of processor time that is also the last. */
   get cpuMs(): number {
-    return this.#cpuMs;
+    return Math.max(0, this.#cpuMs - this.#beforeMs);
+  }
+
+  /** Counts processor time from now on. */
+  begin(): void {
+    this.sample(1);
+    this.#beforeMs = this.#cpuMs;
   }
 
   /** The kernel's final account of the children that the launcher has waited for. */
@@ -52,7 +60,7 @@ export class Tree {
     this.#known.clear();
     for (const [pid, stat] of seen) this.#known.set(pid, stat);
     this.#cpuMs = Math.max(this.#cpuMs, ticks * TICK_MS);
-    return { cpuMs: this.#cpuMs, residentBytes, largestBytes, processes: seen.size };
+    return { cpuMs: this.cpuMs, residentBytes, largestBytes, processes: seen.size };
   }
 
   /**
