@@ -1,11 +1,11 @@
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { chmod, mkdtemp, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { chmod, stat } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { promisify } from 'node:util';
 import { Door } from '../../src/confinement/door.ts';
 import { writeEtc } from '../../src/confinement/etc.ts';
+import { openGround } from '../../src/confinement/ground.ts';
 import { identityOf } from '../../src/confinement/identity.ts';
 import { findMachine, type Machine, wayInto } from '../../src/confinement/machine.ts';
 import { isOpenToAll } from '../../src/confinement/on-path.ts';
@@ -53,7 +53,7 @@ export class Rooms implements AsyncDisposable {
   /** Throws `sandbox_unavailable` where the machine does not have what is wished for. */
   static async open({ tier, environment }: RoomsOptions): Promise<Rooms> {
     const machine = await findMachine(tier);
-    const folder = await mkdtemp(join(tmpdir(), 'isopod-process-'));
+    const folder = await openGround('process');
     // Whoever a program runs as has to get to its own folder in there, where it sees those of the machine.
     if (machine.isRoot && !hasOwnFiles(machine.tier)) await chmod(folder, 0o711);
     return new Rooms(machine, folder, environment);

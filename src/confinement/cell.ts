@@ -1,9 +1,8 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rm } from 'node:fs/promises';
 import { writeEtc } from './etc.ts';
+import { openGround } from './ground.ts';
 import { identityOf, NOBODY } from './identity.ts';
 import { type Machine, wayInto, withFilter } from './machine.ts';
 import type { Bind, Room } from './room.ts';
@@ -33,7 +32,7 @@ export class Cells implements AsyncDisposable {
 
   /** `reads` is what the programs need of this machine beside the system's own. */
   static async open(machine: Machine, reads: readonly string[]): Promise<Cells> {
-    const folder = await mkdtemp(join(tmpdir(), 'isopod-cells-'));
+    const folder = await openGround('cells');
     const outermostFirst = [...reads].sort((one, other) => one.length - other.length);
     const binds = outermostFirst.map((path) => ({ path, mode: 'ro' as const }));
     return new Cells(machine, folder, await writeEtc(folder, NOBODY), binds);

@@ -13,18 +13,21 @@ export function postureOf(pid: number): Posture {
   const call = read(`/proc/${pid}/syscall`);
   const stat = read(`/proc/${pid}/stat`);
   if (call === null || stat === null) return { state: 'gone', isUnnoticed: false };
-  const letter = stat[stat.lastIndexOf(')') + 2];
-  const waits = letter === 'S' ? 'resting' : 'working';
+  // Behind the name, which may hold anything and ends at the last bracket.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const waits = fields[STATE] === 'S' ? 'resting' : 'working';
   const state = call.startsWith(READS_INPUT) ? 'reading' : waits;
-  return { state, isUnnoticed: childrenOf(pid, 1).length === 0 && isWordless(pid) && hasOneThread(stat) };
+  const isAlone = fields[THREADS] === '1' && fields[FAULTS_OF_CHILDREN] === '0' && childrenOf(pid, 1).length === 0;
+  return { state, isUnnoticed: isAlone && isWordless(pid) };
 }
+
+/** Page faults of children that it has waited for: there is no child without. */
+const FAULTS_OF_CHILDREN = 8;
+const STATE = 0;
+const THREADS = 17;
 
 function isWordless(pid: number): boolean {
   return /^wchar: 0$/m.test(read(`/proc/${pid}/io`) ?? '');
-}
-
-function hasOneThread(stat: string): boolean {
-  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[17] === '1';
 }
 
 function read(file: string): string | null {

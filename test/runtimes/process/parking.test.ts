@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Invocation } from '../../../src/core/invocation.ts';
-import type { Plugin } from '../../../src/core/plugin.ts';
+import type { Plugin, Program } from '../../../src/core/plugin.ts';
 import { Trial } from '../../support/process.ts';
 
 let trial: Trial;
@@ -29,7 +29,7 @@ print(json.dumps({'output': {'started': started, 'args': given['args']}}))
 
 async function pluginOf(script: string): Promise<Plugin> {
   await writeFile(join(folder, 'plugin.py'), script);
-  const program = { runtime: 'process', exec: ['python3', '{pluginDir}/plugin.py'], speaks: 'raw' } as const;
+  const program: Program = { runtime: 'process', exec: ['python3', '{pluginDir}/plugin.py'], speaks: 'raw' };
   return Trial.plugin({ id: 'parked', dir: folder, realDir: folder, program });
 }
 

@@ -301,10 +301,10 @@ describe('the runtime', () => {
   test('counts what it has running', async () => {
     const cancel = new AbortController();
     const running = trial.run(['sleeper.sh'], { signal: cancel.signal });
-    assert.deepEqual(trial.runtime.gauges(), { processes: 1, processesMb: 0, processesWaiting: 0 });
+    assert.deepEqual(trial.runtime.gauges(), { processes: 1, processesMb: 0, processesWaiting: 0, processesParked: 0 });
     cancel.abort(new Failure('cancelled', 'Enough'));
     await running;
-    assert.deepEqual(trial.runtime.gauges(), { processes: 0, processesMb: 0, processesWaiting: 0 });
+    assert.deepEqual(trial.runtime.gauges(), { processes: 0, processesMb: 0, processesWaiting: 0, processesParked: 0 });
   });
 
   test('explains how well it keeps a plugin in', async () => {
