@@ -9,7 +9,7 @@ export type ExecutorProberOptions = Pick<ExecutorOptions, 'nodePath' | 'compileC
 /** Runs probes where executors are run, which is where a plugin finds itself after a hole in V8. */
 export class ExecutorProber implements Prober {
   readonly tier: string;
-  readonly isWish = false;
+  readonly isWish: boolean;
   readonly environment: readonly string[] = [];
   /** The channel. */
   readonly descriptors: readonly number[] = [3];
@@ -18,6 +18,7 @@ export class ExecutorProber implements Prober {
   constructor(options: ExecutorProberOptions) {
     this.#options = options;
     this.tier = options.walls.tier;
+    this.isWish = options.walls.isWish;
   }
 
   async run({ by, file, args }: Probe): Promise<ProbeRun> {

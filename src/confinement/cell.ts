@@ -30,15 +30,14 @@ export class Cells implements AsyncDisposable {
     this.#binds = binds;
   }
 
-  /** `reads` is what the programs need of this machine beside the system's own. */
-  static async open(machine: Machine, reads: readonly string[]): Promise<Cells> {
+  /** `binds` is what the programs need of this machine beside the system's own. */
+  static async open(machine: Machine, binds: readonly Bind[]): Promise<Cells> {
     const folder = await openGround('cells');
-    const outermostFirst = [...reads].sort((one, other) => one.length - other.length);
-    const binds = outermostFirst.map((path) => ({ path, mode: 'ro' as const }));
-    return new Cells(machine, folder, await writeEtc(folder, NOBODY), binds);
+    const outermostFirst = [...binds].sort((one, other) => one.path.length - other.path.length);
+    return new Cells(machine, folder, await writeEtc(folder, NOBODY), outermostFirst);
   }
 
-  /** Starts it, with `stdio` for its first descriptors: five at most. `reads` is as in `open`, for this one alone. */
+  /** Starts it, with `stdio` for its first descriptors: five at most. `reads` is there for this one alone. */
   spawn(
     command: readonly string[],
     stdio: readonly ('ignore' | 'pipe')[],

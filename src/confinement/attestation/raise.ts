@@ -15,7 +15,7 @@ export function raiseOf({ grade, layers, tier, isWish, surroundings }: Standing)
   if (grade === 'full') return null;
   const { platform, hasBubblewrap, hasPython, container, usersMayNot } = surroundings;
   if (platform !== 'linux') return 'Run it on Linux: what confines programs elsewhere is not supported yet';
-  if (isWish) return 'Set processes.isolation to auto: it is held to less than this machine may have';
+  if (isWish) return 'Set isolation.tier to auto: it is held to less than this machine may have';
   if (!hasBubblewrap) return 'Install bubblewrap: npm run setup, or apt-get install bubblewrap';
   if (!hasPython && layers.some(({ evidence }) => evidence.includes('there is no python3'))) {
     return 'Install python3, as not all could be tried without it: npm run setup, or apt-get install python3';
