@@ -6,8 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { Cells } from '../../src/confinement/cell.ts';
 import { findMachine, type Machine } from '../../src/confinement/machine.ts';
 import { isOpenToAll } from '../../src/confinement/on-path.ts';
-import { outsideOfSystem } from '../../src/confinement/relay.ts';
-import type { Bind } from '../../src/confinement/room.ts';
+import { type Bind, outsideOfSystem } from '../../src/confinement/room.ts';
 import { hasOwnFiles, type TierWish } from '../../src/confinement/tier.ts';
 
 /** What executors are confined with: plugin code finds itself behind this if it gets out of V8. */

@@ -1,7 +1,6 @@
 import { readdir, realpath } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
-import { outsideOfSystem } from '../../src/confinement/relay.ts';
-import { type Bind, INSIDE } from '../../src/confinement/room.ts';
+import { type Bind, INSIDE, outsideOfSystem } from '../../src/confinement/room.ts';
 import { Failure } from '../../src/core/failure.ts';
 import type { Grant } from '../../src/core/grant.ts';
 import type { Plugin } from '../../src/core/plugin.ts';

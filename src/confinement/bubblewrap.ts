@@ -11,7 +11,7 @@
  */
 import { lstatSync, readlinkSync } from 'node:fs';
 import type { Machine } from './machine.ts';
-import { above, type Bind, INSIDE, type Room, SHM_BYTES, SOCKET_INSIDE, TMP_BYTES } from './room.ts';
+import { above, type Bind, INSIDE, outsideOfSystem, type Room, SHM_BYTES, SOCKET_INSIDE, TMP_BYTES } from './room.ts';
 
 /** What bubblewrap is given on this descriptor, where there is a system-call filter. */
 export const FILTER_FD = 5;
@@ -24,6 +24,7 @@ export type Furnishing = Pick<Room, 'scratch' | 'binds' | 'folders' | 'gateway'>
 export function bubblewrapArgs(machine: Machine & { bwrap: string }, room: Furnishing, isFiltered: boolean): string[] {
   const { tier } = machine;
   const isRoot = machine.makesRooms === 'as root';
+  const steps = machine.setpriv === null ? [] : outsideOfSystem(machine.setpriv);
   const isContainer = tier === 'bubblewrap-container';
   return [
     machine.bwrap,
@@ -35,7 +36,7 @@ export function bubblewrapArgs(machine: Machine & { bwrap: string }, room: Furni
     ...['--dev', '/dev'],
     ...(room.scratch === null ? ['--perms', '0755', '--dir', INSIDE] : WRITABLE),
     ...['--symlink', INSIDE, '/var/tmp'],
-    ...furniture(room),
+    ...furniture({ ...room, binds: [...steps, ...room.binds] }),
     ...['--remount-ro', '/dev', '--remount-ro', '/', '--chdir', INSIDE],
     ...(isFiltered ? ['--seccomp', String(FILTER_FD)] : []),
     '--',

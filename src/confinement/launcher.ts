@@ -136,7 +136,8 @@ export function readReport(text: string): Ending | null {
   return {
     code,
     unstarted: unstarted !== undefined,
-    signal: said === '' ? null : signalName(code - 128),
+    // The shell may also have something to say about what is ours.
+    signal: said === '' || code <= 128 ? null : signalName(code - 128),
     cpuMs: Math.round(ms(userMin, userSec) + ms(systemMin, systemSec)),
   };
 }

@@ -3,7 +3,7 @@
  * is the one that is used; see tier.ts for what they are.
  */
 import { closeSync, openSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Failure } from '../core/failure.ts';
@@ -55,10 +55,10 @@ export async function findMachine(wish: TierWish, path = process.env.PATH): Prom
   const isRoot = process.getuid?.() === 0;
   const found = {
     isRoot,
-    bwrap: await onPath('bwrap', path),
-    setpriv: await onPath('setpriv', path),
-    unshare: await onPath('unshare', path),
-    socat: await onPath('socat', path),
+    bwrap: await really('bwrap', path),
+    setpriv: await really('setpriv', path),
+    unshare: await really('unshare', path),
+    socat: await really('socat', path),
     filter: filterFile('program'),
   };
   const reasons: string[] = [];
@@ -119,6 +119,12 @@ export function withFilter<T>({ tier }: Machine, kind: FilterKind, use: (descrip
   } finally {
     closeSync(descriptor);
   }
+}
+
+/** Where a program lies in truth: that is where it is found in a room, too. */
+async function really(name: string, path: string | undefined): Promise<string | null> {
+  const file = await onPath(name, path);
+  return file === null ? null : await realpath(file).catch(() => file);
 }
 
 /** Why a tier cannot be used here; null where it can. */

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Relay } from './launcher.ts';
 import type { Machine } from './machine.ts';
-import { type Bind, SOCKET_INSIDE } from './room.ts';
+import { type Bind, outsideOfSystem, SOCKET_INSIDE } from './room.ts';
 
 /** What leads from a port inside of a room to the socket of its gateway, and what of ours that needs in there. */
 export function relayAt(port: number, { socat }: Pick<Machine, 'socat'>): { relay: Relay; binds: Bind[] } {
@@ -15,11 +15,6 @@ export function relayAt(port: number, { socat }: Pick<Machine, 'socat'>): { rela
   }
   const node = process.execPath;
   return { relay: [node, SCRIPT, String(port)], binds: [...outsideOfSystem(node), { path: SCRIPT, mode: 'ro' }] };
-}
-
-/** A program that is not where all of them are. */
-export function outsideOfSystem(file: string): Bind[] {
-  return /^\/(usr|bin|sbin)\//.test(file) ? [] : [{ path: file, mode: 'ro' }];
 }
 
 const SCRIPT = fileURLToPath(new URL('./guest/relay.mjs', import.meta.url));

@@ -39,3 +39,8 @@ export function above(path: string): string[] {
   const parts = path.split('/').slice(1, -1);
   return parts.map((_, at) => `/${parts.slice(0, at + 1).join('/')}`);
 }
+
+/** A program that is not where all of them are. */
+export function outsideOfSystem(file: string): Bind[] {
+  return /^\/(usr|bin|sbin)\//.test(file) ? [] : [{ path: file, mode: 'ro' }];
+}
