@@ -212,10 +212,12 @@ describe('limits:', () => {
   }
 
   test('memory and processor time count as for any program, and are no reason to ask first', async () => {
-    const hoard = await failure(['python3', '{pluginDir}/hoarder.py'], { limits: { residentMb: 64 } });
+    await using patient = await Trial.start({ stopMs: 60_000 });
+    const hoard = await patient.failure([], rpc(python('hoarder.py'), { limits: { residentMb: 64 } }));
     assert.deepEqual([hoard.code, hoard.details.rung], ['plugin_memory_exceeded', 'killed']);
-    assert.equal((await failure(['busy.sh'], { limits: { cpuMs: 300 } })).code, 'plugin_cpu_exceeded');
-    await trial.assertNothingLeft();
+    const busy = await patient.failure([], rpc(['busy.sh'], { limits: { cpuMs: 300 } }));
+    assert.deepEqual([busy.code, busy.details.rung], ['plugin_cpu_exceeded', 'killed']);
+    await patient.assertNothingLeft();
   });
 
   test('what it does after its answer does not change it', async () => {
