@@ -50,7 +50,8 @@ const CASES: Record<string, Case> = {
   },
   '89 who ignores every signal is killed': {
     exec: fixture('stubborn.sh'),
-    limits: { wallMs: 400 },
+    // It has to get as far as to ignore them.
+    limits: { wallMs: 2_000 },
     is: failed(504, 'plugin_timeout', { rung: 'killed' }),
   },
   '90 a fork bomb meets its bound': {
