@@ -63,8 +63,8 @@ export async function findMachine(wish: TierWish, path = process.env.PATH): Prom
   };
   const reasons: string[] = [];
   for (const tier of wish === 'auto' ? TIERS : [wish]) {
-    for (const makesRooms of isRoot && hasOwnFiles(tier) ? BOTH : ([isRoot ? 'as root' : 'as user'] as const)) {
-      const machine = { ...found, tier, makesRooms, because: '' };
+    for (const variant of variantsOf(tier, isRoot)) {
+      const machine: Machine = { ...found, tier, ...variant, because: '' };
       const why = await missing(machine);
       if (why === null) return { ...machine, because: [WHAT[tier], ...reasons].join('; ') };
       if (!reasons.includes(why)) reasons.push(why);
@@ -121,6 +121,15 @@ export function withFilter<T>({ tier }: Machine, kind: FilterKind, use: (descrip
   }
 }
 
+/** What is tried of a tier, the better first. */
+function variantsOf(tier: Tier, isRoot: boolean): (Pick<Machine, 'makesRooms'> & Partial<Machine>)[] {
+  const makesRooms = isRoot ? 'as root' : 'as user';
+  if (hasOwnFiles(tier) && isRoot) return [{ makesRooms }, { makesRooms: 'as user' }];
+  // Its files are out of bounds also where nobody may make a pid namespace.
+  if (tier === 'landlock') return [{ makesRooms }, { makesRooms, unshare: null }];
+  return [{ makesRooms }];
+}
+
 /** Where a program lies in truth: that is where it is found in a room, too. */
 async function really(name: string, path: string | undefined): Promise<string | null> {
   const file = await onPath(name, path);
@@ -169,7 +178,6 @@ function hasOwnPidMax(): boolean {
   return major > 6 || (major === 6 && minor >= 14);
 }
 
-const BOTH = ['as root', 'as user'] as const;
 const NO_MORE = ['--no-new-privs', '--inh-caps=-all', '--'];
 
 const WHAT: Record<Tier, string> = {

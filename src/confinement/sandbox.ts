@@ -244,6 +244,6 @@ function signal(pid: number): void {
 const NICENESS = 10;
 const EVERYBODY = 4096;
 const LONGEST_REPORT = 4096;
-const PATIENCE_MS = 2_000;
+const PATIENCE_MS = 10_000;
 const SWEEPS = 200;
 const SWEEP_MS = 5;

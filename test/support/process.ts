@@ -1,13 +1,14 @@
 /** The process runtime by itself, and the kernel's word on what it leaves behind. */
 import { strict as assert } from 'node:assert';
 import { randomUUID } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
-import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmod, cp, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ProcessRuntime, type ProcessRuntimeOptions } from '../../runtimes/process/runtime.ts';
 import { findMachine } from '../../src/confinement/machine.ts';
+import { isOpenToAll } from '../../src/confinement/on-path.ts';
 import { TIERS, type Tier } from '../../src/confinement/tier.ts';
 import { Failure } from '../../src/core/failure.ts';
 import { NOTHING } from '../../src/core/grant.ts';
@@ -17,7 +18,16 @@ import type { Outcome, Watch } from '../../src/core/outcome.ts';
 import type { Entry, Plugin } from '../../src/core/plugin.ts';
 import { sessionOf } from './session.ts';
 
-export const FIXTURES = resolve(import.meta.dirname, '../fixtures/process');
+/** At the lesser tiers programs run as somebody else in the machine's own files, and have to get there. */
+export const FIXTURES = await (async () => {
+  const fixtures = resolve(import.meta.dirname, '../fixtures/process');
+  if (process.getuid?.() !== 0 || (await isOpenToAll(fixtures))) return fixtures;
+  const copy = await mkdtemp(join(tmpdir(), 'isopod-fixtures-'));
+  await cp(fixtures, join(copy, 'process'), { recursive: true });
+  await chmod(copy, 0o755);
+  process.once('exit', () => rmSync(copy, { recursive: true, force: true }));
+  return join(copy, 'process');
+})();
 
 export const BOUNDS = { most: 32, perTenant: 32, memoryMb: 8_192 };
 
