@@ -8,12 +8,15 @@ import type { Sample, Tree } from '../../src/confinement/tree.ts';
  */
 export class Memory {
   readonly allowed: number;
+  /** The kernel sees to it, and needs nobody to look. */
+  readonly isBounded: boolean;
   #peakBytes = 0;
   #weighing = false;
   #notBefore = 0;
 
-  constructor(allowed: number) {
+  constructor(allowed: number, isBounded = false) {
     this.allowed = allowed;
+    this.isBounded = isBounded;
   }
 
   /** The most that was seen: exact, or the sum as long as that is within what is allowed. */
@@ -26,9 +29,14 @@ export class Memory {
     this.#peak(residentBytes <= this.allowed ? residentBytes : largestBytes);
   }
 
+  /** By the kernel's own account. */
+  reached(bytes: number): void {
+    this.#peak(bytes);
+  }
+
   /** Whether it is time to ask for exact numbers. */
   isDue({ residentBytes }: Sample): boolean {
-    return residentBytes > this.allowed && !this.#weighing && performance.now() >= this.#notBefore;
+    return !this.isBounded && residentBytes > this.allowed && !this.#weighing && performance.now() >= this.#notBefore;
   }
 
   /** Asks for them. */

@@ -2,18 +2,21 @@ import { type Trial, tried } from '../../src/confinement/attestation/invocation.
 import type { Probe, ProbeRun, Prober } from '../../src/confinement/attestation/prober.ts';
 import type { Runtime } from '../../src/core/runtime.ts';
 
-export type ProcessProberOptions = Pick<Prober, 'tier' | 'isWish' | 'environment'> & Pick<Runtime, 'run'>;
+export type ProcessProberOptions = Pick<Prober, 'tier' | 'isWish' | 'environment'> &
+  Pick<Runtime, 'run'> & { controllers: readonly string[] };
 
 /** Runs probes as plugins: through all that a plugin of theirs would go through. */
 export class ProcessProber implements Prober {
   readonly tier: string;
+  readonly controllers: readonly string[];
   readonly isWish: boolean;
   readonly environment: readonly string[];
   readonly descriptors: readonly number[] = [];
   readonly #run: Runtime['run'];
 
-  constructor({ tier, isWish, environment, run }: ProcessProberOptions) {
+  constructor({ tier, controllers, isWish, environment, run }: ProcessProberOptions) {
     this.tier = tier;
+    this.controllers = controllers;
     this.isWish = isWish;
     this.environment = environment;
     this.#run = run;

@@ -30,14 +30,14 @@ export async function converse(sandbox: Supervised, conversation: RawConversatio
   const { halted, memory } = supervision;
   const chunks: Buffer[] = [];
   let bytes = 0;
-  const whole = Promise.withResolvers<null>();
+  const whole = Promise.withResolvers<'whole'>();
   const answered = closed(sandbox.stdout, (chunk) => {
     // Whoever answers is about to end: the last good moment to see how large it has become.
     if (bytes === 0) supervision.look();
     bytes += chunk.length;
     if (bytes <= limits.outputBytes) chunks.push(chunk);
     else supervision.over(tooLong(limits.outputBytes, bytes));
-    if (settles === 'with the answer' && isWhole(chunks)) whole.resolve(null);
+    if (settles === 'with the answer' && isWhole(chunks)) whole.resolve('whole');
   });
 
   let ending: Told['ending'] = null;
@@ -48,9 +48,9 @@ export async function converse(sandbox: Supervised, conversation: RawConversatio
   if (await supervision.begin()) {
     feed?.();
     const first = await Promise.race([sandbox.ended, whole.promise, halted]);
-    ending = first;
+    ending = first === 'whole' ? null : first;
     isInTime = !stopped.aborted;
-    if (isInTime && first === null) {
+    if (isInTime && first === 'whole') {
       text = Buffer.concat(chunks);
       const told = text.length;
       supervision.leave();

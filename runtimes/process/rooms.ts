@@ -3,11 +3,14 @@ import { randomUUID } from 'node:crypto';
 import { chmod, stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { promisify } from 'node:util';
+import type { Controller, Group } from '../../src/confinement/cgroup/group.ts';
+import { type FoundGroups, Groups, type GroupsWish } from '../../src/confinement/cgroup/groups.ts';
 import { Door } from '../../src/confinement/door.ts';
 import { writeEtc } from '../../src/confinement/etc.ts';
 import { openGround } from '../../src/confinement/ground.ts';
 import { identityOf } from '../../src/confinement/identity.ts';
-import { findMachine, type Machine, wayInto } from '../../src/confinement/machine.ts';
+import { MOST_PROCESSES } from '../../src/confinement/launcher.ts';
+import { findMachine, type Machine, type Way, wayInto } from '../../src/confinement/machine.ts';
 import { isOpenToAll } from '../../src/confinement/on-path.ts';
 import { Pipes } from '../../src/confinement/pipes.ts';
 import { relayAt } from '../../src/confinement/relay.ts';
@@ -23,13 +26,16 @@ import { environmentOf } from './environment.ts';
 
 export type RoomsOptions = {
   tier: TierWish;
+  cgroup: GroupsWish;
+  /** Processors that one program may keep busy, where there are control groups; 0 is as many as there are. */
+  cpus: number;
   /** Variables that every program gets beside the few of environment.ts. */
   environment: Record<string, string>;
 };
 
 /** For whom a room is furnished: all that does not change from call to call. */
 export type Occupant = Pick<Invocation, 'tenant' | 'plugin' | 'grant' | 'endpoint'> & {
-  limits: Pick<Invocation['limits'], 'cpuMs'>;
+  limits: Pick<Invocation['limits'], 'cpuMs' | 'residentMb'>;
   command: Command;
 };
 
@@ -39,24 +45,39 @@ export class Rooms implements AsyncDisposable {
   /** Ours alone; what is in it goes with us. */
   readonly folder: string;
   readonly pipes: Pipes;
+  readonly #found: FoundGroups;
+  readonly #cpus: number;
   readonly #environment: Record<string, string>;
   readonly #etc = new Map<number, Promise<string>>();
   #doors = 0;
 
-  private constructor(machine: Machine, folder: string, environment: Record<string, string>) {
+  private constructor(machine: Machine, found: FoundGroups, folder: string, { cpus, environment }: RoomsOptions) {
     this.machine = machine;
+    this.#found = found;
+    this.#cpus = cpus;
     this.folder = folder;
     this.pipes = new Pipes(folder);
     this.#environment = environment;
   }
 
   /** Throws `sandbox_unavailable` where the machine does not have what is wished for. */
-  static async open({ tier, environment }: RoomsOptions): Promise<Rooms> {
-    const machine = await findMachine(tier);
+  static async open(options: RoomsOptions): Promise<Rooms> {
+    const machine = await findMachine(options.tier);
     const folder = await openGround('process');
     // Whoever a program runs as has to get to its own folder in there, where it sees those of the machine.
     if (machine.isRoot && !hasOwnFiles(machine.tier)) await chmod(folder, 0o711);
-    return new Rooms(machine, folder, environment);
+    return new Rooms(machine, await Groups.find(options.cgroup), folder, options);
+  }
+
+  /** For people: how well a program is kept in, and why not better. */
+  get because(): string {
+    const { machine } = this;
+    return [machine.because, ...this.#groupWords()].join('; ');
+  }
+
+  /** What control groups bound of programs here. */
+  get controllers(): readonly Controller[] {
+    return [...(this.#found.groups?.controllers ?? [])];
   }
 
   /** Starts the program of an occupant, and holds it back until `sandbox.go()`. */
@@ -88,13 +109,37 @@ export class Rooms implements AsyncDisposable {
       ours: process.env,
       more: this.#environment,
     });
+    const group = await this.#groupFor(occupant, way);
+    if (group !== null) opened.use(group);
     const program = { ...command, limits, stdin, cwd: scratch?.path ?? '/', environment, mark, relay };
-    const sandbox = opened.use(await Sandbox.spawn(program, { machine, way, pipes: this.pipes }));
+    const sandbox = opened.use(await Sandbox.spawn(program, { machine, way, pipes: this.pipes, group }));
     return new Letting(sandbox, door, opened.move());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#found.groups?.[Symbol.asyncDispose]();
     await removed(this.folder);
+  }
+
+  /** Where it could only end what ends for certain without it, a program has none: to get into one takes time. */
+  async #groupFor({ tenant, limits }: Occupant, { isFirst }: Pick<Way, 'isFirst'>): Promise<Group | null> {
+    const { groups } = this.#found;
+    if (groups === null || (isFirst && groups.controllers.size === 0)) return null;
+    return await groups.take(tenant, {
+      memoryBytes: limits.residentMb * 2 ** 20,
+      tasks: MOST_TASKS,
+      cpus: this.#cpus,
+    });
+  }
+
+  #groupWords(): string[] {
+    const found = this.#found;
+    const hides = 'a plugin that goes out of its way to hide a process can leave it behind';
+    const isLeaky = this.machine.tier === 'process-group';
+    if (found.groups === null) return [`no control groups, as ${found.because}`, ...(isLeaky ? [hides] : [])];
+    const { controllers } = found.groups;
+    if (controllers.size > 0) return [`a control group for each run bounds its ${[...controllers].join(', ')}`];
+    return isLeaky ? ['a control group for each run, with which all of it ends'] : [];
   }
 
   #etcOf(identity: number): Promise<string> {
@@ -119,6 +164,9 @@ export class Rooms implements AsyncDisposable {
     }
   }
 }
+
+/** Processes and threads, with those of ours: so it is met before the bound of the launcher, which tells nobody. */
+const MOST_TASKS = 2 * MOST_PROCESSES;
 
 /** A room that is let, with its program. Leaving its scope clears it. */
 export class Letting implements AsyncDisposable {

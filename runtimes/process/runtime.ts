@@ -1,5 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import { type AttestOptions, attest } from '../../src/confinement/attestation/attest.ts';
+import type { GroupsWish } from '../../src/confinement/cgroup/groups.ts';
 import { isOpenToAll } from '../../src/confinement/on-path.ts';
 import { hasOwnFiles, type TierWish } from '../../src/confinement/tier.ts';
 import { Failure } from '../../src/core/failure.ts';
@@ -30,6 +31,10 @@ export type ProcessRuntimeOptions = TurnstileBounds & {
   pythonPath?: string;
   /** `auto` (the default) takes the best this machine has. */
   tier?: TierWish;
+  /** `auto` (the default) takes them where a part of them is ours. */
+  cgroup?: GroupsWish;
+  /** Processors that one program may keep busy, where there are control groups; 0 (the default) is all. */
+  cpus?: number;
   /** How long a program that is asked to end may take, in ms; 0 does not ask. */
   graceMs?: number;
   /** Programs that are started before anybody calls, at most. */
@@ -90,8 +95,8 @@ export class ProcessRuntime implements Runtime {
 
   async explain(_tenant: string, _plugin: Plugin): Promise<Explanation> {
     try {
-      const { machine } = await this.#prepared();
-      return { runtime: 'process', way: machine.tier, because: machine.because };
+      const { machine, because } = await this.#prepared();
+      return { runtime: 'process', way: machine.tier, because };
     } catch (error) {
       return { runtime: 'process', way: 'none', because: Failure.from(error).message };
     }
@@ -111,14 +116,15 @@ export class ProcessRuntime implements Runtime {
 
   async attest(): Promise<Isolation> {
     const { tier: wish = 'auto', environment = {}, secrets = { dataDir: undefined, secrets: [] } } = this.#options;
-    const tier = await this.#prepared().then(
-      ({ machine }) => machine.tier,
-      () => 'none',
+    const { tier, controllers } = await this.#prepared().then(
+      ({ machine, controllers }) => ({ tier: machine.tier, controllers }),
+      () => ({ tier: 'none', controllers: [] }),
     );
     // Whoever is held up by others proves nothing: it has places of its own.
     const turnstile = new Turnstile({ most: 4, perTenant: 4, memoryMb: 4_096 });
     const prober = new ProcessProber({
       tier,
+      controllers,
       isWish: wish !== 'auto',
       environment: Object.keys(environment),
       run: (invocation, signal) => this.#counted(this.#run(invocation, signal, turnstile)),
@@ -139,8 +145,8 @@ export class ProcessRuntime implements Runtime {
 
   /** One sentence for the log of a start: how sure it is here that nothing of a plugin stays behind. */
   async describe(): Promise<string> {
-    const { machine } = await this.#prepared();
-    return `${machine.tier}: ${machine.because}`;
+    const { machine, because } = await this.#prepared();
+    return `${machine.tier}: ${because}`;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -284,8 +290,8 @@ export class ProcessRuntime implements Runtime {
 
   async #prepare(): Promise<Rooms> {
     try {
-      const { tier = 'auto', environment = {} } = this.#options;
-      const rooms = await Rooms.open({ tier, environment });
+      const { tier = 'auto', cgroup = 'auto', cpus = 0, environment = {} } = this.#options;
+      const rooms = await Rooms.open({ tier, cgroup, cpus, environment });
       this.#refused = null;
       return rooms;
     } catch (error) {

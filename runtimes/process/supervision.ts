@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
+import type { Refusal } from '../../src/confinement/cgroup/group.ts';
 import { type Ending, MOST_PROCESSES } from '../../src/confinement/launcher.ts';
 import type { Sandbox } from '../../src/confinement/sandbox.ts';
 import type { Sample, Tree } from '../../src/confinement/tree.ts';
@@ -68,7 +69,7 @@ export class Supervision implements Disposable {
     this.#sandbox = sandbox;
     this.#conversation = conversation;
     this.#asking = asking;
-    this.memory = new Memory(conversation.limits.residentMb * 1024 * 1024);
+    this.memory = new Memory(conversation.limits.residentMb * 1024 * 1024, sandbox.group?.bounds('memory'));
     const halt = Promise.withResolvers<null>();
     this.halted = halt.promise;
     this.#halt = halt.resolve;
@@ -79,9 +80,12 @@ export class Supervision implements Disposable {
   /** Waits until the sandbox is up and lets the program go; false where the run was stopped before. */
   async begin(): Promise<boolean> {
     const { limits, meter, place, stopped } = this.#conversation;
+    const { memory } = this;
+    const { group, ready } = this.#sandbox;
+    const bounded = group === null ? ready : ready.then(() => group.boundMemory(memory.allowed));
     const bootedAt = performance.now();
     const booting = setTimeout(() => this.over(bootedTooSlowly(limits.bootMs)), limits.bootMs);
-    await Promise.race([this.#sandbox.ready, this.halted]).finally(() => clearTimeout(booting));
+    await Promise.race([bounded, this.halted]).finally(() => clearTimeout(booting));
     this.startedAt = performance.now();
     // A timer that comes late must not make the limit longer.
     if (this.startedAt - bootedAt > limits.bootMs) this.over(bootedTooSlowly(limits.bootMs));
@@ -90,7 +94,6 @@ export class Supervision implements Disposable {
     const tree = this.#sandbox.go();
     tree.begin();
     this.tree = tree;
-    const { memory } = this;
     const judge = (failure: Failure | null) => {
       if (failure !== null) this.over(failure);
     };
@@ -101,7 +104,7 @@ export class Supervision implements Disposable {
       onSample: (sample) => {
         // A sum that is larger than allowed may count much of it many times over.
         place.residentBytes = Math.min(sample.residentBytes, memory.allowed);
-        judge(overLimit(sample, limits));
+        judge(overLimit(sample, limits) ?? refused(group?.refusal()));
       },
       onWeight: (bytes) => judge(tooLarge(memory.allowed, bytes)),
     });
@@ -125,12 +128,23 @@ export class Supervision implements Disposable {
    */
   async drain(answered: Promise<void>, ending: Ending | null): Promise<void> {
     if (this.#conversation.stopped.aborted) this.look();
+    this.#hearKernel(ending);
     this.#watch?.[Symbol.dispose]();
     if (!this.#sandbox.deserted()) await within(DRAIN_MS, Promise.all([answered, this.#logged]), this.halted);
     // One whole turn of the event loop reads all that lies in them, also if we were busy until now.
     for (let half = 0; half < 2; half++) await turn();
     this.#conversation.journal.end();
     if (ending !== null) this.tree?.settle(ending.cpuMs);
+  }
+
+  /** What it has refused, and counted: all of it is there until the sandbox is gone. */
+  #hearKernel(ending: Ending | null): void {
+    const { group } = this.#sandbox;
+    if (group === null) return;
+    const refusal = refused(group.refusal());
+    // Who got along without what it was refused is not held to account for it.
+    if (refusal !== null && ending?.code !== 0 && !this.#conversation.stopped.aborted) this.over(refusal);
+    if (group.bounds('memory')) this.memory.reached(group.peakBytes());
   }
 
   /** The outcome is there; what the program does until it ends is held to its limits, and is nobody's concern. */
@@ -178,7 +192,7 @@ export class Supervision implements Disposable {
 /** What it needs of a sandbox. */
 export type Supervised = Pick<
   Sandbox,
-  'stdout' | 'stderr' | 'ready' | 'ended' | 'go' | 'terminate' | 'kill' | 'deserted'
+  'stdout' | 'stderr' | 'ready' | 'ended' | 'group' | 'go' | 'terminate' | 'kill' | 'deserted'
 >;
 
 /** Resolves when nothing will come any more. */
@@ -217,6 +231,17 @@ function overLimit({ cpuMs, processes }: Sample, limits: Limits): Failure | null
     return new Failure('plugin_resource_exceeded', 'Started more processes than it may', { limit });
   }
   return null;
+}
+
+function refused(refusal: Refusal | null = null): Failure | null {
+  if (refusal === null) return null;
+  const { what, allowed, observed } = refusal;
+  if (what === 'memory') {
+    const limit = { name: 'residentMb', allowed, observed, unit: 'bytes' } as const;
+    return new Failure('plugin_memory_exceeded', 'Used more memory than it may', { limit });
+  }
+  const limit = { name: 'tasks', allowed, observed, unit: 'count' } as const;
+  return new Failure('plugin_resource_exceeded', 'Started more processes and threads than it may', { limit });
 }
 
 function tooLarge(allowed: number, observed: number): Failure | null {

@@ -274,6 +274,10 @@ export const Settings = Type.Object(
           default: 'auto',
           description: 'How programs and executors are confined; any but auto runs nothing where the machine lacks it',
         }),
+        cgroup: Type.Enum(['auto', 'off'], {
+          default: 'auto',
+          description: 'Whether programs get control groups where some of them are ours to make',
+        }),
         least: Type.Enum([...GRADES], {
           default: 'none',
           description: 'The least isolation grade at which anything is run; a tenant may want more',
@@ -296,6 +300,12 @@ export const Settings = Type.Object(
           0,
           1_000,
           'Programs started before anybody calls, where they read their input first; 0 is none',
+        ),
+        cpus: whole(
+          0,
+          0,
+          10_000,
+          'Processors that one program may keep busy, where there are control groups; 0 is as many as there are',
         ),
         graceMs: whole(300, 0, DAY, 'How long a program that is asked to end may take; 0 ends it at once'),
         stopMs: whole(

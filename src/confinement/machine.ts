@@ -187,6 +187,5 @@ const WHAT: Record<Tier, string> = {
   landlock: 'the files of this machine are out of bounds to programs; its network is not',
   'pid-namespace':
     'each run has a pid namespace of its own, which the kernel empties when the run or this service ends',
-  'process-group':
-    'a run is ended through its process group, its descendants and its mark: a plugin that goes out of its way to hide a process can leave it behind',
+  'process-group': 'a run is ended through its process group, its descendants and its mark',
 };

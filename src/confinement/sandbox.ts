@@ -6,6 +6,7 @@ import { setPriority } from 'node:os';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../core/failure.ts';
+import type { Group } from './cgroup/group.ts';
 import { type Ending, type Launch, launchArgs, READY, type Relay, readReport } from './launcher.ts';
 import { type Machine, type Way, withFilter } from './machine.ts';
 import type { Pipe, Pipes } from './pipes.ts';
@@ -28,7 +29,8 @@ import { childrenOf, killMarked, Tree } from './tree.ts';
  * until it has heard of us.
  *
  * Without namespaces the launcher leads a process group. We kill the group, then what we have seen descend from it, then
- * all that carries the mark of this run in its environment, again and again until a look finds nothing.
+ * all that carries the mark of this run in its environment, again and again until a look finds nothing. All of that
+ * misses what hides well; a control group, where there is one, does not.
  */
 export class Sandbox implements AsyncDisposable {
   readonly stdout: Socket;
@@ -37,6 +39,8 @@ export class Sandbox implements AsyncDisposable {
   readonly ready: Promise<void>;
   /** The program has ended; others of its tree may go on. Null where the launcher was killed and could not tell. */
   readonly ended: Promise<Ending | null>;
+  /** What all of it is in; null where it has none of its own. */
+  readonly group: Group | null;
 
   readonly #child: ChildProcess;
   readonly #way: Way;
@@ -49,12 +53,17 @@ export class Sandbox implements AsyncDisposable {
   #gone = false;
   #killed = false;
 
-  private constructor(child: ChildProcess, { stdout, stderr }: { stdout: Pipe; stderr: Pipe }, { way, mark }: Marks) {
+  private constructor(
+    child: ChildProcess,
+    { stdout, stderr }: { stdout: Pipe; stderr: Pipe },
+    { way, mark, group }: Marks,
+  ) {
     this.stdout = stdout.socket;
     this.stderr = stderr.socket;
     this.#child = child;
     this.#way = way;
     this.#mark = mark;
+    this.group = group;
 
     const ready = Promise.withResolvers<void>();
     const ended = Promise.withResolvers<Ending | null>();
@@ -65,12 +74,17 @@ export class Sandbox implements AsyncDisposable {
     // Whoever waits hears of it; whoever was stopped before has no reason to wait.
     this.ready.catch(() => {});
 
+    const begin = () => {
+      // Nothing of the program is in it yet.
+      if (this.#tree === null) group?.disregard();
+      ready.resolve();
+    };
     let report = '';
     this.#line
       .on('error', () => {})
       .on('data', (chunk: Buffer) => {
         if (report.length < LONGEST_REPORT) report += chunk.toString('latin1');
-        if (report.startsWith(READY)) ready.resolve();
+        if (report.startsWith(READY)) begin();
         const ending = readReport(report);
         if (ending !== null) ended.resolve(ending);
       });
@@ -86,12 +100,12 @@ export class Sandbox implements AsyncDisposable {
 
   static async spawn(
     { stdin, cwd, environment, mark, relay, ...launch }: Program,
-    { machine, way, pipes }: Ground,
+    { machine, way, pipes, group }: Ground,
   ): Promise<Sandbox> {
     using opened = new DisposableStack();
     const stdout = opened.use(await pipes.open());
     const stderr = opened.use(await pipes.open());
-    const [program = '', ...rest] = launchArgs(launch, way, relay);
+    const [program = '', ...rest] = [...(group?.prefix ?? []), ...launchArgs(launch, way, relay)];
     let child: ChildProcess;
     try {
       child = withFilter(machine, 'program', (filter) => {
@@ -112,7 +126,7 @@ export class Sandbox implements AsyncDisposable {
     stdout.given();
     stderr.given();
     opened.move();
-    return new Sandbox(child, { stdout, stderr }, { way, mark });
+    return new Sandbox(child, { stdout, stderr }, { way, mark, group });
   }
 
   /** Of the first process, whose children all others are. */
@@ -133,7 +147,9 @@ export class Sandbox implements AsyncDisposable {
     this.#launcher = this.#way.isFirst ? (childrenOf(pid, 1)[0] ?? null) : pid;
     // What is there before the program is ours.
     this.#ours = childrenOf(this.#launcher ?? pid, 1);
-    this.#tree = new Tree(this.#launcher ?? pid, this.#ours);
+    const group = this.#way.isFirst ? null : this.group;
+    const before = group?.cpuMs() ?? 0;
+    this.#tree = new Tree(this.#launcher ?? pid, this.#ours, group === null ? null : () => group.cpuMs() - before);
     giveWay(this.#launcher ?? pid);
     this.#line.write('\n');
     return this.#tree;
@@ -168,6 +184,7 @@ export class Sandbox implements AsyncDisposable {
       if (!this.#gone) signal(this.#launcher);
       return;
     }
+    this.group?.kill();
     // To find what has left the group we must look while its parents are there to find it by.
     this.#tree?.sample(EVERYBODY);
     if (this.#child.pid !== undefined) signal(-this.#child.pid);
@@ -215,10 +232,16 @@ export type Program = Launch & {
   relay: Relay | null;
 };
 
-/** What it stands on: the machine, the way into its room, and where its output comes from. */
-export type Ground = { machine: Machine; way: Way; pipes: Pipes };
+/** What it stands on: the machine, the way into its room, where its output comes from, and what all of it is in. */
+export type Ground = {
+  machine: Machine;
+  way: Way;
+  pipes: Pipes;
+  /** Null where it has none of its own. It has to outlive the sandbox. */
+  group: Group | null;
+};
 
-type Marks = { way: Way; mark: string };
+type Marks = Pick<Ground, 'way' | 'group'> & { mark: string };
 
 /**
  * What it computes, and all that it starts, comes after what the service and others have to do. Where the kernel shares

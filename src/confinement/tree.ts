@@ -11,15 +11,20 @@ import { readFile } from 'node:fs/promises';
 export class Tree {
   readonly #root: number;
   readonly #except: ReadonlySet<number>;
+  readonly #account: (() => number) | null;
   readonly #known = new Map<number, Stat>();
   #cpuMs = 0;
   /** Of what it had used before it was anybody's. */
   #beforeMs = 0;
 
-  /** `except` are children of the root that do not belong to the program, nor what descends from them. */
-  constructor(root: number, except: readonly number[] = []) {
+  /**
+   * `except` are children of the root that do not belong to the program, nor what descends from them. `account` knows
+   * the processor time of all of it, in ms, where that is more than is found here.
+   */
+  constructor(root: number, except: readonly number[] = [], account: (() => number) | null = null) {
     this.#root = root;
     this.#except = new Set(except);
+    this.#account = account;
   }
 
   /** The most that was ever seen; of processor time that is also the last. */
@@ -59,7 +64,7 @@ export class Tree {
     }
     this.#known.clear();
     for (const [pid, stat] of seen) this.#known.set(pid, stat);
-    this.#cpuMs = Math.max(this.#cpuMs, ticks * TICK_MS);
+    this.#cpuMs = Math.max(this.#cpuMs, ticks * TICK_MS, this.#account?.() ?? 0);
     return { cpuMs: this.cpuMs, residentBytes, largestBytes, processes: seen.size };
   }
 

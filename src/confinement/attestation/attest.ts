@@ -60,6 +60,7 @@ async function looked(prober: Prober, options: AttestOptions) {
     reached: canaries.reached,
     planted: await canaries.planted(),
     ourselves: await ourselves(),
+    controllers: prober.controllers ?? [],
     environment: prober.environment,
     descriptors: prober.descriptors,
   });
@@ -75,6 +76,7 @@ const NOTHING: Omit<Evidence, 'of' | 'failure'> = {
   survived: { plain: true, hidden: true },
   seen: null,
   ourselves: { uid: 0, namespaces: { pid: null, user: null }, cgroup: null },
+  controllers: [],
   environment: [],
   descriptors: [],
 };

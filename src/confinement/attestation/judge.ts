@@ -22,6 +22,8 @@ export type Evidence = {
   survived: { plain: boolean; hidden: boolean };
   seen: Seen | null;
   ourselves: Seen;
+  /** What its control group bounds, if it has one. */
+  controllers: readonly string[];
   /** What a program may have. */
   environment: readonly string[];
   descriptors: readonly number[];
@@ -194,12 +196,18 @@ const BY_ROOM: Record<Exclude<LayerId, 'processes' | 'memory' | 'permissions'>, 
     if (ownPidNamespace({ seen, ourselves }, namespaces) === true) {
       return proven('one that hid from us is gone, with the pid namespace that it was in');
     }
-    if (seen?.cgroup != null) return proven('one that hid from us is gone, with the control group that it was in');
+    // Who is of the service's user could leave it.
+    if (seen?.cgroup != null && seen.uid !== ourselves.uid) {
+      return proven('one that hid from us is gone, with the control group that it was in');
+    }
     return absent('one that hid from us was found this time, and nothing makes that certain');
   },
 
-  cgroup: ({ seen, memory }) => {
-    if (seen?.cgroup != null) return proven(`one of its own: ${seen.cgroup}`);
+  cgroup: ({ seen, memory, controllers }) => {
+    if (seen?.cgroup != null) {
+      const does = controllers.length > 0 ? `which bounds its ${list(controllers)}` : 'with which all of it ends';
+      return proven(`${seen.cgroup}, ${does}`);
+    }
     if (memory.by === null) return absent('none of its own');
     return { state: 'not needed', evidence: 'none of its own: we watch what it uses, which was seen to end it' };
   },

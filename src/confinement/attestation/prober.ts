@@ -25,6 +25,8 @@ export type ProbeRun = {
 export interface Prober {
   /** How they are confined, e.g. `bubblewrap`. */
   readonly tier: string;
+  /** What control groups bound of them; none where there are no such groups. */
+  readonly controllers?: readonly string[];
   /** Whether the configuration asks for no more than that. */
   readonly isWish: boolean;
   /** Names of variables that a program is given, beside those that all may have. */
