@@ -48,7 +48,9 @@ listening() {
   return 1
 } 2>/dev/null
 exec 2>&3
-[ "$3" = - ] || { echo "$3" >/proc/sys/kernel/pid_max; } 2>/dev/null
+for setting in $3; do
+  { echo "\${setting#*=}" >"/proc/sys/kernel/\${setting%%=*}"; } 2>/dev/null
+done
 relay=
 if [ "$6" != - ]; then
   down "$6" "$7" "$8" </dev/null >/dev/null 2>&1 3>&- 4>&- &
@@ -119,12 +121,17 @@ export function launchArgs({ file, args, limits, isNative = false }: Launch, way
   ];
   const { setpriv, identity } = way.stepsDown ?? { setpriv: '-', identity: '-' };
   const outside = [
-    ...[setpriv, identity, way.boundsNumbers ? PID_MAX : '-'],
+    ...[setpriv, identity, settingsOf(way)],
     ...[relay !== null && isNative ? 'wait' : '-', way.diesWithUs ? '-' : 'watch'],
     ...(relay ?? ['-', '-', '-']),
   ];
   const words = [...outside, INNER, ...belts].map(String);
   return [...way.prefix, '/bin/sh', '-c', SCRIPT, 'launcher', ...words, file, ...args];
+}
+
+/** Of the launcher's own namespaces. A program can change them back where it is the same user: they are no wall. */
+function settingsOf({ boundsNumbers, hasOwnIpc }: Way): string {
+  return [...(boundsNumbers ? [`pid_max=${PID_MAX}`] : []), ...(hasOwnIpc ? [`shmall=${SHARED_PAGES}`] : [])].join(' ');
 }
 
 /** How the program ended, as far as the launcher has told; null as long as it has not. */
@@ -172,3 +179,5 @@ export const MOST_PROCESSES = 256;
 export const FILE_BYTES = 1 << 30;
 const OPEN_FILES = 1024;
 const PID_MAX = 2048;
+/** Of System V's shared memory, which outlives processes and counts for none. */
+const SHARED_PAGES = 4096;

@@ -44,6 +44,10 @@ export type Way = {
   countsOwnProcesses: boolean;
   /** Whether the launcher can bound the numbers that its namespace has for processes. */
   boundsNumbers: boolean;
+  /** Whether what it keeps in the memory of System V is nobody else's, and goes with it. */
+  hasOwnIpc: boolean;
+  /** Whether its folders for temporary files are in memory, and nobody else's. */
+  hasOwnFiles: boolean;
   /** Whether the launcher is the first process of its world, which takes all others with it. */
   isFirst: boolean;
   /** Whether what is started dies with us by itself. */
@@ -77,27 +81,28 @@ export async function findMachine(wish: TierWish, path = process.env.PATH): Prom
 export function wayInto(machine: Machine, room: Room, etc: string): Way {
   const { tier, isRoot, setpriv, unshare, bwrap } = machine;
   const stepsDown = isRoot && setpriv !== null ? { setpriv, identity: room.identity } : null;
+  const own = { hasOwnIpc: true, hasOwnFiles: true };
   const first = { isFirst: true, diesWithUs: true, boundsNumbers: false };
   if (hasOwnFiles(tier) && bwrap !== null) {
     const furnished = bubblewrapArgs({ ...machine, bwrap }, { ...room, etc }, machine.filter !== null);
     if (stepsDown === null || machine.makesRooms === 'as root') {
-      return { ...first, prefix: furnished, stepsDown, countsOwnProcesses: true };
+      return { ...first, prefix: furnished, stepsDown, countsOwnProcesses: true, ...own };
     }
     const user = String(room.identity);
     const down = [stepsDown.setpriv, '--reuid', user, '--regid', user, '--clear-groups', '--bounding-set=-all', '--'];
-    return { ...first, prefix: [...down, ...furnished], stepsDown: null, countsOwnProcesses: true };
+    return { ...first, prefix: [...down, ...furnished], stepsDown: null, countsOwnProcesses: true, ...own };
   }
   const isFenced = tier === 'landlock' && setpriv !== null;
   const noMore = isRoot || setpriv === null ? [] : [setpriv, ...NO_MORE];
   const inside = isFenced ? landlockArgs(machine, room) : noMore;
-  const rest = { stepsDown: isFenced ? null : stepsDown, countsOwnProcesses: stepsDown !== null };
+  const rest = { stepsDown: isFenced ? null : stepsDown, countsOwnProcesses: stepsDown !== null, hasOwnFiles: false };
   if (tier === 'process-group' || unshare === null) {
-    return { ...rest, prefix: inside, isFirst: false, diesWithUs: false, boundsNumbers: false };
+    return { ...rest, prefix: inside, isFirst: false, diesWithUs: false, boundsNumbers: false, hasOwnIpc: false };
   }
   // Dies with us, and its namespace with it. It holds for whoever is started by our main thread.
   const leash = setpriv === null ? [] : [setpriv, '--pdeathsig', 'KILL', '--'];
   const user = isRoot ? [] : ['--user', '--map-current-user'];
-  const alone = [unshare, ...user, '--pid', '--fork', '--kill-child', '--mount-proc', '--'];
+  const alone = [unshare, ...user, '--pid', '--ipc', '--fork', '--kill-child', '--mount-proc', '--'];
   return {
     ...first,
     prefix: [...leash, ...alone, ...inside],
@@ -105,6 +110,8 @@ export function wayInto(machine: Machine, room: Room, etc: string): Way {
     countsOwnProcesses: !isRoot || rest.countsOwnProcesses,
     boundsNumbers: isRoot && !isFenced && hasOwnPidMax(),
     diesWithUs: leash.length > 0,
+    hasOwnIpc: true,
+    hasOwnFiles: false,
   };
 }
 

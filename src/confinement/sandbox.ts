@@ -11,6 +11,7 @@ import { type Ending, type Launch, launchArgs, READY, type Relay, readReport } f
 import { type Machine, type Way, withFilter } from './machine.ts';
 import type { Pipe, Pipes } from './pipes.ts';
 import { type Posture, postureOf } from './posture.ts';
+import { Stored } from './stored.ts';
 import { childrenOf, killMarked, Tree } from './tree.ts';
 
 /**
@@ -149,7 +150,11 @@ export class Sandbox implements AsyncDisposable {
     this.#ours = childrenOf(this.#launcher ?? pid, 1);
     const group = this.#way.isFirst ? null : this.group;
     const before = group?.cpuMs() ?? 0;
-    this.#tree = new Tree(this.#launcher ?? pid, this.#ours, group === null ? null : () => group.cpuMs() - before);
+    const account = group === null ? null : () => group.cpuMs() - before;
+    // What the kernel counts nobody has to look for.
+    const isCounted = this.group?.bounds('memory') ?? false;
+    const stored = isCounted ? null : new Stored(this.#way.hasOwnFiles ? this.#launcher : null);
+    this.#tree = new Tree(this.#launcher ?? pid, { except: this.#ours, account, stored });
     giveWay(this.#launcher ?? pid);
     this.#line.write('\n');
     return this.#tree;

@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import type { Stored } from './stored.ts';
 
 /**
  * The processes of one run as the kernel tells of them in /proc (on other systems it tells nothing, and all of this
@@ -12,19 +13,18 @@ export class Tree {
   readonly #root: number;
   readonly #except: ReadonlySet<number>;
   readonly #account: (() => number) | null;
+  readonly #stored: Pick<Stored, 'bytes'> | null;
+  #storedBytes = 0;
   readonly #known = new Map<number, Stat>();
   #cpuMs = 0;
   /** Of what it had used before it was anybody's. */
   #beforeMs = 0;
 
-  /**
-   * `except` are children of the root that do not belong to the program, nor what descends from them. `account` knows
-   * the processor time of all of it, in ms, where that is more than is found here.
-   */
-  constructor(root: number, except: readonly number[] = [], account: (() => number) | null = null) {
+  constructor(root: number, { except = [], account = null, stored = null }: TreeOptions = {}) {
     this.#root = root;
     this.#except = new Set(except);
     this.#account = account;
+    this.#stored = stored;
   }
 
   /** The most that was ever seen; of processor time that is also the last. */
@@ -64,7 +64,9 @@ export class Tree {
     }
     this.#known.clear();
     for (const [pid, stat] of seen) this.#known.set(pid, stat);
+    this.#storedBytes = this.#stored?.bytes([...seen.keys()]) ?? 0;
     this.#cpuMs = Math.max(this.#cpuMs, ticks * TICK_MS, this.#account?.() ?? 0);
+    residentBytes += this.#storedBytes;
     return { cpuMs: this.cpuMs, residentBytes, largestBytes, processes: seen.size };
   }
 
@@ -79,17 +81,24 @@ export class Tree {
     const stride = Math.ceil(all.length / ASKED_FIRST);
     const isFirst = (at: number) => at % stride === 0;
     const rest = all.filter((_, at) => !isFirst(at));
-    const weight = { bytes: 0, isSteady: true };
+    const weight = { bytes: this.#storedBytes, isSteady: true };
+    let uncounted = this.#storedBytes;
+    let processes = 0;
     let resident = 0;
     const ask = async ([pid, stat]: [number, Stat]) => {
-      const bytes = await proportionOf(pid, stat);
-      if (bytes === null) weight.isSteady = false;
-      weight.bytes += bytes ?? 0;
+      const proportion = await proportionOf(pid, stat);
+      if (proportion === null) weight.isSteady = false;
+      const { bytes, inFiles } = proportion ?? NOTHING;
+      // Of files in memory that it uses as memory: as many bytes are counted already.
+      const twice = Math.min(inFiles, uncounted);
+      uncounted -= twice;
+      weight.bytes += bytes - twice;
+      processes += bytes - twice;
       resident += stat.residentBytes;
       return weight.bytes > enough;
     };
     for (const one of all.filter((_, at) => isFirst(at))) if (await ask(one)) return weight;
-    const share = resident === 0 ? 0 : weight.bytes / resident;
+    const share = resident === 0 ? 0 : processes / resident;
     const estimate = weight.bytes + share * rest.reduce((sum, [, stat]) => sum + stat.residentBytes, 0);
     if (estimate <= enough) return { ...weight, bytes: Math.round(estimate) };
     for (const one of rest) if (await ask(one)) break;
@@ -104,6 +113,15 @@ export class Tree {
   }
 }
 
+export type TreeOptions = {
+  /** Children of the root that do not belong to the program, nor does what descends from them. */
+  except?: readonly number[];
+  /** Knows the processor time of all of it, in ms, where that is more than is found here. */
+  account?: (() => number) | null;
+  /** What else it takes of memory. */
+  stored?: Pick<Stored, 'bytes'> | null;
+};
+
 export type Weight = {
   bytes: number;
   /** Whether all that were asked were there. What one had that is gone falls to others, and may be counted twice. */
@@ -112,7 +130,7 @@ export type Weight = {
 
 export type Sample = {
   cpuMs: number;
-  /** Of all processes together, what they share counted for each. */
+  /** Of all processes together, what they share counted for each, with what is stored. */
   residentBytes: number;
   /** Of the largest process alone. */
   largestBytes: number;
@@ -174,12 +192,18 @@ function readStat(pid: number): Stat | null {
 }
 
 /** Null for a process that is gone. For one that does not let us ask, all that it has. */
-async function proportionOf(pid: number, { startedAt, residentBytes }: Stat): Promise<number | null> {
+async function proportionOf(pid: number, { startedAt, residentBytes }: Stat): Promise<Proportion | null> {
   const text = await readFile(`/proc/${pid}/smaps_rollup`, 'latin1').catch(() => '');
   if (readStat(pid)?.startedAt !== startedAt) return null;
-  const kilobytes = /^Pss:\s*(\d+)/m.exec(text)?.[1];
-  return kilobytes === undefined ? residentBytes : Number(kilobytes) * 1024;
+  const told = (name: string) => new RegExp(`^${name}:\\s*(\\d+)`, 'm').exec(text)?.[1];
+  const kilobytes = told('Pss');
+  if (kilobytes === undefined) return { bytes: residentBytes, inFiles: 0 };
+  return { bytes: Number(kilobytes) * 1024, inFiles: Number(told('Pss_Shmem') ?? 0) * 1024 };
 }
+
+/** `inFiles` of `bytes` are of files in memory. */
+type Proportion = { bytes: number; inFiles: number };
+const NOTHING: Proportion = { bytes: 0, inFiles: 0 };
 
 /** The last of a line of processes that have one child each, at first sight. */
 export function innermost(pid: number): number {
