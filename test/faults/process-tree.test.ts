@@ -2,8 +2,9 @@
 // Each is run for real, in each way this machine has to end a run, and then the kernel is asked what is left.
 import { strict as assert } from 'node:assert';
 import { afterEach, beforeEach, describe, test } from 'vitest';
+import { hasOwnFiles } from '../../src/confinement/tier.ts';
 import { Failure } from '../../src/core/failure.ts';
-import { MACHINE_TIERS, Trial } from '../support/process.ts';
+import { endsForCertain, MACHINE_TIERS, Trial } from '../support/process.ts';
 
 describe.each(MACHINE_TIERS)('at the tier %s', (tier) => {
   let trial: Trial;
@@ -88,7 +89,7 @@ describe.each(MACHINE_TIERS)('at the tier %s', (tier) => {
     await trial.assertNothingLeft();
   });
 
-  test.runIf(tier !== 'process-group')('not even a daemon that nothing connects with its run any more', async () => {
+  test.runIf(endsForCertain(tier))('not even a daemon that nothing connects with its run any more', async () => {
     assert.equal(await trial.output(['python3', '{pluginDir}/hidden-daemon.py', trial.mark]), 'done');
     await trial.assertNothingLeft();
   });
@@ -124,7 +125,7 @@ describe.each(MACHINE_TIERS)('at the tier %s', (tier) => {
     await trial.assertNothingLeft();
   });
 
-  // 100, as far as it goes without a control group
+  // 100
   test('memory of the tree above the limit ends the run', async () => {
     const outcome = await trial.run(['python3', '{pluginDir}/hoarder.py'], { limits: { residentMb: 64 } });
     assert(!outcome.ok);
@@ -132,6 +133,49 @@ describe.each(MACHINE_TIERS)('at the tier %s', (tier) => {
     assert.equal(outcome.failure.details.limit?.allowed, 64 * 1024 * 1024);
     assert(outcome.usage.peakMemoryBytes > 64 * 1024 * 1024);
     await trial.assertNothingLeft();
+  });
+
+  test('memory that no process has mapped counts, too: a file without a name that is held open', async () => {
+    const unmapped = `import os, time
+file = os.memfd_create('hoard')
+for _ in range(200): os.write(file, b'x' * (1024 * 1024))
+time.sleep(30)`;
+    const failure = await trial.failure(['python3', '-c', unmapped], { limits: { residentMb: 64 } });
+    assert.equal(failure.code, 'plugin_memory_exceeded');
+    await trial.assertNothingLeft();
+  });
+
+  test.runIf(hasOwnFiles(tier))('files in the memory of a sandbox count, also those with nothing in them', async () => {
+    const full = ['sh', '-c', 'head -c 60M /dev/zero >$TMPDIR/large; sleep 30'];
+    const filled = await trial.failure(full, { limits: { residentMb: 32 } });
+    assert.equal(filled.code, 'plugin_memory_exceeded');
+    const names = `import os
+for at in range(1000000): os.close(os.open(f'/tmp/{at}', os.O_CREAT | os.O_WRONLY))`;
+    const many = await trial.failure(['python3', '-c', names], { limits: { residentMb: 64 } });
+    assert.equal(many.code, 'plugin_memory_exceeded');
+    await trial.assertNothingLeft();
+  });
+
+  test.runIf(hasOwnFiles(tier))('what is in memory once is counted once, however it is used', async () => {
+    const mapped = `import mmap, os, time
+file = os.open('/tmp/large', os.O_CREAT | os.O_RDWR)
+os.ftruncate(file, 40 * 1024 * 1024)
+memory = mmap.mmap(file, 40 * 1024 * 1024)
+for at in range(0, len(memory), 4096): memory[at] = 1
+time.sleep(1)
+print('{"output":"mapped"}')`;
+    assert.equal(await trial.output(['python3', '-c', mapped], { limits: { residentMb: 64 } }), 'mapped');
+  });
+
+  // Where /proc is the container's it cannot be said in there.
+  test.runIf(tier === 'bubblewrap')('memory of System V, which nobody has to use to keep it, is little', async () => {
+    const segments = `import ctypes
+get = ctypes.CDLL(None).shmget
+get.argtypes = [ctypes.c_int, ctypes.c_size_t, ctypes.c_int]
+count = 0
+while count < 64 and get(0, 1 << 20, 0o1600) >= 0: count += 1
+print('{"output":%d}' % count)`;
+    assert((await trial.output(['python3', '-c', segments])) <= 16);
   });
 
   test('memory that processes share is counted once', async () => {

@@ -7,6 +7,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ProcessRuntime, type ProcessRuntimeOptions } from '../../runtimes/process/runtime.ts';
+import type { Controller } from '../../src/confinement/cgroup/group.ts';
+import { Groups } from '../../src/confinement/cgroup/groups.ts';
 import { findMachine } from '../../src/confinement/machine.ts';
 import { isOpenToAll } from '../../src/confinement/on-path.ts';
 import { TIERS, type Tier } from '../../src/confinement/tier.ts';
@@ -52,6 +54,17 @@ export const MACHINE_TIERS: Tier[] = await Array.fromAsync(TIERS, async (tier) =
   );
   return isThere ? [tier] : [];
 }).then((found) => found.flat());
+
+/** Whether programs get control groups here, and what those bound. */
+export const { HAS_GROUPS, CONTROLLERS } = await Groups.find('auto').then(async ({ groups }) => {
+  await groups?.[Symbol.asyncDispose]();
+  return { HAS_GROUPS: groups !== null, CONTROLLERS: groups?.controllers ?? new Set<Controller>() };
+});
+
+/** Whether nothing gets away from the end of a run. */
+export function endsForCertain(tier: Tier): boolean {
+  return tier !== 'process-group' || HAS_GROUPS;
+}
 
 export type TrialRun = {
   args?: Record<string, unknown>;

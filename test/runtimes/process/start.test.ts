@@ -308,7 +308,7 @@ describe('the runtime', () => {
   });
 
   test('explains how well it keeps a plugin in', async () => {
-    await using lesser = new ProcessRuntime({ ...BOUNDS, tier: 'process-group' });
+    await using lesser = new ProcessRuntime({ ...BOUNDS, tier: 'process-group', cgroup: 'off' });
     const explained = await lesser.explain('tenant', trialPlugin(['x']));
     assert.deepEqual([explained.runtime, explained.way], ['process', 'process-group']);
     assert.match(await lesser.describe(), /^process-group: .*can leave it behind$/);
