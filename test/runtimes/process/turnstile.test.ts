@@ -128,7 +128,7 @@ test('what programs use is measured, and is told', async () => {
   await expect.poll(() => Number(trial.runtime.gauges().processesMb), { timeout: 10_000 }).toBeGreaterThan(300);
   stop.abort(new Failure('cancelled', 'Enough'));
   await hoarder;
-  expect(trial.runtime.gauges()).toEqual({ processes: 0, processesMb: 0, processesWaiting: 0 });
+  expect(trial.runtime.gauges()).toMatchObject({ processes: 0, processesMb: 0, processesWaiting: 0 });
 });
 
 test('who is waited for gets a place beside those that wait, and each depth has as many', async () => {
