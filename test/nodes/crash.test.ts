@@ -4,7 +4,7 @@
 import { strict as assert } from 'node:assert';
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -117,8 +117,7 @@ test('whatever is killed, each accepted job comes to one end, and all is well ag
       databaseUrl: urlOf(server.connection, 'postgres'),
     }),
   );
-  const marks = join(nodes.folder, 'marks');
-  await mkdir(marks);
+  const marks = await nodes.meeting('mark');
   let alive: Node[] = await Promise.all([nodes.start(), nodes.start()]);
   const clients = new Clients(() => alive, marks);
 

@@ -1,7 +1,6 @@
 // Nodes that end in the middle of their work: killed, or told to. Nothing is lost, and nothing ends twice.
 import { strict as assert } from 'node:assert';
 import { readFileSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { type Node, Nodes, python } from '../support/nodes.ts';
@@ -24,11 +23,12 @@ const AGAIN_MS = 15_000;
 
 const scope = new AsyncDisposableStack();
 let nodes: Nodes;
+let meeting: string;
 
 beforeAll(async () => {
   const env = { ISOPOD_DRAIN_MS: '3000', ISOPOD_JOBS_AT_ONCE: String(AT_ONCE) };
   nodes = scope.use(await Nodes.open({ plugins: python('run', RUN), env }));
-  await mkdir(join(nodes.folder, 'runs'));
+  meeting = await nodes.meeting('run');
 });
 afterAll(() => scope.disposeAsync());
 
@@ -40,7 +40,7 @@ type Run = { id: string; file: string };
 /** A job that has been begun by now, on one of the nodes that are there. */
 async function begin(node: Node, args: Record<string, unknown>): Promise<Run> {
   made += 1;
-  const file = join(nodes.folder, 'runs', String(made));
+  const file = join(meeting, String(made));
   const id = await node.add('run', { file, ...args });
   await vi.waitFor(() => assert(begunAt(file).length > 0, 'it has not been begun'), { timeout: 20_000 });
   return { id, file };

@@ -1,7 +1,3 @@
-// Goal: never more of a tenant's jobs run at once than its quota says, however many nodes there are; and no fewer.
-// Method: each run takes a slot that the kernel gives to one at a time, and says so when there is none.
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test, vi } from 'vitest';
 import { Nodes, python } from '../support/nodes.ts';
@@ -29,8 +25,7 @@ output = slot + 1
 test('exactly as many jobs of a tenant run at once as its quota says, on three nodes', async () => {
   await using nodes = await Nodes.open({ plugins: python('slot', SLOT) });
   await nodes.sql(`update tenants set quotas = quotas || '{"jobsRunning": ${AT_ONCE}}' where id = 'default'`);
-  const dir = join(nodes.folder, 'slots');
-  await mkdir(dir);
+  const dir = await nodes.meeting('slot');
   const all = await Promise.all([nodes.start(), nodes.start(), nodes.start()]);
   const ids = await Promise.all(
     Array.from({ length: JOBS }, (_, n) => (all[n % all.length] ?? all[0]).add('slot', { dir })),

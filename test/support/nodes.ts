@@ -6,7 +6,7 @@ import { strict as assert } from 'node:assert';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -69,10 +69,19 @@ export class Nodes implements AsyncDisposable {
   static async open({ plugins, env = {}, databaseUrl }: NodesOptions): Promise<Nodes> {
     await using scope = new AsyncDisposableStack();
     const folder = await mkdtemp(join(tmpdir(), 'isopod-nodes-'));
+    await chmod(folder, 0o755);
     scope.defer(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }));
     for (const [id, files] of Object.entries(plugins)) await writePlugin(join(folder, 'plugins/stash', id), files);
     const url = databaseUrl ?? scope.use(await testDatabase()).url;
     return new Nodes(folder, url, env, scope.move());
+  }
+
+  /** A folder in which a test and the programs of a plugin meet: they see nothing else, and may be somebody else. */
+  async meeting(plugin: string): Promise<string> {
+    const folder = join(this.folder, 'plugins/stash', plugin, 'meeting');
+    await mkdir(folder);
+    await chmod(folder, 0o777);
+    return folder;
   }
 
   /** Resolves when it takes requests. `env`: settings of this one. */
