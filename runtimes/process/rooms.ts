@@ -20,6 +20,7 @@ import { removed, Scratch } from '../../src/confinement/scratch.ts';
 import { hasOwnFiles, type TierWish } from '../../src/confinement/tier.ts';
 import { Failure } from '../../src/core/failure.ts';
 import type { Invocation } from '../../src/core/invocation.ts';
+import type { Plugin } from '../../src/core/plugin.ts';
 import { bindsOf } from './binds.ts';
 import type { Command } from './command.ts';
 import { environmentOf } from './environment.ts';
@@ -89,7 +90,8 @@ export class Rooms implements AsyncDisposable {
     const identity = identityOf(occupant.tenant, plugin.ownDir === undefined ? plugin.id : basename(plugin.ownDir));
     if (machine.isRoot && plugin.ownDir !== undefined) await this.#hand(plugin.ownDir, identity);
     const scratch = isOwn ? null : opened.use(await Scratch.create(this.folder, machine.isRoot ? identity : null));
-    if (!isOwn) await this.#assertOpen(occupant);
+    if (isOwn) await this.#assertReadable(plugin);
+    else await this.#assertOpen(occupant);
     const door = isOwn ? opened.use(await Door.open(this.folder, `door-${this.#doors++}`)) : null;
     const { relay, binds } = isOwn ? relayAt(endpoint.port, machine) : { relay: null, binds: [] };
     const inside = scratch?.path ?? INSIDE;
@@ -152,6 +154,13 @@ export class Rooms implements AsyncDisposable {
   async #hand(folder: string, identity: number): Promise<void> {
     if ((await stat(folder)).uid === identity) return;
     await promisify(execFile)('chown', ['-R', '-h', '-P', `${identity}:${identity}`, '--', folder]);
+  }
+
+  /** What is laid out for somebody else is still as open to him as it is. */
+  async #assertReadable({ realDir, ownDir }: Plugin): Promise<void> {
+    if (!this.machine.isRoot || ownDir !== undefined || ((await stat(realDir)).mode & 0o005) === 0o005) return;
+    const words = `The folder of the plugin, ${JSON.stringify(realDir)}, cannot be read by the user that its programs run as; open it to others (chmod -R o+rX)`;
+    throw new Failure('plugin_boot_failed', words);
   }
 
   /** Where files are not laid out anew for each, they are as open as they are. */

@@ -59,6 +59,7 @@ test('118: a storm of one tenant fails nobody else', { timeout: 90_000 }, async 
   const folder = await mkdtemp(join(tmpdir(), 'isopod-storm-'));
   await using scope = new AsyncDisposableStack();
   scope.defer(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }));
+  await chmod(folder, 0o755);
   await cp(FIXTURES, folder, { recursive: true });
   const good = join(folder, 'good.sh');
   await writeFile(good, `#!/bin/sh\necho '{"output": 1}'\n`);

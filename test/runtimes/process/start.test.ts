@@ -17,6 +17,7 @@ let folder: string;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'isopod-start-'));
+  await chmod(folder, 0o755);
   trial = await Trial.start();
 });
 
@@ -340,6 +341,13 @@ describe('the runtime', () => {
     assert(outcome.bootMs > 0 && outcome.bootMs < outcome.usage.wallMs);
     assert.equal(outcome.usage.outputBytes, Buffer.byteLength(outcome.output));
   });
+});
+
+test.runIf(process.getuid?.() === 0)('a folder that only root can read is said to be one', async () => {
+  const closed = await mkdtemp(join(folder, 'closed-'));
+  const failure = await trial.failure(['true'], { plugin: { dir: closed, realDir: closed } });
+  assert.equal(failure.code, 'plugin_boot_failed');
+  assert.match(failure.message, /cannot be read by the user that its programs run as/);
 });
 
 test('a link to a program is followed inside the folder of the plugin, and no further', async () => {
