@@ -4,7 +4,7 @@
  * Starts everything itself, measures, prints one table. Nothing is pinned: the load generator and what is measured
  * share the machine's cores, as a front end and its clients on one machine do. Read ratios, not numbers.
  */
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -91,6 +91,8 @@ function chosen(names: readonly string[]): Question[] {
 
 async function bench(questions: Question[]): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'isopod-bench-'));
+  // Programs run as somebody else where we are root, who has to get to his own files.
+  await chmod(folder, 0o755);
   const databases = new Databases(join(folder, 'databases'));
   const profiles = values['cpu-prof'];
   const options = {

@@ -1,5 +1,5 @@
 /** The service as it is in production: the command line's `serve`, in a process of its own, with its own defaults. */
-import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, writeFile } from 'node:fs/promises';
 import { Agent, request } from 'node:http';
 import { join } from 'node:path';
 import { Child, freePort } from './children.ts';
@@ -40,6 +40,7 @@ export class Isopod implements AsyncDisposable {
     env: Record<string, string> = {},
   ): Promise<Isopod> {
     const folder = await mkdtemp(join(options.folder, 'isopod-'));
+    await chmod(folder, 0o755);
     for (const [id, files] of Object.entries(plugins)) await write(join(folder, 'plugins'), id, files);
     const dataDir = join(folder, 'data');
     const port = await freePort();

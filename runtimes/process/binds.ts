@@ -10,14 +10,19 @@ import type { Command } from './command.ts';
  * What of this machine a program of a plugin finds: its own folder at its own place, what it is run with, what it was
  * granted; and what its neighbours offer to be imported, but not the neighbours.
  */
-export async function bindsOf({ dir, realDir, ownDir }: Plugin, command: Command, grant: Grant): Promise<Bind[]> {
+export async function bindsOf(
+  { dir, realDir, ownDir }: Plugin,
+  command: Command,
+  grant: Grant,
+  beside: readonly Bind[],
+): Promise<Bind[]> {
   // What came with it in an archive is as much its own as its folder.
   const up = relative(realDir, ownDir ?? realDir);
   const own: Bind = { path: join(dir, up), from: ownDir ?? realDir, mode: 'rw' };
   const binds: Bind[] = [
     ...command.needs.flatMap((path) => (isOfSystem(path) ? [] : [{ path, mode: 'ro' as const }])),
     ...(await ofThisMachine(command.file, dir)),
-    ...(command.isPython && ownDir === undefined ? await importable(dirname(dir), basename(dir)) : []),
+    ...beside,
     ...(await granted(grant)),
   ];
   return outermostFirst([...binds, own]);
@@ -52,6 +57,11 @@ async function ofThisMachine(file: string, dir: string): Promise<Bind[]> {
 }
 
 /** Modules and packages beside the plugin, for what authors share, e.g. `py_common`. A neighbour has a manifest. */
+export async function importableBeside({ dir, ownDir }: Plugin): Promise<Bind[]> {
+  // What came in an archive has all of that to itself.
+  return ownDir === undefined ? await importable(dirname(dir), basename(dir)) : [];
+}
+
 async function importable(folder: string, except: string): Promise<Bind[]> {
   const binds: Bind[] = [];
   for (const entry of await readdir(folder, { withFileTypes: true }).catch(() => [])) {

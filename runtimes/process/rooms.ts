@@ -14,14 +14,14 @@ import { findMachine, type Machine, type Way, wayInto } from '../../src/confinem
 import { isOpenToAll } from '../../src/confinement/on-path.ts';
 import { Pipes } from '../../src/confinement/pipes.ts';
 import { relayAt } from '../../src/confinement/relay.ts';
-import { INSIDE, type Room } from '../../src/confinement/room.ts';
+import { type Bind, INSIDE, type Room } from '../../src/confinement/room.ts';
 import { Sandbox } from '../../src/confinement/sandbox.ts';
 import { removed, Scratch } from '../../src/confinement/scratch.ts';
 import { hasOwnFiles, type TierWish } from '../../src/confinement/tier.ts';
 import { Failure } from '../../src/core/failure.ts';
 import type { Invocation } from '../../src/core/invocation.ts';
 import type { Plugin } from '../../src/core/plugin.ts';
-import { bindsOf } from './binds.ts';
+import { bindsOf, importableBeside } from './binds.ts';
 import type { Command } from './command.ts';
 import { environmentOf } from './environment.ts';
 
@@ -50,6 +50,7 @@ export class Rooms implements AsyncDisposable {
   readonly #cpus: number;
   readonly #environment: Record<string, string>;
   readonly #etc = new Map<number, Promise<string>>();
+  readonly #neighbours = new WeakMap<Plugin, Promise<readonly Bind[]>>();
   #doors = 0;
 
   private constructor(machine: Machine, found: FoundGroups, folder: string, { cpus, environment }: RoomsOptions) {
@@ -97,7 +98,7 @@ export class Rooms implements AsyncDisposable {
     const inside = scratch?.path ?? INSIDE;
     const room: Room = {
       scratch: inside,
-      binds: [...(isOwn ? await bindsOf(plugin, command, occupant.grant) : []), ...binds],
+      binds: [...(isOwn ? await this.#bindsOf(occupant) : []), ...binds],
       folders: [endpoint.dir],
       gateway: door === null ? null : { socket: door.socket, port: endpoint.port },
       identity,
@@ -154,6 +155,14 @@ export class Rooms implements AsyncDisposable {
   async #hand(folder: string, identity: number): Promise<void> {
     if ((await stat(folder)).uid === identity) return;
     await promisify(execFile)('chown', ['-R', '-h', '-P', `${identity}:${identity}`, '--', folder]);
+  }
+
+  /** What is beside a plugin is looked at once for each time that it is loaded: with all its neighbours, that takes a while. */
+  async #bindsOf({ plugin, command, grant }: Occupant): Promise<Bind[]> {
+    if (!command.isPython) return await bindsOf(plugin, command, grant, []);
+    const known = this.#neighbours.get(plugin) ?? importableBeside(plugin);
+    this.#neighbours.set(plugin, known);
+    return await bindsOf(plugin, command, grant, await known);
   }
 
   /** What is laid out for somebody else is still as open to him as it is. */

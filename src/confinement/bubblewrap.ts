@@ -9,7 +9,7 @@
  *
  * Order counts: what is mounted later hides what was below; the root and /dev are made read-only last.
  */
-import { lstatSync, readlinkSync } from 'node:fs';
+import { existsSync, lstatSync, readlinkSync } from 'node:fs';
 import type { Machine } from './machine.ts';
 import { above, type Bind, INSIDE, outsideOfSystem, type Room, SHM_BYTES, SOCKET_INSIDE, TMP_BYTES } from './room.ts';
 
@@ -30,7 +30,7 @@ export function bubblewrapArgs(machine: Machine & { bwrap: string }, room: Furni
     machine.bwrap,
     ...(isRoot ? AS_ROOT : isContainer ? AS_USER : [...AS_USER, '--disable-userns']),
     ...ALONE,
-    ...system(),
+    ...machine.system,
     ...ETC.flatMap((name) => ['--ro-bind', `${room.etc}/${name}`, `/etc/${name}`]),
     ...(isContainer ? ['--ro-bind', '/proc', '/proc'] : ['--proc', '/proc']),
     ...['--dev', '/dev'],
@@ -57,21 +57,10 @@ const WRITABLE = [
 ];
 
 const ETC = ['passwd', 'group', 'hosts', 'nsswitch.conf'];
-const ETC_OF_SYSTEM = [
-  'ld.so.cache',
-  'ld.so.conf',
-  'ld.so.conf.d',
-  'alternatives',
-  'ssl/certs',
-  'ssl/openssl.cnf',
-  'ca-certificates',
-  'pki',
-  'localtime',
-  'mime.types',
-];
+const ETC_OF_SYSTEM = ['ld.so.cache', 'alternatives', 'ssl/certs', 'ssl/openssl.cnf', 'pki', 'localtime', 'mime.types'];
 
-/** Programs and libraries, as this machine has them. */
-function system(): string[] {
+/** What every room has of this machine: programs and libraries, and what those look up. Looked at once. */
+export function systemArgs(): string[] {
   const args = ['--ro-bind', '/usr', '/usr'];
   for (const folder of ['/bin', '/sbin', '/lib', '/lib64', '/lib32']) {
     const kind = lstatSync(folder, { throwIfNoEntry: false });
@@ -80,7 +69,8 @@ function system(): string[] {
   }
   // Folders above what is bound are made by us: bubblewrap would make them for its own user alone.
   args.push(...['/etc', '/etc/ssl', '/var'].flatMap((folder) => ['--perms', '0755', '--dir', folder]));
-  return [...args, ...ETC_OF_SYSTEM.flatMap((name) => ['--ro-bind-try', `/etc/${name}`, `/etc/${name}`])];
+  const there = ETC_OF_SYSTEM.map((name) => `/etc/${name}`).filter((path) => existsSync(path));
+  return [...args, ...there.flatMap((path) => ['--ro-bind-try', path, path])];
 }
 
 function furniture({ binds, folders, gateway }: Furnishing): string[] {

@@ -7,7 +7,7 @@ import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Failure } from '../core/failure.ts';
-import { bubblewrapArgs } from './bubblewrap.ts';
+import { bubblewrapArgs, systemArgs } from './bubblewrap.ts';
 import { writeEtc } from './etc.ts';
 import { NOBODY } from './identity.ts';
 import { landlockArgs } from './landlock.ts';
@@ -28,6 +28,8 @@ export type Machine = {
   setpriv: string | null;
   unshare: string | null;
   socat: string | null;
+  /** What every room has of this machine, as arguments of bubblewrap. */
+  system: readonly string[];
   /** The system-call filter; null where there is none for this processor. */
   filter: string | null;
   /** For people: what is there, or why there is no more. */
@@ -64,6 +66,7 @@ export async function findMachine(wish: TierWish, path = process.env.PATH): Prom
     unshare: await really('unshare', path),
     socat: await really('socat', path),
     filter: filterFile('program'),
+    system: process.platform === 'linux' ? systemArgs() : [],
   };
   const reasons: string[] = [];
   for (const tier of wish === 'auto' ? TIERS : [wish]) {
