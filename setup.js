@@ -82,7 +82,7 @@ function main() {
     return 0;
   }
   if (install && before) say(`As root, find out why this did not help:\n  ${install.join(' ')}`);
-  say(`Without ${list(still)}, isopod starts, and runs plugins at a lesser grade (docs/SECURITY.md).`);
+  say(`Without ${list(still)}, isopod starts, and does with less (docs/SECURITY.md); isopod check tells its grade.`);
   return process.env.CI === 'true' ? 1 : 0;
 }
 

@@ -136,7 +136,10 @@ export class IsolateRuntime implements Runtime {
 
   async attest(): Promise<Isolation> {
     const { executors, secrets = { dataDir: undefined, secrets: [] } } = this.#options;
-    const { nodePath = process.execPath, compileCache, walls = NO_WALLS } = executors;
+    const { nodePath = process.execPath, compileCache } = executors;
+    // What was asked for is missing, and nothing is run.
+    const isRefused = this.#options.refused !== undefined;
+    const walls = isRefused ? { ...NO_WALLS, isWish: true } : (executors.walls ?? NO_WALLS);
     const prober = new ExecutorProber({
       nodePath,
       compileCache,

@@ -16,9 +16,12 @@ export async function bindsOf(
   grant: Grant,
   beside: readonly Bind[],
 ): Promise<Bind[]> {
-  // What came with it in an archive is as much its own as its folder.
-  const up = relative(realDir, ownDir ?? realDir);
-  const own: Bind = { path: join(dir, up), from: ownDir ?? realDir, mode: 'rw' };
+  // A copy of an archive is its own to write to. A plain folder is read again for its manifests: whoever could write
+  // there could be any other plugin next time, with what that was granted.
+  const own: Bind =
+    ownDir === undefined
+      ? { path: dir, from: realDir, mode: 'ro' }
+      : { path: join(dir, relative(realDir, ownDir)), from: ownDir, mode: 'rw' };
   const binds: Bind[] = [
     ...command.needs.flatMap((path) => (isOfSystem(path) ? [] : [{ path, mode: 'ro' as const }])),
     ...(await ofThisMachine(command.file, dir)),

@@ -35,7 +35,10 @@ export async function commandOf(plugin: Plugin, entry: Entry, programs: Programs
   if (isPython) {
     const python = await programs.python();
     if (python !== null) return { ...python, args, isPython, isNative: false, path: null };
-    throw new Failure('plugin_boot_failed', 'There is no Python on this machine: set pythonPath');
+    throw new Failure(
+      'plugin_boot_failed',
+      'There is no Python here that plugins may run: install python3, or set pythonPath (ISOPOD_PYTHON_PATH)',
+    );
   }
   const found = await programs.find(program);
   if (found !== null) return await whole(found, args, programs);

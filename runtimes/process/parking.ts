@@ -29,9 +29,13 @@ export class Parking implements AsyncDisposable {
     return this.#parked.size;
   }
 
-  /** What is known of the program; null where nothing is parked at all. */
-  habitsOf({ plugin, command }: Pick<Occupant, 'plugin' | 'command'>): Habits | null {
-    if (this.#options.most === 0) return null;
+  /**
+   * What is known of the program; null where it is never parked. What it might read of granted files changes. Others than
+   * Python either start somebody or threads before they read, or may open `/dev/stdin`, which wants a file.
+   */
+  habitsOf({ plugin, command, grant }: Pick<Occupant, 'plugin' | 'command' | 'grant'>): Habits | null {
+    const isPython = command.isPython || command.path !== null;
+    if (this.#options.most === 0 || grant.files.length > 0 || !isPython) return null;
     let ofPlugin = this.#habits.get(plugin);
     if (ofPlugin === undefined) {
       ofPlugin = new Map();

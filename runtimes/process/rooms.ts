@@ -82,13 +82,18 @@ export class Rooms implements AsyncDisposable {
     return [...(this.#found.groups?.controllers ?? [])];
   }
 
+  /** Whom its programs run as where we are root. What came in one archive is of one author. */
+  identityOf(tenant: string, { id, ownDir }: Plugin): number {
+    return identityOf(tenant, ownDir === undefined ? id : basename(ownDir));
+  }
+
   /** Starts the program of an occupant, and holds it back until `sandbox.go()`. */
   async let(occupant: Occupant, stdin: number): Promise<Letting> {
     const { plugin, command, endpoint, limits } = occupant;
     const { machine } = this;
     await using opened = new AsyncDisposableStack();
     const isOwn = hasOwnFiles(machine.tier);
-    const identity = identityOf(occupant.tenant, plugin.ownDir === undefined ? plugin.id : basename(plugin.ownDir));
+    const identity = this.identityOf(occupant.tenant, plugin);
     if (machine.isRoot && plugin.ownDir !== undefined) await this.#hand(plugin.ownDir, identity);
     const scratch = isOwn ? null : opened.use(await Scratch.create(this.folder, machine.isRoot ? identity : null));
     if (isOwn) await this.#assertReadable(plugin);

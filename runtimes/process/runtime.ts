@@ -93,10 +93,12 @@ export class ProcessRuntime implements Runtime {
     return await this.#counted(this.#run(invocation, signal, this.#turnstile));
   }
 
-  async explain(_tenant: string, _plugin: Plugin): Promise<Explanation> {
+  async explain(tenant: string, plugin: Plugin): Promise<Explanation> {
     try {
-      const { machine, because } = await this.#prepared();
-      return { runtime: 'process', way: machine.tier, because };
+      const rooms = await this.#prepared();
+      const { machine, because } = rooms;
+      const whom = machine.isRoot ? `; its programs run as user ${rooms.identityOf(tenant, plugin)}` : '';
+      return { runtime: 'process', way: machine.tier, because: because + whom };
     } catch (error) {
       return { runtime: 'process', way: 'none', because: Failure.from(error).message };
     }

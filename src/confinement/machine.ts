@@ -175,7 +175,7 @@ async function tryOut(machine: Machine): Promise<string | null> {
       );
       return said.code === 0 && said.stdout.trim() === '1'
         ? null
-        : said.stderr.trim().slice(0, 200) || 'it does not start';
+        : said.stderr.trim().replace(/\s+/g, ' ').slice(0, 200) || 'it does not start';
     });
   } finally {
     await rm(folder, { recursive: true, force: true });

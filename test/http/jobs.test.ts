@@ -1,6 +1,6 @@
 // Jobs as a caller sees them: a real service, real plugins, a real socket.
 import { strict as assert } from 'node:assert';
-import { chmodSync, readdirSync, readFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { Failure } from '../../src/core/failure.ts';
@@ -170,10 +170,11 @@ test('a store that is overloaded for a moment cuts no stream', async () => {
 });
 
 test('cancelling ends a running plugin really, and says how', async () => {
-  // Where the plugin may write: as it is somebody else, only there.
-  const folder = `${service.folder}/plugins/stash/wait`;
+  const folder = `${service.folder}/meeting`;
   const file = `${folder}/pid`;
+  mkdirSync(folder);
   chmodSync(folder, 0o777);
+  await service.ask('PUT', '/v1/plugins/wait/permissions', { body: { files: [{ path: folder, mode: 'rw' }] } });
   const { body } = await post('/v1/jobs', { plugin: 'wait', args: { file, s: 60 } });
   await vi.waitFor(() => assert(readFileSync(file, 'utf8') !== ''), { timeout: 10_000 });
   expect(isRunning()).toBe(true);

@@ -58,6 +58,7 @@ export class Nodes implements AsyncDisposable {
   readonly #env: Record<string, string>;
   readonly #scope: AsyncDisposableStack;
   readonly #all = new Set<Node>();
+  readonly #meetings: { plugin: string; folder: string }[] = [];
 
   private constructor(folder: string, databaseUrl: string, env: Record<string, string>, scope: AsyncDisposableStack) {
     this.folder = folder;
@@ -76,11 +77,12 @@ export class Nodes implements AsyncDisposable {
     return new Nodes(folder, url, env, scope.move());
   }
 
-  /** A folder in which a test and the programs of a plugin meet: they see nothing else, and may be somebody else. */
+  /** A folder that is granted to a plugin when a node starts: in it a test and the programs meet. */
   async meeting(plugin: string): Promise<string> {
-    const folder = join(this.folder, 'plugins/stash', plugin, 'meeting');
+    const folder = join(this.folder, `meeting-${plugin}`);
     await mkdir(folder);
     await chmod(folder, 0o777);
+    this.#meetings.push({ plugin, folder });
     return folder;
   }
 
@@ -97,6 +99,10 @@ export class Nodes implements AsyncDisposable {
     });
     this.#all.add(node);
     await node.ready();
+    for (const { plugin, folder } of this.#meetings.splice(0)) {
+      const granted = await node.put(`/v1/plugins/${plugin}/permissions`, { files: [{ path: folder, mode: 'rw' }] });
+      assert.equal(granted.status, 200, JSON.stringify(granted.body));
+    }
     return node;
   }
 
