@@ -350,6 +350,16 @@ test.runIf(process.getuid?.() === 0)('a folder that only root can read is said t
   assert.match(failure.message, /cannot be read by the user that its programs run as/);
 });
 
+test('a plain folder is read only to its programs, however open it is: what is in there is read as a plugin again', async () => {
+  const open = await mkdtemp(join(folder, 'open-'));
+  await chmod(open, 0o777);
+  const touch = ['sh', '-c', 'touch "$1/other.yml" 2>/dev/null; ls "$1"', 'sh', '{pluginDir}'];
+  assert.equal(await trial.output(touch, { plugin: { dir: open, realDir: open } }), '');
+  // The copy of an archive is not read again, and is its programs' own.
+  const own = await trial.output(touch, { plugin: { dir: open, realDir: open, ownDir: open } });
+  assert.equal(own.trim(), 'other.yml');
+});
+
 test('a link to a program is followed inside the folder of the plugin, and no further', async () => {
   await cp(join(FIXTURES, 'deaf.sh'), join(folder, 'deaf.sh'));
   await chmod(folder, 0o755);
