@@ -2,7 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { innermost } from '../../src/confinement/tree.ts';
+import { hasChildren, innermost } from '../../src/confinement/tree.ts';
 import { Places } from '../../src/core/places.ts';
 import type { Walls } from './walls.ts';
 import { type Frame, FrameReader, FrameWriter, Kind } from './wire.ts';
@@ -65,6 +65,11 @@ export function executorEnvironment(compileCache: string | undefined): Record<st
 
 const UNWANTED = 'it is not needed any more';
 
+/** Between two measurements, which are 50 ms apart. */
+const STRAYS_MOST = 2_000;
+/** So many measurements are between two looks for children: each thread has to be asked. */
+const LOOK_EVERY = 10;
+
 /** V8's account of its own end starts with why; what comes last is the stack. */
 const STDERR_KEPT = 8192;
 
@@ -97,6 +102,9 @@ export class Executor {
   #pid: number | undefined;
   #flushing = false;
   #isReady = false;
+  /** Frames that were nobody's since it was measured last. */
+  #strays = 0;
+  #measures = 0;
   #isLost = false;
   #stderr = '';
   #byUs: string | undefined;
@@ -206,6 +214,11 @@ export class Executor {
 
   /** Reads resident memory and processor time from the kernel, where it tells. */
   measure(): void {
+    this.#strays = 0;
+    // It has threads and no children. Somebody has broken out who has.
+    if (this.#isReady && this.#measures++ % LOOK_EVERY === 0 && hasChildren(this.#pid as number)) {
+      return this.kill('it has started a process');
+    }
     try {
       const stat = readFileSync(`/proc/${this.#pid}/stat`, 'latin1');
       // The second field is a name in brackets and may hold anything; what follows the last bracket is the third.
@@ -248,13 +261,18 @@ export class Executor {
     try {
       this.#reader.read(chunk, (frame) => {
         if (frame.kind === Kind.ready) {
+          if (this.#isReady) throw new Error('it is ready twice');
           this.#isReady = true;
           this.#pid = innermost(this.#child.pid as number);
           this.#options.onReady(this);
         } else if (frame.kind === Kind.compiled) {
+          this.#strays += 1;
           if (this.#loaded.has(frame.id)) this.#options.onCompiled(frame.id, Buffer.from(frame.body));
-        } else if (frame.kind !== Kind.pong) {
-          this.#flights.get(frame.id)?.onFrame(frame);
+        } else {
+          const flight = frame.kind === Kind.pong ? undefined : this.#flights.get(frame.id);
+          if (flight !== undefined) flight.onFrame(frame);
+          // The last words of a run may come when it is over; whoever has that many has others do its work.
+          else if (++this.#strays > STRAYS_MOST) throw new Error('it says what nobody has asked for');
         }
       });
     } catch (error) {

@@ -1,6 +1,6 @@
 import { readdir, realpath } from 'node:fs/promises';
-import { basename, dirname, join, relative } from 'node:path';
-import { type Bind, INSIDE, outsideOfSystem } from '../../src/confinement/room.ts';
+import { basename, dirname, join, normalize, relative } from 'node:path';
+import { type Bind, INSIDE } from '../../src/confinement/room.ts';
 import { Failure } from '../../src/core/failure.ts';
 import type { Grant } from '../../src/core/grant.ts';
 import type { Plugin } from '../../src/core/plugin.ts';
@@ -23,8 +23,7 @@ export async function bindsOf(
       ? { path: dir, from: realDir, mode: 'ro' }
       : { path: join(dir, relative(realDir, ownDir)), from: ownDir, mode: 'rw' };
   const binds: Bind[] = [
-    ...command.needs.flatMap((path) => (isOfSystem(path) ? [] : [{ path, mode: 'ro' as const }])),
-    ...(await ofThisMachine(command.file, dir)),
+    ...(await Promise.all(command.needs.filter((path) => !isOfSystem(path)).map(ofThisMachine))),
     ...beside,
     ...(await granted(grant)),
   ];
@@ -52,11 +51,9 @@ async function granted({ files }: Grant): Promise<Bind[]> {
   return binds;
 }
 
-/** A program that is neither the plugin's own nor the system's. What is behind a link is bound in its place. */
-async function ofThisMachine(file: string, dir: string): Promise<Bind[]> {
-  if (file.startsWith(`${dir}/`)) return [];
-  const real = await realpath(file).catch(() => file);
-  return outsideOfSystem(file).map((bind) => ({ ...bind, from: real }));
+/** What is behind a link is bound in its place. */
+async function ofThisMachine(path: string): Promise<Bind> {
+  return { path, from: await realpath(path).catch(() => path), mode: 'ro' };
 }
 
 /** Modules and packages beside the plugin, for what authors share, e.g. `py_common`. A neighbour has a manifest. */
@@ -83,7 +80,7 @@ async function isPackage(folder: string): Promise<boolean> {
 
 /** What every room has. */
 function isOfSystem(path: string): boolean {
-  return /^\/(usr|bin|sbin|lib|lib64)(\/|$)/.test(path) || path === INSIDE;
+  return path === INSIDE || (/^\/(usr|bin|sbin|lib|lib64)\//.test(path) && normalize(path) === path);
 }
 
 const MOST_IMPORTABLE = 64;

@@ -42,7 +42,8 @@ export async function comesToRead({ sandbox, door }: Looked, mostMs: number): Pr
   });
   for (let rests = 0; rests < RESTS_MOST && !hasEnded && performance.now() < until; ) {
     const { state, isUnnoticed } = sandbox.posture;
-    if (state === 'reading') return isUnnoticed && (door?.knocks ?? 0) === 0;
+    if (!isUnnoticed && state !== 'gone') return false;
+    if (state === 'reading') return (door?.knocks ?? 0) === 0;
     rests = state === 'resting' ? rests + 1 : 0;
     await sleep(LOOK_EVERY_MS);
   }

@@ -18,6 +18,8 @@ export class Parking implements AsyncDisposable {
   readonly #habits = new WeakMap<Plugin, Map<string, Habits>>();
   readonly #parked = new Set<Parked>();
   readonly #coming = new Set<Promise<void>>();
+  /** Since when those of a tenant have to be started anew; of those that are coming. */
+  readonly #dismissals = new Map<string, number>();
   #sweep: NodeJS.Timeout | null = null;
   #isClosed = false;
 
@@ -81,6 +83,12 @@ export class Parking implements AsyncDisposable {
     this.#drop(({ occupant }) => occupant.tenant === tenant && !plugins.has(occupant.plugin));
   }
 
+  /** Ends all of a tenant: what they were started with may not be so any more. */
+  dismiss(tenant: string): void {
+    this.#dismissals.set(tenant, performance.now());
+    this.#drop(({ occupant }) => occupant.tenant === tenant);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
     if (this.#sweep !== null) clearInterval(this.#sweep);
@@ -103,6 +111,7 @@ export class Parking implements AsyncDisposable {
   }
 
   async #park(occupant: Occupant, habits: Habits): Promise<void> {
+    const since = performance.now();
     const rooms = await this.#options.rooms();
     await using opened = new AsyncDisposableStack();
     const stamp = await stampOf(occupant.plugin.realDir);
@@ -116,11 +125,12 @@ export class Parking implements AsyncDisposable {
     // Its files may have changed while it read them.
     if (stamp !== (await stampOf(occupant.plugin.realDir))) return;
     habits.stamp = stamp;
-    if (this.#isClosed) return;
+    if (this.#isClosed || (this.#dismissals.get(occupant.tenant) ?? 0) >= since) return;
     this.#parked.add({ occupant, habits, letting, stdin, since: performance.now(), scope: opened.move() });
   }
 
   #clear(): void {
+    if (this.#coming.size === 0) this.#dismissals.clear();
     const since = performance.now() - AGE_MOST_MS;
     const isShort = isShortOfMemory();
     this.#drop((one) => isShort || one.since < since || !stillReads(one.letting));
@@ -171,4 +181,4 @@ function isShortOfMemory(): boolean {
 const EACH_MOST = 2;
 const AGE_MOST_MS = 10 * 60_000;
 const CLEAR_EVERY_MS = 5_000;
-const BOOT_MS = 5_000;
+const BOOT_MS = 3_000;

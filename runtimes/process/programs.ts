@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { access, constants, open, stat } from 'node:fs/promises';
-import { isAbsolute } from 'node:path';
+import { basename, isAbsolute } from 'node:path';
 import { everyOnPath, isExecutable, isFile, onPath } from '../../src/confinement/on-path.ts';
 
 export type ProgramsOptions = {
@@ -30,6 +30,11 @@ export class Programs {
     const file = await onPath(name, this.#path);
     if (file !== null) this.#found.set(name, file);
     return file;
+  }
+
+  /** Whether it is what this machine's own path leads to, and not only something that a plugin names. */
+  async isKnown(file: string): Promise<boolean> {
+    return isAbsolute(file) && (await this.find(basename(file))) === file;
   }
 
   /** The interpreter for `python` and `python3`: the configured one, else python3, else python; null without any. */
@@ -98,9 +103,11 @@ export async function interpreterOf(file: string): Promise<string | null> {
 
 const SHEBANG = /^#![ \t]*([^\n]*)/;
 
+/** Of a file that may be anything by now: one that waits for somebody at its other end must not have us wait. */
 async function firstBytes(file: string): Promise<string> {
   try {
-    await using handle = await open(file);
+    await using handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
+    if (!(await handle.stat()).isFile()) return '';
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(256), 0, 256, 0);
     return buffer.toString('latin1', 0, bytesRead);
   } catch {

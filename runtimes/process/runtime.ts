@@ -108,6 +108,10 @@ export class ProcessRuntime implements Runtime {
     this.#parking.retain(tenant, plugins);
   }
 
+  dismiss(tenant: string): void {
+    this.#parking.dismiss(tenant);
+  }
+
   unready(): string | null {
     return this.#refused;
   }

@@ -1,30 +1,32 @@
-import { readdir, stat } from 'node:fs/promises';
+import { opendir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /**
  * What tells whether the files of a plugin are those of before: names, sizes and times, as deep as programs are laid out.
- * Null where there are so many that to look would take longer than to start the program.
+ * Null where there is so much that to look would take longer than to start the program: nobody is made to wait by folders
+ * that somebody has filled.
  */
 export async function stampOf(folder: string): Promise<string | null> {
   const found: string[] = [];
-  await collect(folder, 0, found);
-  return found.length > FILES_MOST ? null : found.sort().join('\n');
+  return (await isCollected(folder, 0, found)) ? found.sort().join('\n') : null;
 }
 
-async function collect(folder: string, depth: number, found: string[]): Promise<void> {
-  if (found.length > FILES_MOST) return;
-  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
-  await Promise.all(
-    entries.slice(0, FILES_MOST + 1).map(async (entry) => {
-      const path = join(folder, entry.name);
-      const seen = await stat(path, { bigint: true }).catch(() => null);
-      // A folder changes whenever an interpreter leaves something in there.
-      if (entry.isDirectory()) {
-        if (depth < DEEPEST && entry.name !== '__pycache__') await collect(path, depth + 1, found);
-      } else found.push(`${path} ${seen?.ino} ${seen?.size} ${seen?.mtimeNs}`);
-    }),
-  );
+/** One after the other, and no further than there is to look at. */
+async function isCollected(folder: string, depth: number, found: string[]): Promise<boolean> {
+  const entries = await opendir(folder).catch(() => null);
+  if (entries === null) return true;
+  for await (const entry of entries) {
+    if (found.length >= ENTRIES_MOST) return false;
+    const path = join(folder, entry.name);
+    const seen = await stat(path, { bigint: true }).catch(() => null);
+    // The time of a folder changes with whatever comes and goes in it, which is looked at anyway.
+    found.push(
+      entry.isDirectory() ? `${path}/` : `${path} ${seen?.ino} ${seen?.size} ${seen?.mtimeNs} ${seen?.ctimeNs}`,
+    );
+    if (entry.isDirectory() && (depth >= DEEPEST || !(await isCollected(path, depth + 1, found)))) return false;
+  }
+  return true;
 }
 
-const FILES_MOST = 64;
+const ENTRIES_MOST = 64;
 const DEEPEST = 3;

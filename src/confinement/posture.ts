@@ -5,7 +5,7 @@ import { childrenOf } from './tree.ts';
 export type Posture = {
   /** `reading`: it waits for its standard input. `resting`: it waits for something else. */
   state: 'working' | 'reading' | 'resting' | 'gone';
-  /** Whether it has started nobody and written nothing, so that nobody could tell that it runs. */
+  /** Whether it has started nobody, written nothing and taken little, so that nobody else could tell that it runs. */
   isUnnoticed: boolean;
 };
 
@@ -18,8 +18,14 @@ export function postureOf(pid: number): Posture {
   const waits = fields[STATE] === 'S' ? 'resting' : 'working';
   const state = call.startsWith(READS_INPUT) ? 'reading' : waits;
   const isAlone = fields[THREADS] === '1' && fields[FAULTS_OF_CHILDREN] === '0' && childrenOf(pid, 1).length === 0;
-  return { state, isUnnoticed: isAlone && isWordless(pid) };
+  const isSmall = Number(fields[PAGES]) * PAGE_BYTES <= SMALL_BYTES;
+  return { state, isUnnoticed: isAlone && isSmall && isWordless(pid) };
 }
+
+/** Beyond this it is nothing to keep for a call that may not come. */
+const SMALL_BYTES = 96 << 20;
+const PAGE_BYTES = 4096;
+const PAGES = 21;
 
 /** Page faults of children that it has waited for: there is no child without. */
 const FAULTS_OF_CHILDREN = 8;

@@ -137,8 +137,11 @@ export class Sandbox implements AsyncDisposable {
 
   /** What the program is about; it has to be on its way. */
   get posture(): Posture {
-    const pid = childrenOf(this.#launcher ?? this.pid, 1).find((one) => !this.#ours.includes(one));
-    return pid === undefined ? { state: 'gone', isUnnoticed: false } : postureOf(pid);
+    const [pid, ...orphans] = childrenOf(this.#launcher ?? this.pid, 1).filter((one) => !this.#ours.includes(one));
+    if (pid === undefined) return { state: 'gone', isUnnoticed: false };
+    const { state, isUnnoticed } = postureOf(pid);
+    // Whoever has lost its parent falls to the launcher.
+    return { state, isUnnoticed: isUnnoticed && orphans.length === 0 };
   }
 
   /** Lets the program start, if it has not. What it uses can be looked at from here on. */

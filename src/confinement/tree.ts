@@ -211,6 +211,11 @@ export function innermost(pid: number): number {
   return child === undefined || others.length > 0 ? pid : innermost(child);
 }
 
+/** Whether any of its threads has started a process that is there. */
+export function hasChildren(pid: number): boolean {
+  return childrenOf(pid, 2).length > 0;
+}
+
 /** Each thread has children of its own. */
 export function childrenOf(pid: number, threads: number): number[] {
   const ids = threads === 1 ? [String(pid)] : threadsOf(pid);

@@ -23,6 +23,9 @@ export interface Runtime extends AsyncDisposable {
   /** Forgets what it holds for plugins that are no longer in the catalogue; running invocations go on. */
   retain(tenant: string, plugins: ReadonlySet<Plugin>): void;
 
+  /** Ends what waits for calls of a tenant: what its plugins may has changed. Running invocations go on. */
+  dismiss?(tenant: string): void;
+
   /** Why it can run nothing now, in words; null, or no such method, where it can. */
   unready?(): string | null;
 

@@ -266,6 +266,9 @@ export class Tenancy implements AsyncDisposable {
       }
       if (stale.includes('plugin_states')) this.#states = await records.states(this.id);
       if (stale.includes('grants')) this.#allow((await records.grants?.(this.id)) ?? new Map());
+      if (stale.includes('plugin_states') || stale.includes('grants')) {
+        for (const runtime of this.#options.runtimes) runtime.dismiss?.(this.id);
+      }
       if (stale.includes('hook_policies')) this.#hookPolicy = (await records.hookPolicy?.(this.id)) ?? AT_ONCE;
       if (stale.includes('packages')) await this.reload();
     } catch (error) {

@@ -59,7 +59,10 @@ test('one that does anything before is started for nobody', async () => {
   const loud = `import sys\nsys.stderr.write('up\\n')\n${PATIENT}`;
   const busy = `import subprocess\nsubprocess.run(['true'])\n${PATIENT}`;
   const deaf = `print('{"output": 1}')\n`;
-  for (const script of [loud, busy, deaf]) {
+  // One that leaves somebody behind who is nobody's child, and one that takes much.
+  const orphan = `import os, signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nif os.fork() == 0:\n  if os.fork() == 0:\n    import time; os.close(1); os.close(2); time.sleep(30)\n  os._exit(0)\n${PATIENT}`;
+  const large = `hoard = bytearray(150 << 20)\n${PATIENT}`;
+  for (const script of [loud, busy, deaf, orphan, large]) {
     const plugin = await pluginOf(script);
     for (let round = 0; round < 4; round++) expect((await call(plugin)).ok).toBe(true);
     expect(parked()).toBe(0);
@@ -80,7 +83,7 @@ test('files that were changed since count, as do a grant, a tenant and the end o
     const other = await call(plugin, {}, more);
     expect(JSON.parse((other.ok && other.output) || '{}').started).toBeGreaterThanOrEqual(called - 1);
   }
-  trial.runtime.retain('tenant', new Set());
+  trial.runtime.dismiss('tenant');
   trial.runtime.retain('other', new Set());
   await expect.poll(parked, soon).toBe(0);
 });

@@ -1,9 +1,11 @@
 // How a program is found and started: its command line, where it stands, what it is given, and what becomes of one
 // that cannot be started.
 import { strict as assert } from 'node:assert';
+import { execFile } from 'node:child_process';
 import { chmod, cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { commandOf } from '../../../runtimes/process/command.ts';
 import { Programs } from '../../../runtimes/process/programs.ts';
@@ -358,6 +360,35 @@ test('a plain folder is read only to its programs, however open it is: what is i
   // The copy of an archive is not read again, and is its programs' own.
   const own = await trial.output(touch, { plugin: { dir: open, realDir: open, ownDir: open } });
   assert.equal(own.trim(), 'other.yml');
+});
+
+describe('what a script of a plugin names as its reader', () => {
+  const named = async (first: string) => {
+    const own = await mkdtemp(join(folder, 'named-'));
+    await chmod(own, 0o755);
+    await writeFile(join(own, 'run.sh'), `#!${first}\nls ${folder}/secret\n`, { mode: 0o755 });
+    return { dir: own, realDir: own };
+  };
+
+  test('is never bound for its sake, however the name is spelt', async () => {
+    await mkdir(join(folder, 'secret'), { recursive: true });
+    const plugin = await named(`/bin/sh\t/../../..${folder}`);
+    await trial.run(['run.sh'], { plugin });
+    const reader = join(folder, 'secret', 'reader');
+    await cp('/bin/sh', reader);
+    for (const first of [reader, `${reader} x`, `${folder}/secret/../secret/reader`]) {
+      const outcome = await trial.run(['run.sh'], { plugin: await named(first) });
+      assert.equal(outcome.ok, false, first);
+    }
+  });
+
+  test('may be a pipe that nobody writes to, and holds up nobody', async () => {
+    const plugin = await named('/bin/sh');
+    await rm(join(plugin.dir, 'run.sh'));
+    await promisify(execFile)('mkfifo', ['-m', '755', join(plugin.dir, 'run.sh')]);
+    const failures = await Promise.all(Array.from({ length: 8 }, () => trial.failure(['run.sh'], { plugin })));
+    assert.deepEqual(new Set(failures.map(({ code }) => code)), new Set(['plugin_boot_failed']));
+  });
 });
 
 test('a link to a program is followed inside the folder of the plugin, and no further', async () => {
