@@ -4,7 +4,7 @@ import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, test } from 'vitest';
+import { afterAll, beforeAll, describe, test, vi } from 'vitest';
 import { Scripts } from './scripts.ts';
 
 let dir = '';
@@ -57,4 +57,26 @@ test('when executors start again, so do runs', async () => {
     await sleep(100);
   }
   assert.equal(scripts.runtime.unready(), null);
+});
+
+describe('an executor that somebody has broken out in is ended', () => {
+  const WIRE = new URL('../../../runtimes/isolate/wire.ts', import.meta.url).href;
+  const misdeeds = {
+    'when it says twice that it is ready': 'say(Kind.ready); say(Kind.ready);',
+    'when it says what nobody has asked for':
+      'say(Kind.ready); setInterval(() => { for (let n = 0; n < 3000; n++) say(Kind.pong); }, 5);',
+    'when it starts a process': "say(Kind.ready); spawn('sleep', ['60'], { stdio: 'ignore' });",
+  };
+
+  test.each(Object.entries(misdeeds))('%s', async (_when, deed) => {
+    const script = join(dir, 'misdeed.mjs');
+    const head = `import { spawn } from 'node:child_process'; import { Socket } from 'node:net';
+      import { FrameWriter, Kind } from ${JSON.stringify(WIRE)};
+      const channel = new Socket({ fd: 3 }); const writer = new FrameWriter(); channel.on('close', () => process.exit()).resume();
+      const say = (kind) => { writer.add(kind, 0, 0, 0, '', ''); writer.flush(channel); };`;
+    await writeFile(script, `${head}\n${deed}\n`);
+    const node = await fakeNode('misdeed', `exec '${process.execPath}' --no-warnings '${script}'`);
+    await using scripts = await Scripts.open(undefined, { nodePath: node, spares: 1 });
+    await vi.waitFor(() => assert(Number(scripts.runtime.gauges().lost) > 0), { timeout: 15_000 });
+  });
 });
