@@ -64,7 +64,8 @@ describe.each(MACHINE_TIERS)('at the tier %s', (tier) => {
 
   // 90
   test('a fork bomb is ended and nothing of it is left', async () => {
-    const failure = await trial.failure(['python3', '{pluginDir}/fork-bomb.py']);
+    // As another plugin: the kernel counts those that were killed to its user until they are buried.
+    const failure = await trial.failure(['python3', '{pluginDir}/fork-bomb.py'], { plugin: { id: 'bomb' } });
     assert.equal(failure.code, 'plugin_resource_exceeded');
     assert.equal(failure.details.limit?.name, 'processes');
     await trial.assertNothingLeft();
@@ -72,8 +73,7 @@ describe.each(MACHINE_TIERS)('at the tier %s', (tier) => {
 
   // 91
   test('an answer is handed out soon after the end of its program, though a grandchild holds the pipes', async () => {
-    // As another plugin: the kernel counts those that were killed until they are buried.
-    const outcome = await trial.run(['lingering.sh'], { plugin: { id: 'lingering' } });
+    const outcome = await trial.run(['lingering.sh']);
     assert(outcome.ok);
     assert.equal(outcome.output, '"done"');
     assert.deepEqual(
