@@ -228,11 +228,11 @@ export class ProcessRuntime implements Runtime {
     const isUsual = limits.cpuMs === usualLimits.cpuMs;
     const habits = isUsual ? this.#parking.habitsOf(occupant) : null;
     const parked = habits === null ? null : await this.#parking.take(occupant, habits);
+    if (parked !== null) scope.use(parked.scope);
     const { graceMs = GRACE_MS } = this.#options;
     const conversation = { ...run, limits, meter: this.#meter, graceMs };
     stopped.throwIfAborted();
     if (parked !== null && habits !== null) {
-      scope.use(parked.scope);
       const text = await textOf(invocation);
       parked.letting.lead(invocation);
       const feed = () => parked.stdin.socket.end(text);
