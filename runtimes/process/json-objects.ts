@@ -1,4 +1,5 @@
 import { DECODER, DEEPEST, PREVIEW } from './answer.ts';
+import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, isBlank, OPEN_BRACE, OPEN_BRACKET, QUOTE } from './json-signs.ts';
 
 /**
  * Cuts a stream of bytes into JSON objects. They end with their last bracket, as for Go's decoder, so it does not matter
@@ -71,14 +72,3 @@ function preview(...pieces: readonly Buffer[]): string {
 function lengthOf(pieces: readonly Buffer[]): number {
   return pieces.reduce((sum, { length }) => sum + length, 0);
 }
-
-function isBlank(byte: number): boolean {
-  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
-}
-
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;

@@ -1,3 +1,5 @@
+import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, isBlank, OPEN_BRACE, OPEN_BRACKET, QUOTE } from './json-signs.ts';
+
 /**
  * How far a text is JSON. `JSON.parse` says only that a text is not, and of repeated keys it keeps the place of the
  * first; here are the answers it does not give: whether the text was right until it broke off, the members of the
@@ -114,14 +116,4 @@ function wordEnd(text: string, from: number): number | 'cut' | 'broken' {
   return begins || /^-?(?:(?:0|[1-9]\d*)(?:\.|(?:\.\d+)?[eE][+-]?)?)?$/.test(word) ? 'cut' : 'broken';
 }
 
-function isBlank(char: number): boolean {
-  return char === 0x20 || char === 0x0a || char === 0x0d || char === 0x09;
-}
-
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
 const LONGEST_WORD = 4096;

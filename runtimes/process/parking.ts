@@ -1,5 +1,5 @@
 import { freemem, totalmem } from 'node:os';
-import type { InputPipe } from '../../src/confinement/pipes.ts';
+import type { Pipe } from '../../src/confinement/pipes.ts';
 import type { Plugin } from '../../src/core/plugin.ts';
 import { comesToRead, Habits, stillReads } from './habits.ts';
 import type { Letting, Occupant, Rooms } from './rooms.ts';
@@ -152,7 +152,7 @@ export type ParkingOptions = {
 };
 
 /** A program that waits, with what ends it. */
-export type Taken = { letting: Letting; stdin: InputPipe; scope: AsyncDisposable };
+export type Taken = { letting: Letting; stdin: Pipe; scope: AsyncDisposable };
 
 type Parked = Taken & { occupant: Occupant; habits: Habits; since: number };
 

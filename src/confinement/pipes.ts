@@ -27,17 +27,17 @@ export class Pipes {
   async open(): Promise<Pipe> {
     const name = await this.#take();
     try {
-      return new Pipe(name);
+      return outputOf(name);
     } finally {
       unlinkSync(name);
     }
   }
 
   /** The other way round, for a program that is written to while it runs. */
-  async openInput(): Promise<InputPipe> {
+  async openInput(): Promise<Pipe> {
     const name = await this.#take();
     try {
-      return new InputPipe(name);
+      return inputOf(name);
     } finally {
       unlinkSync(name);
     }
@@ -68,22 +68,15 @@ export class Pipes {
   }
 }
 
-/** A pipe that we read and a child writes. The child's end is to be given to it, and then closed here. */
+/** A pipe between us and a child. The child's end is to be given to it, and then closed here. */
 export class Pipe implements Disposable {
   readonly socket: Socket;
   readonly fd: number;
   #given = false;
 
-  constructor(name: string) {
-    // In this order, and not blocking: each end waits for the other otherwise.
-    const ours = openSync(name, constants.O_RDONLY | constants.O_NONBLOCK);
-    try {
-      this.fd = openSync(name, constants.O_WRONLY);
-    } catch (error) {
-      closeSync(ours);
-      throw error;
-    }
-    this.socket = new Socket({ fd: ours, readable: true, writable: false });
+  constructor(socket: Socket, fd: number) {
+    this.socket = socket;
+    this.fd = fd;
   }
 
   given(): void {
@@ -97,38 +90,38 @@ export class Pipe implements Disposable {
   }
 }
 
-/** A pipe that we write and a child reads. The child's end is to be given to it, and then closed here. */
-export class InputPipe implements Disposable {
-  readonly socket: Socket;
-  readonly fd: number;
-  #given = false;
+/** That we read and the child writes. */
+function outputOf(name: string): Pipe {
+  // In this order, and not blocking: each end waits for the other otherwise.
+  const ours = openSync(name, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const theirs = openSync(name, constants.O_WRONLY);
+    return new Pipe(new Socket({ fd: ours, readable: true, writable: false }), theirs);
+  } catch (error) {
+    closeSync(ours);
+    throw error;
+  }
+}
 
-  constructor(name: string) {
-    // Nobody can write before somebody reads, and the child's end is one that waits for what it reads.
-    const first = openSync(name, constants.O_RDONLY | constants.O_NONBLOCK);
-    let ours: number | null = null;
-    try {
-      ours = openSync(name, constants.O_WRONLY | constants.O_NONBLOCK);
-      this.fd = openSync(name, constants.O_RDONLY);
-    } catch (error) {
-      if (ours !== null) closeSync(ours);
-      throw error;
-    } finally {
-      closeSync(first);
-    }
-    this.socket = new Socket({ fd: ours, readable: false, writable: true });
+/** That we write and the child reads. */
+function inputOf(name: string): Pipe {
+  // Nobody can write before somebody reads, and the child's end is one that waits for what it reads.
+  const first = openSync(name, constants.O_RDONLY | constants.O_NONBLOCK);
+  let ours: number | null = null;
+  try {
+    ours = openSync(name, constants.O_WRONLY | constants.O_NONBLOCK);
+    const theirs = openSync(name, constants.O_RDONLY);
+    const socket = new Socket({ fd: ours, readable: false, writable: true });
     // A program that does not read is no error of ours.
-    this.socket.on('error', () => {});
-  }
-
-  given(): void {
-    if (!this.#given) closeSync(this.fd);
-    this.#given = true;
-  }
-
-  [Symbol.dispose](): void {
-    this.given();
-    this.socket.destroy();
+    return new Pipe(
+      socket.on('error', () => {}),
+      theirs,
+    );
+  } catch (error) {
+    if (ours !== null) closeSync(ours);
+    throw error;
+  } finally {
+    closeSync(first);
   }
 }
 
