@@ -68,7 +68,8 @@ async function thingsOf(pid: number, temporary: string): Promise<string[]> {
     ...[...called('shortlived/plugin.py'), ...zombiesOf(pid)].map((one) => `process ${one}`),
     ...mounts,
     ...sockets.filter((path) => path.includes(temporary)).map((path) => `socket ${path}`),
-    ...files.map((path) => `file ${path}`),
+    // A stock of pipes is kept at hand, now more and now fewer.
+    ...files.filter((path) => !/\/pipe-\d+$/.test(path)).map((path) => `file ${path}`),
   ];
 }
 
