@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { FIELD, PAGE_BYTES, statFieldsOf } from '../../src/confinement/proc.ts';
 import { hasChildren, innermost } from '../../src/confinement/tree.ts';
 import { Places } from '../../src/core/places.ts';
 import type { Walls } from './walls.ts';
@@ -219,16 +219,12 @@ export class Executor {
     if (this.#isReady && this.#measures++ % LOOK_EVERY === 0 && hasChildren(this.#pid as number)) {
       return this.kill('it has started a process');
     }
-    try {
-      const stat = readFileSync(`/proc/${this.#pid}/stat`, 'latin1');
-      // The second field is a name in brackets and may hold anything; what follows the last bracket is the third.
-      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      this.cpuMs = (Number(fields[11]) + Number(fields[12])) * 10;
-      this.residentBytes = Number(fields[21]) * 4096;
-      this.peakBytes = Math.max(this.peakBytes, this.residentBytes);
-    } catch {
-      // It is gone, or this system has no /proc: the last reading stands.
-    }
+    const fields = statFieldsOf(this.#pid as number);
+    // It is gone, or this system has no /proc: the last reading stands.
+    if (fields === null) return;
+    this.cpuMs = (Number(fields[11]) + Number(fields[12])) * 10;
+    this.residentBytes = Number(fields[FIELD.residentPages]) * PAGE_BYTES;
+    this.peakBytes = Math.max(this.peakBytes, this.residentBytes);
   }
 
   /** SIGKILL, at once. The reason is written down before, so that the first cause is the one that is told. */

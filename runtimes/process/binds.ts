@@ -1,6 +1,6 @@
 import { readdir, realpath } from 'node:fs/promises';
-import { basename, dirname, join, normalize, relative } from 'node:path';
-import { type Bind, INSIDE } from '../../src/confinement/room.ts';
+import { basename, dirname, join, relative } from 'node:path';
+import { type Bind, INSIDE, isOfSystem } from '../../src/confinement/room.ts';
 import { Failure } from '../../src/core/failure.ts';
 import type { Grant } from '../../src/core/grant.ts';
 import type { Plugin } from '../../src/core/plugin.ts';
@@ -23,7 +23,7 @@ export async function bindsOf(
       ? { path: dir, from: realDir, mode: 'ro' }
       : { path: join(dir, relative(realDir, ownDir)), from: ownDir, mode: 'rw' };
   const binds: Bind[] = [
-    ...(await Promise.all(command.needs.filter((path) => !isOfSystem(path)).map(ofThisMachine))),
+    ...(await Promise.all(command.needs.filter((path) => path !== INSIDE && !isOfSystem(path)).map(ofThisMachine))),
     ...beside,
     ...(await granted(grant)),
   ];
@@ -76,11 +76,6 @@ async function importable(folder: string, except: string): Promise<Bind[]> {
 async function isPackage(folder: string): Promise<boolean> {
   const names = await readdir(folder).catch(() => []);
   return names.some((name) => name.endsWith('.py')) && !names.some((name) => /\.(yml|yaml)$|^plugin\.json$/.test(name));
-}
-
-/** What every room has. */
-function isOfSystem(path: string): boolean {
-  return path === INSIDE || (/^\/(usr|bin|sbin|lib|lib64)\//.test(path) && normalize(path) === path);
 }
 
 const MOST_IMPORTABLE = 64;

@@ -1,9 +1,11 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
+import { FILTER_FD } from './bubblewrap.ts';
 import { writeEtc } from './etc.ts';
 import { openGround } from './ground.ts';
 import { identityOf, NOBODY } from './identity.ts';
+import { STEP_DOWN } from './launcher.ts';
 import { type Machine, wayInto, withFilter } from './machine.ts';
 import type { Bind, Room } from './room.ts';
 import type { Tier } from './tier.ts';
@@ -51,7 +53,7 @@ export class Cells implements AsyncDisposable {
     const { setpriv, identity: user } = stepsDown ?? { setpriv: '-', identity: '-' };
     const words = [...prefix, '/bin/sh', '-c', LAUNCH, 'cell', setpriv, String(user), DATA_KB, ...command];
     return withFilter(this.#machine, 'executor', (filter) => {
-      const padding = Array.from({ length: FILTER_AT - stdio.length }, () => 'ignore' as const);
+      const padding = Array.from({ length: FILTER_FD - stdio.length }, () => 'ignore' as const);
       const all: StdioOptions = filter.length === 0 ? [...stdio] : [...stdio, ...padding, ...filter];
       // In a session of its own: a signal to us from a terminal is none to what stands between it and us.
       return spawn(words[0] as string, words.slice(1), { stdio: all, env, cwd: '/', detached: true });
@@ -62,8 +64,6 @@ export class Cells implements AsyncDisposable {
     await rm(this.#folder, { recursive: true, force: true });
   }
 }
-
-const FILTER_AT = 5;
 
 // Address space for data. Each isolate reserves about half a GB of it and uses a hundredth; what goes beyond this fails
 // inside with a RangeError. What is really used is watched from outside.
@@ -77,8 +77,7 @@ ulimit -d "$3" 2>/dev/null
 setpriv=$1 user=$2
 shift 3
 { ulimit -p 512 || ulimit -u 512; } 2>/dev/null
-[ "$setpriv" = - ] || set -- "$setpriv" --reuid "$user" --regid "$user" --clear-groups --no-new-privs \\
-  --bounding-set=-all --inh-caps=-all -- "$@"
-"$@"
+${STEP_DOWN}
+( down "$@" )
 exit $?
 `;

@@ -2,6 +2,13 @@ import { constants } from 'node:os';
 import type { Limits } from '../core/limits.ts';
 import type { Way } from './machine.ts';
 
+/** Shell: becomes a program, as `$user` without any rights where `$setpriv` is not `-`. */
+export const STEP_DOWN = `down() {
+  [ "$setpriv" = - ] || set -- "$setpriv" --reuid "$user" --regid "$user" --clear-groups --no-new-privs \
+    --bounding-set=-all --inh-caps=-all -- "$@"
+  exec "$@"
+}`;
+
 /**
  * The shell between us and a program, and what the two of us say to each other on its descriptor 3:
  *
@@ -36,11 +43,7 @@ import type { Way } from './machine.ts';
  */
 const SCRIPT = `
 setpriv=$1 user=$2
-down() {
-  [ "$setpriv" = - ] || set -- "$setpriv" --reuid "$user" --regid "$user" --clear-groups --no-new-privs \
-    --bounding-set=-all --inh-caps=-all -- "$@"
-  exec "$@"
-}
+${STEP_DOWN}
 listening() {
   while read -r what how count rest; do
     case "$what $how" in "TCP: inuse" | "TCP6: inuse") [ "$count" = 0 ] || return 0 ;; esac

@@ -36,9 +36,10 @@ export async function isExecutable(file: string): Promise<boolean> {
 
 /** Whether anybody on this machine may read it, and get there. */
 export async function isOpenToAll(path: string): Promise<boolean> {
-  const ways = await Promise.all([...above(path), path].map((one) => stat(one).catch(() => null)));
-  const own = ways.at(-1);
-  return (
-    ways.every((one) => one !== null && (one.mode & 0o001) !== 0) && own !== null && ((own?.mode ?? 0) & 0o004) !== 0
-  );
+  const modes = await Promise.all([...above(path), path].map(modeOf));
+  return modes.every((mode) => (mode & 0o001) !== 0) && ((modes.at(-1) ?? 0) & 0o004) !== 0;
+}
+
+async function modeOf(path: string): Promise<number> {
+  return (await stat(path).catch(() => null))?.mode ?? 0;
 }

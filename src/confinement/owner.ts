@@ -3,7 +3,8 @@
  * away; so whoever comes next does, for those of its own kind whose process is gone. In a container numbers mean somebody
  * else: then the last part is another, and it is left alone.
  */
-import { readFileSync, readlinkSync } from 'node:fs';
+import { readlinkSync } from 'node:fs';
+import { FIELD, statFieldsOf } from './proc.ts';
 
 /** What a name of ours begins with. */
 export function ownName(prefix: string): string {
@@ -21,12 +22,7 @@ export function isOrphan(name: string, prefix: string): boolean {
 
 /** When a process was started; null where there is none, or nothing tells. */
 function sinceOf(pid: number): string | null {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null;
-  } catch {
-    return null;
-  }
+  return statFieldsOf(pid)?.[FIELD.startedAt] ?? null;
 }
 
 /** Of the namespace that gives us our number; a name without one is never swept. */

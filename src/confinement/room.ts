@@ -1,3 +1,5 @@
+import { normalize } from 'node:path';
+
 /** What a program finds around it. Paths are absolute, and of this machine unless they are said to be inside. */
 export type Room = {
   /** Where it stands and may write, which goes with the run: `/tmp` where that can be. Null where it writes nothing. */
@@ -40,7 +42,12 @@ export function above(path: string): string[] {
   return parts.map((_, at) => `/${parts.slice(0, at + 1).join('/')}`);
 }
 
+/** What every room has of this machine, at its own place. */
+export function isOfSystem(path: string): boolean {
+  return /^\/(usr|bin|sbin|lib|lib64)\//.test(path) && normalize(path) === path;
+}
+
 /** A program that is not where all of them are. */
 export function outsideOfSystem(file: string): Bind[] {
-  return /^\/(usr|bin|sbin)\//.test(file) ? [] : [{ path: file, mode: 'ro' }];
+  return isOfSystem(file) ? [] : [{ path: file, mode: 'ro' }];
 }

@@ -1,5 +1,6 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { FIELD, PAGE_BYTES, readProc, statFieldsOf } from './proc.ts';
 import type { Stored } from './stored.ts';
 
 /**
@@ -148,7 +149,7 @@ export function killMarked(mark: string): number {
   const wanted = `${MARK}=${mark}`;
   let count = 0;
   for (const name of processes()) {
-    const environment = read(`/proc/${name}/environ`);
+    const environment = readProc(`/proc/${name}/environ`);
     if (environment === null || !environment.split('\0').includes(wanted)) continue;
     const pid = Number(name);
     // A zombie has no environment any more, so what is found here is alive.
@@ -178,16 +179,15 @@ type Stat = { ticks: number; waitedForTicks: number; threads: number; startedAt:
 
 /** The fields of `/proc/<pid>/stat` by their place behind the name, which may hold anything and ends at the last `)`. */
 function readStat(pid: number): Stat | null {
-  const text = read(`/proc/${pid}/stat`);
-  if (text === null) return null;
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  const fields = statFieldsOf(pid);
+  if (fields === null) return null;
   const number = (at: number) => Number(fields[at] ?? 0);
   return {
     ticks: number(11) + number(12),
     waitedForTicks: number(13) + number(14),
-    threads: number(17),
-    startedAt: fields[19] ?? '',
-    residentBytes: number(21) * PAGE_BYTES,
+    threads: number(FIELD.threads),
+    startedAt: fields[FIELD.startedAt] ?? '',
+    residentBytes: number(FIELD.residentPages) * PAGE_BYTES,
   };
 }
 
@@ -219,7 +219,9 @@ export function hasChildren(pid: number): boolean {
 /** Each thread has children of its own. */
 export function childrenOf(pid: number, threads: number): number[] {
   const ids = threads === 1 ? [String(pid)] : threadsOf(pid);
-  return ids.flatMap((id) => (read(`/proc/${pid}/task/${id}/children`) ?? '').split(' ').filter(Boolean).map(Number));
+  return ids.flatMap((id) =>
+    (readProc(`/proc/${pid}/task/${id}/children`) ?? '').split(' ').filter(Boolean).map(Number),
+  );
 }
 
 function threadsOf(pid: number): string[] {
@@ -230,17 +232,6 @@ function threadsOf(pid: number): string[] {
   }
 }
 
-// These reads are of memory, not of a disk: some microseconds each, where a turn through the thread pool costs fifty.
-function read(file: string): string | null {
-  try {
-    return readFileSync(file, 'latin1');
-  } catch {
-    return null;
-  }
-}
-
 // The clock in which the kernel tells times to programs has run at 100 a second for as long as there is /proc.
 const TICK_MS = 10;
 const ASKED_FIRST = 32;
-// Memory is told in pages, and the first mapping of any process says how large one is.
-const PAGE_BYTES = 1024 * Number(/KernelPageSize:\s*(\d+)/.exec(read('/proc/self/smaps') ?? '')?.[1] ?? 4);
