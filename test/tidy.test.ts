@@ -43,7 +43,9 @@ const floors: Record<string, string[]> = {
   'src/packages/': ['src/packages/', 'src/core/'],
   'src/manifests/': ['src/manifests/', 'src/core/'],
   'runtimes/isolate/': ['runtimes/isolate/', 'src/confinement/', 'src/core/'],
-  'runtimes/process/': ['runtimes/process/', 'src/confinement/', 'src/core/'],
+  'runtimes/process/': ['runtimes/process/', 'src/programs/', 'src/confinement/', 'src/core/'],
+  'runtimes/python/': ['runtimes/python/', 'src/programs/', 'src/confinement/', 'src/core/'],
+  'src/programs/': ['src/programs/', 'src/confinement/', 'src/core/'],
   'src/confinement/': ['src/confinement/', 'src/core/'],
   'src/core/': ['src/core/'],
 };

@@ -1,20 +1,8 @@
 import { basename, dirname, isAbsolute, join } from 'node:path';
 import { Failure } from '../../src/core/failure.ts';
 import type { Entry, Plugin } from '../../src/core/plugin.ts';
-import { interpreterOf, type Programs, unstartable } from './programs.ts';
-
-/** What is started for one invocation. No shell ever reads any of it. */
-export type Command = {
-  file: string;
-  args: string[];
-  isPython: boolean;
-  /** Whether it is a program of this machine itself, and not one that something else reads. */
-  isNative: boolean;
-  /** Files and folders that it cannot do without, beside the system's. */
-  needs: readonly string[];
-  /** Where programs are looked for first; null has nothing of its own. */
-  path: string | null;
-};
+import type { Command } from '../../src/programs/command.ts';
+import { interpreterOf, type Programs, unstartable } from '../../src/programs/programs.ts';
 
 /**
  * The command line of an entry, built as Stash does: `exec` and `execArgs` in a row; the first is a program on PATH,

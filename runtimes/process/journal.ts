@@ -1,8 +1,8 @@
 import type { Limits } from '../../src/core/limits.ts';
 import { type LogLevel, type LogLine, sheltered, type Watch } from '../../src/core/outcome.ts';
 import { logPrefix, type Plugin } from '../../src/core/plugin.ts';
+import { Lines } from '../../src/programs/lines.ts';
 import { goFloat } from './go-float.ts';
-import { Lines } from './lines.ts';
 
 /**
  * The standard error of a plugin, read as Stash does: a line is SOH, a letter for the level, STX and the text; any

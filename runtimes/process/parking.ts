@@ -1,8 +1,8 @@
 import { freemem, totalmem } from 'node:os';
 import type { Pipe } from '../../src/confinement/pipes.ts';
 import type { Plugin } from '../../src/core/plugin.ts';
+import type { Letting, Occupant, Rooms } from '../../src/programs/rooms.ts';
 import { comesToRead, Habits, stillReads } from './habits.ts';
-import type { Letting, Occupant, Rooms } from './rooms.ts';
 import { stampOf } from './stamp.ts';
 
 /**

@@ -1,6 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
+import { closed, within } from '../../src/programs/settling.ts';
 import { readAnswer } from './answer.ts';
-import { type Conversation, closed, type Supervised, Supervision, type Told, tooLong, within } from './supervision.ts';
+import { type Conversation, type Supervised, Supervision, type Told, tooLong } from './supervision.ts';
 import { verdictOn } from './verdict.ts';
 
 export type RawConversation = Conversation & {

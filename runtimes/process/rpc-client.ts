@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
+import { closed } from '../../src/programs/settling.ts';
 import { JsonObjects, Unfit } from './json-objects.ts';
 import { type Reply, readReply } from './rpc-reply.ts';
-import { closed } from './supervision.ts';
 
 /**
  * The calling side of JSON-RPC 1.0 over a program's standard input and output. Answers may come in any order. What is no

@@ -10,20 +10,21 @@ import type { Outcome, Report } from '../../src/core/outcome.ts';
 import type { Plugin } from '../../src/core/plugin.ts';
 import type { Explanation, Runtime } from '../../src/core/runtime.ts';
 import type { Session } from '../../src/core/session.ts';
-import { type Command, commandOf } from './command.ts';
+import type { Command } from '../../src/programs/command.ts';
+import { Meter } from '../../src/programs/meter.ts';
+import { Programs } from '../../src/programs/programs.ts';
+import { type Occupant, Rooms } from '../../src/programs/rooms.ts';
+import { type Place, Turnstile, type TurnstileBounds } from '../../src/programs/turnstile.ts';
+import { commandOf } from './command.ts';
 import { comesToRead, type Habits } from './habits.ts';
 import { opened, rawInput, rpcInput, whole } from './input.ts';
 import { Journal } from './journal.ts';
-import { Meter } from './meter.ts';
 import { Parking } from './parking.ts';
 import { ProcessProber } from './prober.ts';
-import { Programs } from './programs.ts';
 import { converse, type Rest } from './raw.ts';
-import { type Occupant, Rooms } from './rooms.ts';
 import { converseInRpc } from './rpc.ts';
 import { stampOf } from './stamp.ts';
 import type { Told } from './supervision.ts';
-import { type Place, Turnstile, type TurnstileBounds } from './turnstile.ts';
 import type { Verdict } from './verdict.ts';
 
 export type ProcessRuntimeOptions = TurnstileBounds & {

@@ -1,16 +1,23 @@
-import type { Socket } from 'node:net';
-import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
-import type { Refusal } from '../../src/confinement/cgroup/group.ts';
+import { setImmediate as turn } from 'node:timers/promises';
 import { type Ending, MOST_PROCESSES } from '../../src/confinement/launcher.ts';
 import type { Sandbox } from '../../src/confinement/sandbox.ts';
-import type { Sample, Tree } from '../../src/confinement/tree.ts';
+import type { Tree } from '../../src/confinement/tree.ts';
 import { Failure, type Rung } from '../../src/core/failure.ts';
 import type { Limits } from '../../src/core/limits.ts';
 import { onAbort } from '../../src/core/signal.ts';
+import { Memory } from '../../src/programs/memory.ts';
+import type { Meter } from '../../src/programs/meter.ts';
+import {
+  bootedTooSlowly,
+  mostLoggedBytes,
+  overLimit,
+  refused,
+  tooLarge,
+  tooMuchLogged,
+} from '../../src/programs/over-limit.ts';
+import { closed, within } from '../../src/programs/settling.ts';
+import type { Place } from '../../src/programs/turnstile.ts';
 import type { Journal } from './journal.ts';
-import { Memory } from './memory.ts';
-import type { Meter } from './meter.ts';
-import type { Place } from './turnstile.ts';
 import type { Evidence, Verdict } from './verdict.ts';
 
 export type Conversation = {
@@ -195,78 +202,9 @@ export type Supervised = Pick<
   'stdout' | 'stderr' | 'ready' | 'ended' | 'group' | 'go' | 'terminate' | 'kill' | 'deserted'
 >;
 
-/** Resolves when nothing will come any more. */
-export function closed(socket: Socket, onData: (chunk: Buffer) => void): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  socket
-    .on('error', () => {})
-    .on('data', onData)
-    .once('close', () => resolve());
-  return promise;
-}
-
-/** Resolves with the first of them, or when the time is over. */
-export async function within<T>(ms: number, ...awaited: Promise<T>[]): Promise<T | null> {
-  const patience = new AbortController();
-  const enough = sleep(ms, null, { signal: patience.signal }).catch(() => null);
-  try {
-    return await Promise.race([...awaited, enough]);
-  } finally {
-    patience.abort();
-  }
-}
-
 export function tooLong(allowed: number, observed: number): Failure {
   const limit = { name: 'outputBytes', allowed, observed, unit: 'bytes' } as const;
   return new Failure('plugin_output_too_large', 'Answered more than it may', { limit });
 }
 
-function overLimit({ cpuMs, processes }: Sample, limits: Limits): Failure | null {
-  if (cpuMs > limits.cpuMs) {
-    const limit = { name: 'cpuMs', allowed: limits.cpuMs, observed: cpuMs, unit: 'ms' } as const;
-    return new Failure('plugin_cpu_exceeded', 'Used more processor time than it may', { limit });
-  }
-  if (processes > MOST_PROCESSES) {
-    const limit = { name: 'processes', allowed: MOST_PROCESSES, observed: processes, unit: 'count' } as const;
-    return new Failure('plugin_resource_exceeded', 'Started more processes than it may', { limit });
-  }
-  return null;
-}
-
-function refused(refusal: Refusal | null = null): Failure | null {
-  if (refusal === null) return null;
-  const { what, allowed, observed } = refusal;
-  if (what === 'memory') {
-    const limit = { name: 'residentMb', allowed, observed, unit: 'bytes' } as const;
-    return new Failure('plugin_memory_exceeded', 'Used more memory than it may', { limit });
-  }
-  const limit = { name: 'tasks', allowed, observed, unit: 'count' } as const;
-  return new Failure('plugin_resource_exceeded', 'Started more processes and threads than it may', { limit });
-}
-
-function tooLarge(allowed: number, observed: number): Failure | null {
-  if (observed <= allowed) return null;
-  const limit = { name: 'residentMb', allowed, observed, unit: 'bytes' } as const;
-  return new Failure('plugin_memory_exceeded', 'Used more memory than it may', { limit });
-}
-
-/**
- * What is beyond `logBytes` is dropped, which is all that an honest program notices. This is for those that write for
- * the sake of it: to read and drop that takes a good part of a core, and it is ours.
- */
-function mostLoggedBytes({ logBytes }: Pick<Limits, 'logBytes'>): number {
-  return Math.max(64 * logBytes, LEAST_FLOOD);
-}
-
-function tooMuchLogged(allowed: number, observed: number): Failure {
-  const limit = { name: 'logBytes', allowed, observed, unit: 'bytes' } as const;
-  return new Failure('plugin_resource_exceeded', 'Wrote far more to its log than it may', { limit });
-}
-
-function bootedTooSlowly(allowed: number): Failure {
-  const limit = { name: 'bootMs', allowed, observed: allowed, unit: 'ms' } as const;
-  return new Failure('plugin_boot_failed', 'Took longer to start than it may', { limit });
-}
-
 const DRAIN_MS = 100;
-const LEAST_FLOOD = 64 << 20;

@@ -2,9 +2,9 @@
 import { strict as assert } from 'node:assert';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'vitest';
-import { Memory } from '../../../runtimes/process/memory.ts';
-import { Meter, type Watch } from '../../../runtimes/process/meter.ts';
 import type { Sample, Weight } from '../../../src/confinement/tree.ts';
+import { Memory } from '../../../src/programs/memory.ts';
+import { Meter, type Watch } from '../../../src/programs/meter.ts';
 
 const MOST = 256;
 const LARGE: Sample = { cpuMs: 0, residentBytes: 2000, largestBytes: 20, processes: 100 };

@@ -8,10 +8,10 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { commandOf } from '../../../runtimes/process/command.ts';
-import { Programs } from '../../../runtimes/process/programs.ts';
 import { ProcessRuntime } from '../../../runtimes/process/runtime.ts';
 import { Failure } from '../../../src/core/failure.ts';
 import type { Entry } from '../../../src/core/plugin.ts';
+import { Programs } from '../../../src/programs/programs.ts';
 import { BOUNDS, FIXTURES, Trial } from '../../support/process.ts';
 
 let trial: Trial;

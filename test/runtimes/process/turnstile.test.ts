@@ -1,8 +1,8 @@
 // Who may start a program, and when.
 import { strict as assert } from 'node:assert';
 import { expect, test } from 'vitest';
-import { type Place, Turnstile, type TurnstileBounds } from '../../../runtimes/process/turnstile.ts';
 import { Failure } from '../../../src/core/failure.ts';
+import { type Place, Turnstile, type TurnstileBounds } from '../../../src/programs/turnstile.ts';
 import { Trial } from '../../support/process.ts';
 
 const NEVER = new AbortController().signal;

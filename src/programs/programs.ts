@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { access, constants, open, stat } from 'node:fs/promises';
 import { basename, isAbsolute } from 'node:path';
-import { everyOnPath, isExecutable, isFile, onPath } from '../../src/confinement/on-path.ts';
+import { everyOnPath, isExecutable, isFile, onPath } from '../confinement/on-path.ts';
 
 export type ProgramsOptions = {
   path: string | undefined;

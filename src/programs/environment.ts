@@ -1,5 +1,5 @@
 import { dirname } from 'node:path';
-import { MARK } from '../../src/confinement/tree.ts';
+import { MARK } from '../confinement/tree.ts';
 import type { Command } from './command.ts';
 
 /**

@@ -1,9 +1,9 @@
 import { readdir, realpath } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
-import { type Bind, INSIDE, isOfSystem } from '../../src/confinement/room.ts';
-import { Failure } from '../../src/core/failure.ts';
-import type { Grant } from '../../src/core/grant.ts';
-import type { Plugin } from '../../src/core/plugin.ts';
+import { type Bind, INSIDE, isOfSystem } from '../confinement/room.ts';
+import { Failure } from '../core/failure.ts';
+import type { Grant } from '../core/grant.ts';
+import type { Plugin } from '../core/plugin.ts';
 import type { Command } from './command.ts';
 
 /**

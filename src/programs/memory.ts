@@ -1,4 +1,4 @@
-import type { Sample, Tree } from '../../src/confinement/tree.ts';
+import type { Sample, Tree } from '../confinement/tree.ts';
 
 /**
  * How much memory a tree takes, against what it may. A sum over its processes counts what they share for each of them:

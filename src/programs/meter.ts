@@ -1,5 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises';
-import type { Sample, Tree } from '../../src/confinement/tree.ts';
+import type { Sample, Tree } from '../confinement/tree.ts';
 import type { Memory } from './memory.ts';
 
 export type Watch = {

@@ -1,7 +1,7 @@
-import type { LimitHit } from '../../src/core/failure.ts';
-import { first, Lines, mayTake } from '../../src/core/fairness.ts';
-import { type Shortage, shortage } from '../../src/core/shortage.ts';
-import { onAbort } from '../../src/core/signal.ts';
+import type { LimitHit } from '../core/failure.ts';
+import { first, Lines, mayTake } from '../core/fairness.ts';
+import { type Shortage, shortage } from '../core/shortage.ts';
+import { onAbort } from '../core/signal.ts';
 
 export type TurnstileBounds = {
   /** Programs that run at once, in all and of one tenant. */
