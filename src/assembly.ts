@@ -11,12 +11,15 @@ import type { Runtime } from './core/runtime.ts';
 import { DEFAULT_TENANT, NO_QUOTAS, type Tenant } from './core/tenant.ts';
 import { ChainWidths } from './engine/chain-widths.ts';
 import { Dispatcher } from './engine/dispatcher.ts';
+import type { Homes } from './engine/homes.ts';
 import type { PackageRecords } from './engine/installed.ts';
 import type { PackageParts } from './engine/installer.ts';
 import { Invoker, type InvokerOptions, tenantGone } from './engine/invoker.ts';
 import type { Isolations } from './engine/isolation.ts';
 import { Limiter } from './engine/limiter.ts';
+import { nobody } from './engine/nobody.ts';
 import { Quarantine } from './engine/quarantine.ts';
+import { Residencies, type ResidenciesOptions } from './engine/residencies.ts';
 import { Tenancies } from './engine/tenancies.ts';
 import type { LiveCatalogue, Records } from './engine/tenancy.ts';
 import type { TenantFolders } from './engine/tenant-folder.ts';
@@ -32,6 +35,8 @@ export type Parts = {
   /** What was proven of each of them. */
   isolations: Isolations;
   folders: TenantFolders;
+  /** Of programs that stay. */
+  homes: Homes;
   /** What archives of plugins are opened and read with. */
   packages: PackageParts;
   /** What holds plugins back on this machine, a sentence for each runtime. */
@@ -45,6 +50,7 @@ export type Engine = {
   limiter: Limiter;
   quarantine: Quarantine;
   tenancies: Tenancies;
+  residencies: Residencies;
   gateway: Gateway;
 } & AsyncDisposable;
 
@@ -61,6 +67,8 @@ export type AssemblyOptions = {
   ports?(): Iterable<number>;
   /** Told of what is a bug of ours. */
   bug?(error: unknown): void;
+  /** Whom residents turn to; without it nobody is there. */
+  desk?: ResidenciesOptions['desk'];
   /** Told once of each application that does not pass on the chains that it is told. */
   onPresumed?(tenant: string): void;
 } & Pick<InvokerOptions, 'onSettled' | 'onLogged' | 'onEgress'>;
@@ -73,11 +81,12 @@ export async function assemble({
   sealKey = randomBytes(32),
   ports = () => [],
   bug = () => {},
+  desk = () => nobody,
   onPresumed = () => {},
   ...told
 }: AssemblyOptions): Promise<Engine> {
   await using scope = new AsyncDisposableStack();
-  const { runtimes, isolations, folders } = parts;
+  const { runtimes, isolations, folders, homes } = parts;
   await folders.sweep();
   const applications = scope.use(
     new Applications({
@@ -100,6 +109,15 @@ export async function assemble({
       onPresumed,
     }),
   );
+  const residencies = new Residencies({
+    runtimes,
+    sessions: gateway,
+    homes,
+    start: config.residents.start,
+    desk,
+    ...(told.onEgress === undefined ? {} : { onEgress: told.onEgress }),
+  });
+  scope.defer(() => residencies.close());
   const limiter = new Limiter(config.concurrency);
   const quarantine = new Quarantine(config.quarantine);
   const tenancies: Tenancies = scope.use(
@@ -111,6 +129,8 @@ export async function assemble({
       catalogueOf: (tenant) => parts.catalogueOf(tenant, records.packages?.(tenant)),
       folders,
       limits: config.limits,
+      residentLimits: { ...config.limits, wallMs: config.residents.wallMs, cpuMs: config.residents.cpuMs },
+      residencies,
       least: isolations.least,
       plugins: config.plugins,
       endpoint: (dir) => gateway.endpoint(dir),
@@ -121,7 +141,7 @@ export async function assemble({
     }),
   );
   const tenancy = (id: string) => tenancies.find(id);
-  const invoker = new Invoker({ tenancy, isolations, limiter, quarantine, sessions: gateway, ...told });
+  const invoker = new Invoker({ tenancy, isolations, limiter, quarantine, sessions: gateway, residencies, ...told });
   const { width, ...bounds } = config.hooks;
   const dispatcher = new Dispatcher({ invoker, widths: new ChainWidths(width), wallMs: undefined, ...bounds });
   const owned = scope.move();
@@ -132,6 +152,7 @@ export async function assemble({
     limiter,
     quarantine,
     tenancies,
+    residencies,
     gateway,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };

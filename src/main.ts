@@ -13,6 +13,7 @@ import type { Config } from './config.ts';
 import { Failure } from './core/failure.ts';
 import { DEFAULT_TENANT } from './core/tenant.ts';
 import { Catalogues } from './engine/catalogue.ts';
+import { Homes } from './engine/homes.ts';
 import { Installed, type PackageRecords } from './engine/installed.ts';
 import { Isolations } from './engine/isolation.ts';
 import { TenantFolders } from './engine/tenant-folder.ts';
@@ -76,6 +77,7 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
   return {
     catalogueOf,
     folders,
+    homes: new Homes(remover),
     packages: { cache, reader, dialects },
     runtimes,
     isolations,

@@ -89,6 +89,18 @@ test('without a file and variables all has a default', () => {
       stopMs: 1_000,
       environment: {},
     },
+    residents: {
+      start: 'loaded',
+      most: 64,
+      perTenant: 16,
+      memoryMb: 0,
+      wallMs: 300_000,
+      cpuMs: 120_000,
+      idleMs: 0,
+      stopMs: 5_000,
+      deaths: 5,
+      windowMs: 600_000,
+    },
     packages: {
       archiveBytes: 52_428_800,
       unpackedBytes: 209_715_200,

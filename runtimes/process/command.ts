@@ -11,7 +11,7 @@ import { interpreterOf, type Programs, unstartable } from '../../src/programs/pr
  */
 export async function commandOf(plugin: Plugin, entry: Entry, programs: Programs): Promise<Command> {
   const exec = plugin.program.runtime === 'process' ? plugin.program.exec : [];
-  const [program, ...rest] = [...exec, ...(entry.kind === 'operation' ? [] : entry.execArgs)];
+  const [program, ...rest] = [...exec, ...('execArgs' in entry ? entry.execArgs : [])];
   if (program === undefined) throw new Failure('plugin_boot_failed', 'empty exec value');
   // A function, since in a string `$&` and the like would mean something.
   const args = rest.map((arg) => arg.replaceAll('{pluginDir}', () => plugin.dir));

@@ -322,6 +322,35 @@ export const Settings = Type.Object(
       },
       closed,
     ),
+    residents: Type.Object(
+      {
+        start: Type.Enum(['loaded', 'demand'], {
+          default: 'loaded',
+          description:
+            'When programs that stay are started: as soon as their plugin is enabled and their tenant loaded, or with the first call',
+        }),
+        most: whole(64, 1, 10_000, 'Programs that stay, at once'),
+        perTenant: whole(16, 1, 10_000, 'Programs of one tenant that stay, at once'),
+        memoryMb: whole(0, 0, 1_048_576, 'Resident memory of all of them; 0 is half of what this machine may use'),
+        wallMs: whole(
+          300_000,
+          1,
+          DAY,
+          'Wall clock of one run in a program that stays, where limits.wallMs is for others',
+        ),
+        cpuMs: whole(120_000, 1, DAY, 'Processor time of one run in it, where limits.cpuMs is for others'),
+        idleMs: whole(
+          0,
+          0,
+          30 * DAY,
+          'One that does nothing for so long is ended until it is called again; 0 lets it be',
+        ),
+        stopMs: whole(5_000, 0, 600_000, 'How long one may take to stop when it is asked to'),
+        deaths: whole(5, 1, 1_000, 'One that dies so often is left alone for a while'),
+        windowMs: whole(600_000, 1, DAY, 'inside this time, and then for this time'),
+      },
+      closed,
+    ),
     pythonPath: Type.Optional(
       Type.String({
         minLength: 1,

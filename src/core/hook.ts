@@ -1,5 +1,5 @@
 import type { Limits } from './limits.ts';
-import type { Plugin } from './plugin.ts';
+import { type Entry, isResident, type Plugin } from './plugin.ts';
 
 /** Something that has happened in an application. */
 export type HookEvent = {
@@ -22,7 +22,7 @@ export type EventWish = Omit<HookEvent, 'id'> & { limits?: Partial<Limits>; trac
 export type HookName = { at: number; name: string };
 
 /** What a hook finds in `args.hookContext`. Contract: Stash `pkg/plugin/common/msg.go`: what is empty is not there. */
-export function hookContextOf({ type, object, input, inputFields }: HookEvent): Record<string, unknown> {
+function hookContextOf({ type, object, input, inputFields }: HookEvent): Record<string, unknown> {
   return {
     ...(object === null || object === 0 ? {} : { id: object }),
     type,
@@ -31,10 +31,33 @@ export function hookContextOf({ type, object, input, inputFields }: HookEvent): 
   };
 }
 
+/** What a hook of a plugin is run with. */
+export function hookArgsOf(plugin: Pick<Plugin, 'program'>, event: HookEvent): Record<string, unknown> {
+  if (!isResident(plugin)) return { hookContext: hookContextOf(event) };
+  return { event: event.type, payload: payloadOf(event.input) };
+}
+
+/** What an action finds as `payload`. Contract: Dispatcharr `core/utils.py`: what Python takes for false is not there. */
+function payloadOf(input: unknown): Record<string, unknown> {
+  if (typeof input !== 'object' || input === null || Array.isArray(input)) return {};
+  return Object.fromEntries(Object.entries(input).filter(([, value]) => !isEmpty(value)));
+}
+
+function isEmpty(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return !value;
+  return Array.isArray(value) ? value.length === 0 : Object.keys(value).length === 0;
+}
+
+/** Entries that events can set off. */
+export function hooksIn(entries: readonly Entry[]): readonly Hooked[] {
+  return entries.filter((one) => one.kind === 'hook' || one.kind === 'action');
+}
+
+type Hooked = Extract<Entry, { kind: 'hook' | 'action' }>;
+
 /** The hooks of a plugin that an event sets off, in the order of its manifest; one that lists it twice is there twice. */
-export function hooksFor({ entries }: Plugin, type: string): HookName[] {
-  const hooks = entries.filter((one) => one.kind === 'hook');
-  return hooks.flatMap(({ name, triggeredBy }, at) =>
+export function hooksFor(entries: readonly Entry[], type: string): HookName[] {
+  return hooksIn(entries).flatMap(({ name, triggeredBy }, at) =>
     triggeredBy.filter((one) => one === type).map(() => ({ at, name })),
   );
 }

@@ -4,6 +4,7 @@ import type { HookName } from './hook.ts';
 import type { Limits } from './limits.ts';
 import type { Watch } from './outcome.ts';
 import type { Entry, Plugin } from './plugin.ts';
+import type { Residency } from './resident.ts';
 import type { Session } from './session.ts';
 
 /** What a caller asks for. */
@@ -50,6 +51,8 @@ export type Invocation = {
   endpoint: Endpoint;
   /** Its way there; opened when it is asked for. */
   readonly session: Session;
+  /** Where its program lives, of a plugin whose program stays; made when it is asked for. */
+  readonly residency?: Residency;
   /** `performance.now()` at which the wall clock ends, so that every part counts from the same start. */
   deadlineAt: number;
   /** Told of logs and progress as they come, where somebody wants to know before the end. */

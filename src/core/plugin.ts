@@ -1,4 +1,5 @@
 import type { Ask } from './grant.ts';
+import type { Portrait } from './portrait.ts';
 
 /**
  * What we host, as every dialect describes it in the end. Plain data: a manifest loader makes it, the engine
@@ -32,14 +33,23 @@ export type Plugin = {
   errLog: string | null;
   /** What it asks to be granted; undefined where nobody has written that down. */
   asks?: Ask;
+  /** What its manifest tells people, of a format in which its code may tell more; null where it has no manifest. */
+  portrait?: Portrait | null;
 };
 
 export type Dialect = 'stash' | 'dispatcharr' | 'sillytavern';
+
+/** Whether a plugin may be run before anybody has said so: where its host asks for trust first, so do we. */
+export function isEnabledAtFirst({ dialect }: Pick<Plugin, 'dialect'>): boolean {
+  return dialect === 'stash';
+}
 
 export type Program =
   /** `file` is relative to the plugin's folder, as the manifest has it; null when it names none. */
   | { runtime: 'isolate'; file: string | null }
   | { runtime: 'process'; exec: string[]; speaks: 'raw' | 'rpc' }
+  /** A class in Python that is loaded once and stays. Contract: Dispatcharr `apps/plugins/loader.py`. */
+  | { runtime: 'python' }
   /** Nothing to run: a plugin of user interface parts only. */
   | { runtime: 'none' };
 
@@ -53,6 +63,8 @@ export type Entry =
       defaultArgs: Record<string, string>;
       triggeredBy: string[];
     }
+  /** A button; `triggeredBy` are events at which it is pressed by itself. Its arguments may be anything. */
+  | { kind: 'action'; name: string; label: string; description: string; triggeredBy: readonly string[] }
   /** Arbitrary arguments, no defaults. */
   | { kind: 'operation' };
 
@@ -65,6 +77,11 @@ export type UserInterface = {
   assets: Record<string, string>;
   csp: { 'script-src': string[]; 'style-src': string[]; 'connect-src': string[] };
 };
+
+/** Whether its program stays between calls. */
+export function isResident({ program }: Pick<Plugin, 'program'>): boolean {
+  return program.runtime === 'python';
+}
 
 /** A manifest that was refused: which file, where in it, and why. Line and column count from 1. */
 export type Refusal = { file: string; line: number | null; column: number | null; reason: string };

@@ -2,6 +2,7 @@ import type { Invocation } from './invocation.ts';
 import type { Isolation } from './isolation.ts';
 import type { Outcome } from './outcome.ts';
 import type { Plugin } from './plugin.ts';
+import type { Residents } from './resident.ts';
 
 /** A way to run programs. One folder below `runtimes/` implements it, host side and guest side. */
 export interface Runtime extends AsyncDisposable {
@@ -29,6 +30,9 @@ export interface Runtime extends AsyncDisposable {
   /** Why it can run nothing now, in words; null, or no such method, where it can. */
   unready?(): string | null;
 
+  /** Where its programs stay between calls. */
+  readonly residents?: Residents;
+
   /** What it runs programs in, as it was proven last. */
   readonly isolation: Isolation;
 
@@ -39,8 +43,8 @@ export interface Runtime extends AsyncDisposable {
   gauges(): Record<string, number>;
 }
 
-/** Executors run embedded code, processes external programs. */
-export const RUNTIME_KINDS = ['processes', 'executors'] as const;
+/** Executors run embedded code, processes external programs, residents those that stay. */
+export const RUNTIME_KINDS = ['processes', 'executors', 'residents'] as const;
 export type RuntimeKind = (typeof RUNTIME_KINDS)[number];
 
 export type Explanation = { runtime: string; way: string; because: string };

@@ -1,9 +1,37 @@
+import type { Dialect } from './plugin.ts';
+import type { Portrait } from './portrait.ts';
+
 /** What a tenant has set for a plugin. */
 export type PluginState = {
-  enabled: boolean;
+  /** Null where nobody has said so: then it is as its format has it. */
+  enabled: boolean | null;
+  /** Whether anybody ever has: it was trusted once. */
+  everEnabled: boolean;
   settings: Record<string, unknown>;
-  /** Goes up with each change: the ETag of the settings. */
+  /** What is remembered of it when it is not there, or not loaded; null where nothing is. */
+  known: KnownPlugin | null;
+  /** Goes up with each change of the settings, or of whether it is enabled: the ETag of the settings. */
   revision: number;
+};
+
+/** A plugin as it was seen last. */
+export type KnownPlugin = {
+  dialect: Dialect;
+  /** As its code has told it, where that was ever loaded; else as its manifest does. */
+  portrait: Portrait | null;
+  /** Whether the code has told it. */
+  isLoaded: boolean;
+  /** Where it was installed from, if that was a repository. */
+  source: PluginSource | null;
+};
+
+/** A plugin of a repository, as it was installed. */
+export type PluginSource = {
+  repo: number;
+  slug: string;
+  version: string;
+  isPrerelease: boolean;
+  isDeprecated: boolean;
 };
 
 /** A plugin that came in an archive. */

@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { type Chain, chainText, extended, isExhausted, SAME_LINK_MOST } from '../core/chain.ts';
 import { Failure } from '../core/failure.ts';
-import { type EventWish, type HookEvent, type HookName, hookContextOf, hooksFor } from '../core/hook.ts';
+import { type EventWish, type HookEvent, type HookName, hookArgsOf, hooksFor } from '../core/hook.ts';
 import type { HeldEvent } from '../core/hook-policy.ts';
 import type { Request } from '../core/invocation.ts';
 import { type JobWish, wishFor } from '../core/job.ts';
 import type { Limits } from '../core/limits.ts';
+import { isResident, type Plugin } from '../core/plugin.ts';
 import { onAbort } from '../core/signal.ts';
 import type { Led } from '../store/due-events.ts';
 import type { ChainWidths } from './chain-widths.ts';
@@ -22,7 +23,7 @@ export type DispatcherOptions = {
 };
 
 /** One hook that an event is to set off, or why it does not. */
-export type Step = { plugin: string; hook: HookName } & ({ chain: Chain } | { skipped: string });
+export type Step = { plugin: string; of: Plugin; hook: HookName } & ({ chain: Chain } | { skipped: string });
 
 /** What an event leads to. `chain` is what led to the event itself; `omitted` is how many hooks are too many. */
 export type Plan = { event: HookEvent; chain: Chain; wish: EventWish; steps: readonly Step[]; omitted: number };
@@ -99,10 +100,10 @@ export class Dispatcher {
       const way = isExhausted(chain, link)
         ? { skipped: exhausted(chain) }
         : { chain: extended(chain, link, Number.POSITIVE_INFINITY) };
-      const hooks = hooksFor(plugin, type);
+      const hooks = hooksFor(tenancy.entries(plugin), type);
       const some = hooks.slice(0, HOOKS_MOST - steps.length);
       omitted += hooks.length - some.length;
-      for (const hook of some) steps.push({ plugin: plugin.id, hook, ...way });
+      for (const hook of some) steps.push({ plugin: plugin.id, of: plugin, hook, ...way });
     }
     return { event: { id, type, object, input, inputFields }, chain, wish, steps, omitted };
   }
@@ -135,10 +136,10 @@ export class Dispatcher {
 
   #wishes(plan: Plan): JobWish[] {
     const { event, chain, steps } = plan;
-    const args = { hookContext: hookContextOf(event) };
     return steps.flatMap((step) => {
       if ('skipped' in step) return [];
-      const { plugin, hook } = step;
+      const { plugin, of, hook } = step;
+      const args = hookArgsOf(of, event);
       const request = { plugin, task: null, hook, chain: step.chain, args, ...this.#terms(plan) };
       return [wishFor(request, { cause: { event: event.id, type: event.type, by: chain.by } })];
     });
@@ -166,15 +167,16 @@ export class Dispatcher {
       for (const at of places) runs[at] = await this.#run(tenancy, plan, plan.steps[at] as Step, { signal, room });
     };
     const all = plan.steps.map((_, at) => at);
-    if (tenancy.hookPolicy.order === 'sequential') {
-      await inTurn(all);
-      return runs;
-    }
-    const plugins = Map.groupBy(all, (at) => plan.steps[at]?.plugin).values();
+    const stays = (at: number) => isResident((plan.steps[at] as Step).of);
+    const passing = all.filter((at) => !stays(at));
+    const beside = tenancy.hookPolicy.order === 'sequential' ? all.filter(stays) : all;
+    const plugins = Map.groupBy(beside, (at) => plan.steps[at]?.plugin).values();
     const next = async () => {
       for (const places of plugins) await inTurn(places);
     };
-    await Promise.all(Array.from({ length: PLUGINS_AT_ONCE }, next));
+    // A resident never waits for another: whoever hangs there is nobody's trouble but its own.
+    const turns = beside === all ? [] : [inTurn(passing)];
+    await Promise.all([...turns, ...Array.from({ length: PLUGINS_AT_ONCE }, next)]);
     return runs;
   }
 
@@ -190,7 +192,7 @@ export class Dispatcher {
     if (signal.aborted) return { plugin, hook, status: 'skipped', reason: CANCELLED };
     // Another may have its name by now, and plugins that are called the same.
     if (tenancy.isGone) return { plugin, hook, status: 'skipped', reason: tenantGone().message };
-    const args = { hookContext: hookContextOf(plan.event) };
+    const args = hookArgsOf(step.of, plan.event);
     const request: Request = {
       tenant: tenancy.id,
       plugin,
@@ -228,7 +230,7 @@ function cameOf(
 }
 
 function refuseHeavy(event: HookEvent, times: number, allowed: number): void {
-  const observed = Buffer.byteLength(JSON.stringify(hookContextOf(event))) * times;
+  const observed = Buffer.byteLength(JSON.stringify(event)) * times;
   if (observed <= allowed) return;
   const limit = { name: 'eventBytes', allowed, observed, unit: 'bytes' } as const;
   throw new Failure('payload_too_large', 'The event is too large to be kept, once for each of its hooks', { limit });

@@ -2,17 +2,19 @@ import { randomUUID } from 'node:crypto';
 import type { Chain } from '../core/chain.ts';
 import { Failure } from '../core/failure.ts';
 import type { EgressDecision, Grant } from '../core/grant.ts';
-import type { HookName } from '../core/hook.ts';
+import { type HookName, hooksIn } from '../core/hook.ts';
 import type { Endpoint, Invocation, Request } from '../core/invocation.ts';
 import type { Grade } from '../core/isolation.ts';
 import { type Limits, lowered } from '../core/limits.ts';
 import { type LogLine, noUsage, type Outcome, type Watch } from '../core/outcome.ts';
 import { Places } from '../core/places.ts';
-import type { Entry, Plugin } from '../core/plugin.ts';
+import { type Entry, isResident, type Plugin } from '../core/plugin.ts';
+import type { Residency } from '../core/resident.ts';
 import type { Holder, Session, Sessions } from '../core/session.ts';
 import type { Isolations, Standing } from './isolation.ts';
 import type { Limiter } from './limiter.ts';
 import { type Quarantine, quarantineKey } from './quarantine.ts';
+import type { Residencies } from './residencies.ts';
 import type { Tenancy } from './tenancy.ts';
 
 /** One invocation after its end: for the answer, the log line and the metrics. */
@@ -40,6 +42,8 @@ export type InvokerOptions = {
   limiter: Limiter;
   quarantine: Quarantine;
   sessions: Sessions;
+  /** Where plugins live whose programs stay; without it there are none. */
+  residencies?: Pick<Residencies, 'of'>;
   /** `tenancy` is what it ran in; undefined where there is no such tenant. */
   onSettled(settled: Settled, tenancy: Tenancy | undefined): void;
   /** Told what runs log while they are going on, of those that somebody watches. */
@@ -83,7 +87,7 @@ export class Invoker {
     if (tenancy === undefined) throw noTenant(tenant);
     const found = tenancy.plugin(plugin);
     assertEnabled(found, tenancy);
-    entryOf(found, request);
+    entryOf(found, tenancy, request);
     this.#standingOf(found, tenancy);
   }
 
@@ -109,7 +113,7 @@ export class Invoker {
   }
 
   async #settle(id: string, request: Request, controller: AbortController): Promise<Settled> {
-    const { limiter, sessions, onSettled, onEgress } = this.#options;
+    const { limiter, sessions, residencies, onSettled, onEgress } = this.#options;
     const askedAt = performance.now();
     let queueMs = 0;
     let tenancy: Tenancy | undefined;
@@ -124,7 +128,7 @@ export class Invoker {
       tenancy.begin(askedAt);
       plugin = tenancy.plugin(request.plugin);
       assertEnabled(plugin, tenancy);
-      const entry = entryOf(plugin, request);
+      const entry = entryOf(plugin, tenancy, request);
       const standing = this.#standingOf(plugin, tenancy);
       this.#options.quarantine.check(quarantineKey(request.tenant, plugin.id), Date.now());
       const { share } = tenancy;
@@ -144,7 +148,19 @@ export class Invoker {
         if (tenancy.isGone) throw tenantGone();
         const watch =
           request.watch === undefined ? undefined : this.#overheard(request.watch, { invocation: id, tenancy });
-        const call = new Call({ id, request, watch, depth, plugin, entry, tenancy, sessions, onEgress, controller });
+        const call = new Call({
+          id,
+          request,
+          watch,
+          depth,
+          plugin,
+          entry,
+          tenancy,
+          sessions,
+          residencies,
+          onEgress,
+          controller,
+        });
         const number = this.#running.add(call);
         const deadline = setTimeout(() => controller.abort(tooSlow(call.limits)), call.limits.wallMs);
         try {
@@ -226,6 +242,7 @@ type CallOptions = {
   entry: Entry;
   tenancy: Tenancy;
   sessions: Sessions;
+  residencies: InvokerOptions['residencies'];
   onEgress: InvokerOptions['onEgress'];
   controller: AbortController;
 };
@@ -248,10 +265,12 @@ class Call implements Invocation {
   readonly #tenancy: Tenancy;
   readonly #onEgress: InvokerOptions['onEgress'];
   readonly #sessions: Sessions;
+  readonly #residencies: InvokerOptions['residencies'];
   readonly #controller: AbortController;
   #session: Session | undefined;
 
-  constructor({ id, request, watch, depth, plugin, entry, tenancy, sessions, onEgress, controller }: CallOptions) {
+  constructor(options: CallOptions) {
+    const { id, request, watch, depth, plugin, entry, tenancy, sessions, residencies, onEgress, controller } = options;
     this.id = id;
     this.tenant = request.tenant;
     this.depth = depth;
@@ -259,7 +278,7 @@ class Call implements Invocation {
     this.watch = watch;
     this.plugin = plugin;
     this.entry = entry;
-    this.args = entry.kind === 'operation' ? request.args : { ...entry.defaultArgs, ...request.args };
+    this.args = 'defaultArgs' in entry ? { ...entry.defaultArgs, ...request.args } : request.args;
     this.usualLimits = tenancy.limits(plugin.id);
     this.limits = lowered(this.usualLimits, request.limits);
     this.grant = tenancy.grant(plugin.id);
@@ -269,6 +288,7 @@ class Call implements Invocation {
     this.#tenancy = tenancy;
     this.#onEgress = onEgress;
     this.#sessions = sessions;
+    this.#residencies = residencies;
     this.#controller = controller;
   }
 
@@ -280,6 +300,12 @@ class Call implements Invocation {
   get session(): Session {
     this.#session ??= this.#sessions.open(this.#holder());
     return this.#session;
+  }
+
+  /** Only programs that stay are asked where they live. */
+  get residency(): Residency {
+    if (this.#residencies === undefined) throw new Failure('internal', 'There is nowhere to live');
+    return this.#residencies.of(this.#tenancy, this.plugin);
   }
 
   end(): void {
@@ -308,8 +334,9 @@ function depthOf({ chain, job }: Request): number {
 
 const OPERATION: Entry = { kind: 'operation' };
 
-function entryOf(plugin: Plugin, { task, hook }: Pick<Request, 'task' | 'hook'>): Entry {
-  if (hook !== undefined) return hookOf(plugin, hook);
+function entryOf(plugin: Plugin, tenancy: Tenancy, { task, hook }: Pick<Request, 'task' | 'hook'>): Entry {
+  if (hook !== undefined) return hookOf(plugin, tenancy, hook);
+  if (isResident(plugin)) return actionOf(plugin, tenancy, task);
   if (task === undefined) return OPERATION;
   const entry = plugin.entries.find((one) => one.kind === 'task' && one.name === task);
   if (entry !== undefined) return entry;
@@ -318,12 +345,22 @@ function entryOf(plugin: Plugin, { task, hook }: Pick<Request, 'task' | 'hook'>)
   throw new Failure('not_found', `Plugin "${plugin.id}" has no task ${JSON.stringify(task)}: ${known}`);
 }
 
+/** Any may be asked for: what a plugin lists is for people. Contract: Dispatcharr `apps/plugins/loader.py`. */
+function actionOf(plugin: Plugin, tenancy: Tenancy, task: string | undefined): Entry {
+  if (task !== undefined) return { kind: 'action', name: task, label: task, description: '', triggeredBy: [] };
+  const names = tenancy.entries(plugin).flatMap((one) => (one.kind === 'action' ? [JSON.stringify(one.name)] : []));
+  const known = names.length === 0 ? '' : `: it has ${names.join(', ')}`;
+  throw new Failure('invalid_request', `Say as "task" which action of "${plugin.id}" is to be run${known}`, {
+    where: [{ at: '/task', problem: 'is missing' }],
+  });
+}
+
 /** A plugin that was changed since may have the hook elsewhere. */
-function hookOf({ id, entries }: Plugin, { at, name }: HookName): Entry {
-  const hooks = entries.filter((one) => one.kind === 'hook');
+function hookOf(plugin: Plugin, tenancy: Tenancy, { at, name }: HookName): Entry {
+  const hooks = hooksIn(tenancy.entries(plugin));
   const hook = hooks[at]?.name === name ? hooks[at] : hooks.find((one) => one.name === name);
   if (hook !== undefined) return hook;
-  throw new Failure('not_found', `Plugin "${id}" has no hook ${JSON.stringify(name)} any more`);
+  throw new Failure('not_found', `Plugin "${plugin.id}" has no hook ${JSON.stringify(name)} any more`);
 }
 
 function tooSlow({ wallMs }: Limits): Failure {

@@ -7,7 +7,7 @@ export type Change = { table: string; tenant: string };
 
 export type TenanciesOptions = Pick<
   TenancyOptions,
-  'records' | 'limiter' | 'runtimes' | 'quarantine' | 'limits' | 'least' | 'plugins'
+  'records' | 'limiter' | 'runtimes' | 'quarantine' | 'limits' | 'residentLimits' | 'residencies' | 'least' | 'plugins'
 > & {
   folders: TenantFolders;
   catalogueOf(tenant: string): LiveCatalogue;
@@ -162,6 +162,7 @@ export class Tenancies implements AsyncDisposable {
       gone: () => this.#leave(tenancy),
     });
     this.#loaded.set(id, tenancy);
+    this.#options.residencies?.settle(tenancy);
     this.#makeRoom();
     return tenancy;
   }

@@ -6,7 +6,9 @@ import { AT_ONCE, type HookPolicy } from '../core/hook-policy.ts';
 import type { Endpoint } from '../core/invocation.ts';
 import { GRADES, type Grade, rankOf } from '../core/isolation.ts';
 import { type Limits, lowered } from '../core/limits.ts';
-import type { Plugin } from '../core/plugin.ts';
+import { type Entry, isEnabledAtFirst, isResident, type Plugin } from '../core/plugin.ts';
+import { entriesOf, type Portrait, portraitOf } from '../core/portrait.ts';
+import type { StopReason } from '../core/resident.ts';
 import type { Runtime } from '../core/runtime.ts';
 import type { PluginState } from '../core/store.ts';
 import { DEFAULT_TENANT, type Quotas, type Tenant } from '../core/tenant.ts';
@@ -16,6 +18,7 @@ import type { PackageRecords } from './installed.ts';
 import type { Limiter, Share } from './limiter.ts';
 import { type Quarantine, quarantineKey } from './quarantine.ts';
 import { Rate } from './rate.ts';
+import type { Residencies } from './residencies.ts';
 
 /** What is kept of tenants. */
 export type Records = {
@@ -53,6 +56,10 @@ export type TenancyOptions = {
   quarantine: Quarantine;
   /** The limits of all tenants, and what they are lowered to for single plugins. */
   limits: Limits;
+  /** Those of plugins whose programs stay; without them they are as those of all. */
+  residentLimits?: Limits;
+  /** Who of its plugins lives on this node. */
+  residencies?: Pick<Residencies, 'settle' | 'retain' | 'houses'>;
   /** The least isolation grade of all tenants; by default there is none. */
   least?: Grade;
   plugins: Readonly<Record<string, { limits?: Partial<Limits> }>>;
@@ -87,6 +94,8 @@ export class Tenancy implements AsyncDisposable {
   #rate: Rate | null;
   #endpoint: Endpoint | undefined;
   #gone = false;
+  /** What was let go of last is ended then. */
+  #letting: Promise<void> = Promise.resolve();
 
   constructor(options: TenancyOptions) {
     const { tenant, states, grants = new Map(), hookPolicy = AT_ONCE, dir, limiter } = options;
@@ -153,7 +162,24 @@ export class Tenancy implements AsyncDisposable {
   }
 
   isEnabled(plugin: string): boolean {
-    return this.#states.get(plugin)?.enabled !== false;
+    return this.#states.get(plugin)?.enabled ?? this.#isEnabledAtFirst(plugin);
+  }
+
+  /** What is set for a plugin, and remembered of it; undefined where nothing is. */
+  state(plugin: string): PluginState | undefined {
+    return this.#states.get(plugin);
+  }
+
+  /** What a plugin says of itself: while it is enabled, what its code has told counts over its manifest. */
+  portrait({ id, portrait = null }: Plugin): Portrait {
+    const { known } = this.#states.get(id) ?? {};
+    const told = known?.isLoaded === true ? known.portrait : null;
+    return portraitOf(id, { manifest: portrait, told: this.isEnabled(id) ? told : null });
+  }
+
+  /** What can be asked of a plugin. */
+  entries(plugin: Plugin): readonly Entry[] {
+    return isResident(plugin) ? entriesOf(this.portrait(plugin)) : plugin.entries;
   }
 
   /** What is set for a plugin. */
@@ -183,15 +209,21 @@ export class Tenancy implements AsyncDisposable {
 
   /** The most that an invocation of its plugins may use, of no plugin in particular or of one. */
   limits(plugin?: string): Limits {
-    const { limits, byPlugin } = this.#terms;
-    return plugin === undefined ? limits : (byPlugin.get(plugin) ?? limits);
+    if (plugin === undefined) return this.#terms.passing.limits;
+    const { limits, byPlugin } = this.#terms[this.#stays(plugin) ? 'resident' : 'passing'];
+    return byPlugin.get(plugin) ?? limits;
+  }
+
+  #stays(id: string): boolean {
+    const plugin = this.catalogue.plugins.get(id);
+    return plugin !== undefined && isResident(plugin);
   }
 
   // ── runs ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Whether something of it runs, or waits to. */
   get inUse(): boolean {
-    return this.#runs > 0;
+    return this.#runs > 0 || this.#options.residencies?.houses(this.id) === true;
   }
 
   /** There is no such tenant any more. */
@@ -229,12 +261,14 @@ export class Tenancy implements AsyncDisposable {
 
   /** Reads the plugins again, and lets go of what is no longer there. */
   async reload(): Promise<Reloaded> {
-    const { catalogue, runtimes, quarantine } = this.#options;
+    const { catalogue, runtimes, quarantine, residencies } = this.#options;
     const before = catalogue.current.plugins;
     await catalogue.reload();
     const { plugins: after } = catalogue.current;
     const kept = new Set(after.values());
     for (const runtime of runtimes) runtime.retain(this.id, kept);
+    await residencies?.retain(this, kept, 'delete');
+    residencies?.settle(this);
     // A plugin whose files have not changed is the same object as before.
     const known = [...after.keys()].filter((id) => before.has(id));
     const changed = known.filter((id) => before.get(id) !== after.get(id));
@@ -246,7 +280,8 @@ export class Tenancy implements AsyncDisposable {
 
   /** Nothing is held for its plugins after this. What runs of them goes on. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#letGo();
+    this.#letGo(this.#gone ? 'delete' : 'shutdown');
+    await this.#letting;
     await this.#options.catalogue[Symbol.asyncDispose]();
   }
 
@@ -269,6 +304,7 @@ export class Tenancy implements AsyncDisposable {
       if (stale.includes('plugin_states') || stale.includes('grants')) {
         for (const runtime of this.#options.runtimes) runtime.dismiss?.(this.id);
       }
+      if (stale.includes('plugin_states')) this.#options.residencies?.settle(this);
       if (stale.includes('hook_policies')) this.#hookPolicy = (await records.hookPolicy?.(this.id)) ?? AT_ONCE;
       if (stale.includes('packages')) await this.reload();
     } catch (error) {
@@ -288,7 +324,7 @@ export class Tenancy implements AsyncDisposable {
     if (sameLimits && tenant.trustGroup === before.trustGroup) return;
     this.#terms = termsOf(this.#options, tenant, this.#grants);
     // Runtimes hold programs together with their limits, in executors that those may share who trusted each other.
-    this.#letGo();
+    this.#letGo('reload');
   }
 
   /** What is granted as before stays the same object. */
@@ -300,11 +336,19 @@ export class Tenancy implements AsyncDisposable {
     if (isDeepStrictEqual(limitsOf(before), limitsOf(grants))) return;
     this.#terms = termsOf(this.#options, this.#tenant, this.#grants);
     // As when a tenant's own limits change.
-    this.#letGo();
+    this.#letGo('reload');
   }
 
-  #letGo(): void {
-    for (const runtime of this.#options.runtimes) runtime.retain(this.id, new Set());
+  #letGo(reason: StopReason): void {
+    const { runtimes, residencies } = this.#options;
+    for (const runtime of runtimes) runtime.retain(this.id, new Set());
+    const ended = residencies?.retain(this, new Set(), reason) ?? Promise.resolve();
+    this.#letting = reason === 'reload' ? ended.then(() => residencies?.settle(this)) : ended;
+  }
+
+  #isEnabledAtFirst(id: string): boolean {
+    const plugin = this.catalogue.plugins.get(id);
+    return plugin === undefined || isEnabledAtFirst(plugin);
   }
 
   /** A manifest is named like its plugin: then that is what the caller is looking for. */
@@ -316,21 +360,33 @@ export class Tenancy implements AsyncDisposable {
   }
 }
 
-type Terms = { limits: Limits; byPlugin: ReadonlyMap<string, Limits>; trust: string };
+/** Of programs that end with their run, and of those that stay. */
+type Terms = { passing: Bounds; resident: Bounds; trust: string };
+type Bounds = { limits: Limits; byPlugin: ReadonlyMap<string, Limits> };
 
 /** The same objects for as long as nothing changes: runtimes know by them that a call has the usual limits. */
-function termsOf({ limits, plugins }: TenancyOptions, tenant: Tenant, grants: ReadonlyMap<string, KeptGrant>): Terms {
-  const own = new Map(Object.entries(plugins).map(([id, one]) => [id, lowered(limits, one.limits)]));
+function termsOf(options: TenancyOptions, tenant: Tenant, grants: ReadonlyMap<string, KeptGrant>): Terms {
+  const { limits, residentLimits = limits } = options;
   const granted = limitsOf(grants);
-  const byPlugin = [...new Set([...own.keys(), ...granted.keys()])].map(
-    (id) => [id, lowered(lowered(own.get(id) ?? limits, tenant.limits), granted.get(id))] as const,
-  );
   return {
-    limits: lowered(limits, tenant.limits),
-    byPlugin: new Map(byPlugin),
+    passing: boundsOf(limits, options, tenant, granted),
+    resident: boundsOf(residentLimits, options, tenant, granted),
     // No tenant's id has a space in it, so that no group is called like a tenant.
     trust: tenant.trustGroup === null ? tenant.id : `group ${tenant.trustGroup}`,
   };
+}
+
+function boundsOf(
+  limits: Limits,
+  { plugins }: Pick<TenancyOptions, 'plugins'>,
+  tenant: Tenant,
+  granted: ReadonlyMap<string, Partial<Limits>>,
+): Bounds {
+  const own = new Map(Object.entries(plugins).map(([id, one]) => [id, lowered(limits, one.limits)]));
+  const byPlugin = [...new Set([...own.keys(), ...granted.keys()])].map(
+    (id) => [id, lowered(lowered(own.get(id) ?? limits, tenant.limits), granted.get(id))] as const,
+  );
+  return { limits: lowered(limits, tenant.limits), byPlugin: new Map(byPlugin) };
 }
 
 /** A tenant may want more than holds for all, never less. */

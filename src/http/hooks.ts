@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox';
 import { Failure } from '../core/failure.ts';
-import { hooksFor } from '../core/hook.ts';
+import { hooksFor, hooksIn } from '../core/hook.ts';
 import { HOOK_ORDERS, type HookPolicy } from '../core/hook-policy.ts';
 import type { HookPolicyChange, TenantKeep } from '../core/tenant-store.ts';
 import type { Configurator } from '../engine/configurator.ts';
@@ -125,10 +125,11 @@ function triggersOf(tenancy: Tenancy): Static<typeof Answer>['triggers'] {
   const byTrigger = new Map<string, { plugin: string; hook: string }[]>();
   for (const plugin of tenancy.catalogue.plugins.values()) {
     if (!tenancy.isEnabled(plugin.id)) continue;
-    const triggers = plugin.entries.flatMap((one) => (one.kind === 'hook' ? one.triggeredBy : []));
+    const entries = tenancy.entries(plugin);
+    const triggers = hooksIn(entries).flatMap((one) => one.triggeredBy);
     for (const trigger of new Set(triggers)) {
       const listeners = byTrigger.get(trigger) ?? [];
-      for (const { name } of hooksFor(plugin, trigger)) listeners.push({ plugin: plugin.id, hook: name });
+      for (const { name } of hooksFor(entries, trigger)) listeners.push({ plugin: plugin.id, hook: name });
       byTrigger.set(trigger, listeners);
     }
   }

@@ -10,6 +10,7 @@ import * as applications from './migrations/0007-applications.ts';
 import * as keys from './migrations/0008-keys.ts';
 import * as grants from './migrations/0009-grants.ts';
 import * as leastGrades from './migrations/0010-least-grades.ts';
+import * as residents from './migrations/0011-residents.ts';
 
 /** In order of their names. One that has been released is never changed: what it made is changed by the next. */
 const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -23,6 +24,7 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0008-keys': keys,
   '0009-grants': grants,
   '0010-least-grades': leastGrades,
+  '0011-residents': residents,
 };
 
 export const SCHEMA = 'isopod';

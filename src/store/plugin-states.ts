@@ -1,11 +1,13 @@
+import type { Selectable } from 'kysely';
 import { Failure } from '../core/failure.ts';
-import type { PluginState } from '../core/store.ts';
+import type { KnownPlugin, PluginState } from '../core/store.ts';
 import type { Db, Tx } from './database.ts';
+import type { PluginStateRow } from './tables.ts';
 import { changedMeanwhile, noTenant } from './tenants.ts';
 import { inTransaction } from './transaction.ts';
 import { isForeignKeyViolation } from './violations.ts';
 
-/** What a tenant has set for its plugins. A plugin without a row is enabled and has no settings. */
+/** What a tenant has set for its plugins, and what is remembered of them. A plugin without a row is as its format has it. */
 export class PluginStates {
   readonly #db: Db;
   readonly #tenant: string;
@@ -18,25 +20,42 @@ export class PluginStates {
   async get(plugin: string): Promise<PluginState> {
     const row = await this.#db
       .selectFrom('plugin_states')
-      .select(['enabled', 'settings', 'revision'])
+      .select([...COLUMNS])
       .where('tenant', '=', this.#tenant)
       .where('plugin', '=', plugin)
       .executeTakeFirst();
-    return row ?? UNTOUCHED;
+    return row === undefined ? UNTOUCHED : stateOf(row);
   }
 
   /** Those that differ from what a plugin is by itself. */
   async all(): Promise<Map<string, PluginState>> {
     const rows = await this.#db
       .selectFrom('plugin_states')
-      .select(['plugin', 'enabled', 'settings', 'revision'])
+      .select(['plugin', ...COLUMNS])
       .where('tenant', '=', this.#tenant)
       .execute();
-    return new Map(rows.map(({ plugin, ...state }) => [plugin, state]));
+    return new Map(rows.map(({ plugin, ...row }) => [plugin, stateOf(row)]));
   }
 
   enable(plugin: string, enabled: boolean): Promise<PluginState> {
-    return this.#change(plugin, undefined, (state) => ({ ...state, enabled }));
+    return this.#change(plugin, undefined, (state) => ({
+      ...state,
+      enabled,
+      everEnabled: state.everEnabled || enabled,
+    }));
+  }
+
+  /** What is remembered of it. Nothing of what was set changes, nor its revision. */
+  async know(plugin: string, known: KnownPlugin): Promise<void> {
+    await inTransaction(this.#db, async (tx) => {
+      await this.#locked(tx, plugin);
+      await tx
+        .updateTable('plugin_states')
+        .set({ known: JSON.stringify(known), updated_at: new Date() })
+        .where('tenant', '=', this.#tenant)
+        .where('plugin', '=', plugin)
+        .execute();
+    });
   }
 
   /** All settings. With `revision`, only if that is still the newest: else `conflict`. */
@@ -69,14 +88,21 @@ export class PluginStates {
     return await inTransaction(this.#db, async (tx) => {
       const state = await this.#locked(tx, plugin);
       if (revision !== undefined && revision !== state.revision) throw changedMeanwhile(state.revision);
-      const { enabled, settings } = changed(state);
-      return await tx
+      const { enabled, everEnabled, settings } = changed(state);
+      const row = await tx
         .updateTable('plugin_states')
-        .set({ enabled, settings: JSON.stringify(settings), revision: state.revision + 1, updated_at: new Date() })
+        .set({
+          enabled,
+          ever_enabled: everEnabled,
+          settings: JSON.stringify(settings),
+          revision: state.revision + 1,
+          updated_at: new Date(),
+        })
         .where('tenant', '=', this.#tenant)
         .where('plugin', '=', plugin)
-        .returning(['enabled', 'settings', 'revision'])
+        .returning([...COLUMNS])
         .executeTakeFirstOrThrow();
+      return stateOf(row);
     });
   }
 
@@ -85,7 +111,7 @@ export class PluginStates {
     try {
       await tx
         .insertInto('plugin_states')
-        .values({ tenant: this.#tenant, plugin, settings: '{}' })
+        .values({ tenant: this.#tenant, plugin, enabled: null, settings: '{}' })
         .onConflict((conflict) => conflict.doNothing())
         .execute();
     } catch (error) {
@@ -94,14 +120,26 @@ export class PluginStates {
     }
     const row = await tx
       .selectFrom('plugin_states')
-      .select(['enabled', 'settings', 'revision'])
+      .select([...COLUMNS])
       .where('tenant', '=', this.#tenant)
       .where('plugin', '=', plugin)
       .forUpdate()
       .executeTakeFirst();
     if (row === undefined) throw new Failure('conflict', 'The plugin was removed at the same time');
-    return row;
+    return stateOf(row);
   }
 }
 
-const UNTOUCHED: PluginState = Object.freeze({ enabled: true, settings: Object.freeze({}), revision: 1 });
+const COLUMNS = ['enabled', 'ever_enabled', 'settings', 'known', 'revision'] as const;
+
+function stateOf({ ever_enabled: everEnabled, ...row }: Pick<Selectable<PluginStateRow>, (typeof COLUMNS)[number]>) {
+  return { ...row, everEnabled };
+}
+
+const UNTOUCHED: PluginState = Object.freeze({
+  enabled: null,
+  everEnabled: false,
+  settings: Object.freeze({}),
+  known: null,
+  revision: 1,
+});

@@ -7,6 +7,7 @@ import type { Grade } from '../core/isolation.ts';
 import type { JobCause, JobState, Retries } from '../core/job.ts';
 import type { Limits } from '../core/limits.ts';
 import type { Missed, TriggerEnd } from '../core/schedule.ts';
+import type { KnownPlugin } from '../core/store.ts';
 import type { Quotas, Scope } from '../core/tenant.ts';
 
 type Json<T extends object> = JSONColumnType<T, string, string>;
@@ -38,8 +39,10 @@ export type TokenRow = {
 export type PluginStateRow = {
   tenant: string;
   plugin: string;
-  enabled: Generated<boolean>;
+  enabled: boolean | null;
+  ever_enabled: Generated<boolean>;
   settings: Json<Record<string, unknown>>;
+  known: ColumnType<KnownPlugin | null, string | null | undefined, string | null>;
   revision: Generated<number>;
   updated_at: CreatedAt | ColumnType<Date, Date | undefined, Date>;
 };

@@ -63,7 +63,8 @@ async function open(
     await Tenancies.open({
       records: {
         tenant: async (id) => (id === 'default' ? tenant(id) : undefined),
-        states: async () => new Map([['off', { enabled: false, settings: {}, revision: 1 }]]),
+        states: async () =>
+          new Map([['off', { enabled: false, everEnabled: false, settings: {}, known: null, revision: 1 }]]),
         hookPolicy: async () => options.policy ?? AT_ONCE,
       },
       limiter,

@@ -137,7 +137,7 @@ test('a change that comes while a tenant is being loaded is not missed', async (
   await using _ = tenancies;
   const loading = tenancies.find('acme');
   await vi.waitUntil(() => existsSync(join(dataDir, 'tenants', 'acme', '.tenant')));
-  states = new Map([['demo', { enabled: false, settings: {}, revision: 2 }]]);
+  states = new Map([['demo', { enabled: false, everEnabled: false, settings: {}, known: null, revision: 2 }]]);
   const heard = tenancies.refresh('acme', 'plugin_states');
   reading.resolve();
   await heard;
@@ -163,7 +163,10 @@ test('when changes may have gone unheard everything that is loaded is looked at,
   const { tenancies, tenants, states, gone, folders } = await open(['acme', 'beta']);
   await using _ = tenancies;
   const [acme, beta] = [await loaded(tenancies, 'acme'), await loaded(tenancies, 'beta')];
-  states.set('acme', new Map([['demo', { enabled: false, settings: {}, revision: 2 }]]));
+  states.set(
+    'acme',
+    new Map([['demo', { enabled: false, everEnabled: false, settings: {}, known: null, revision: 2 }]]),
+  );
   tenants.delete('beta');
   tenancies.hear(undefined);
   await vi.waitUntil(() => !acme.isEnabled('demo') && beta.isGone);

@@ -220,7 +220,7 @@ describe('files that are read', () => {
 describe('anchors and merges', () => {
   function args(text: string): unknown[] {
     return accepted(text).entries.flatMap((entry) =>
-      entry.kind === 'operation' ? [] : [[entry.name, entry.description, { ...entry.defaultArgs }]],
+      'defaultArgs' in entry ? [[entry.name, entry.description, { ...entry.defaultArgs }]] : [],
     );
   }
 

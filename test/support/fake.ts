@@ -10,6 +10,7 @@ import type { Plugin, Refusal } from '../../src/core/plugin.ts';
 import type { Runtime } from '../../src/core/runtime.ts';
 import { DEFAULT_TENANT, NO_QUOTAS, type Tenant } from '../../src/core/tenant.ts';
 import type { Catalogue } from '../../src/engine/catalogue.ts';
+import { Homes } from '../../src/engine/homes.ts';
 import { Isolations } from '../../src/engine/isolation.ts';
 import { TenantFolders } from '../../src/engine/tenant-folder.ts';
 import { ManifestReader } from '../../src/manifests/reader.ts';
@@ -116,10 +117,12 @@ export async function startFakeService(options: FakeOptions = {}): Promise<FakeS
   const reader = scope.use(new ManifestReader());
   const unpacker = scope.use(new Unpacker());
   const cache = new UnpackCache({ dir: join(folder, 'cache'), unpacker, stranger: unpacker, bytes: 0 });
+  const remover = scope.use(new Remover());
   const parts = {
+    homes: new Homes(remover),
     catalogueOf: (tenant: string) =>
       tenant === DEFAULT_TENANT ? catalogue : new FakeCatalogue(tenants[tenant] ?? [], []),
-    folders: new TenantFolders(config.dataDir, scope.use(new Remover())),
+    folders: new TenantFolders(config.dataDir, remover),
     packages: { cache, reader, dialects: [] },
     runtimes: [runtime],
     isolations: new Isolations({ runtimes: [runtime], least: config.isolation.least }),

@@ -1,0 +1,145 @@
+import { randomUUID } from 'node:crypto';
+import { Failure } from '../core/failure.ts';
+import { isResident, type Plugin } from '../core/plugin.ts';
+import type { Desk, Residency, ResidentLine, ResidentState, Residents, StopReason } from '../core/resident.ts';
+import type { Runtime } from '../core/runtime.ts';
+import type { Holder, Sessions } from '../core/session.ts';
+import type { Homes } from './homes.ts';
+import type { EgressAttempt } from './invoker.ts';
+import type { Tenancy } from './tenancy.ts';
+
+export type ResidenciesOptions = {
+  runtimes: readonly Runtime[];
+  sessions: Sessions;
+  homes: Homes;
+  /** `loaded`: what is enabled runs as soon as its tenant is loaded. `demand`: when it is called for the first time. */
+  start: 'loaded' | 'demand';
+  desk(tenancy: Tenancy, plugin: Plugin): Desk;
+  onEgress?(attempt: EgressAttempt, tenancy: Tenancy): void;
+};
+
+/** So many of a tenant are started at the same time, of those that nobody waits for. */
+const STARTED_AT_ONCE = 1;
+
+/**
+ * Who of a tenant's plugins lives here, and with what. Which of them are to be there is said by the tenancy; how they are
+ * kept is the runtime's.
+ */
+export class Residencies {
+  readonly #options: ResidenciesOptions;
+  readonly #closing = new AbortController();
+  readonly #settling = new Map<string, Promise<void>>();
+
+  constructor(options: ResidenciesOptions) {
+    this.#options = options;
+  }
+
+  of(tenancy: Tenancy, plugin: Plugin): Residency {
+    const { sessions, homes, desk } = this.#options;
+    return {
+      tenant: tenancy.id,
+      plugin,
+      grant: tenancy.grant(plugin.id),
+      limits: tenancy.limits(plugin.id),
+      endpoint: tenancy.endpoint,
+      home: () => homes.open(tenancy.dir, plugin),
+      openSession: (stop) => sessions.open(this.#holder(tenancy, plugin, stop)),
+      desk: desk(tenancy, plugin),
+    };
+  }
+
+  state(tenancy: Tenancy, plugin: Plugin): ResidentState | undefined {
+    return this.#residentsOf(plugin)?.state(tenancy.id, plugin.id);
+  }
+
+  logs(tenancy: Tenancy, plugin: Plugin): readonly ResidentLine[] {
+    return this.#residentsOf(plugin)?.logs(tenancy.id, plugin.id) ?? [];
+  }
+
+  /** Resolves when it is up; rejects with a Failure that says why it is not. */
+  async start(tenancy: Tenancy, plugin: Plugin, signal: AbortSignal = this.#closing.signal): Promise<void> {
+    await this.#residentsOf(plugin)?.start(this.of(tenancy, plugin), signal);
+  }
+
+  /** Resolves when nothing is left of it. */
+  async stop(tenancy: Tenancy, plugin: Plugin, reason: StopReason): Promise<void> {
+    await this.#residentsOf(plugin)?.stop(tenancy.id, plugin.id, reason);
+  }
+
+  /** Ends it and forgets how it has done; where it is enabled it is started again. */
+  async renew(tenancy: Tenancy, plugin: Plugin): Promise<void> {
+    await this.stop(tenancy, plugin, 'reload');
+    this.#residentsOf(plugin)?.pardon(tenancy.id, plugin.id);
+    this.settle(tenancy);
+  }
+
+  /** Ends those of plugins that the tenancy has no more, or has anew. */
+  async retain(tenancy: Tenancy, plugins: ReadonlySet<Plugin>, reason: StopReason): Promise<void> {
+    await Promise.all(this.#all().map((residents) => residents.retain(tenancy.id, plugins, reason)));
+  }
+
+  /** Whether anything of the tenant lives here. */
+  houses(tenant: string): boolean {
+    return this.#all().some((residents) => residents.houses(tenant));
+  }
+
+  /** Removes what a plugin that is gone has had: its folders. */
+  async clear(tenancy: Tenancy, plugin: string): Promise<void> {
+    await this.#options.homes.remove(tenancy.dir, plugin);
+  }
+
+  /**
+   * Ends what is no longer enabled, and starts what is, one after the other and as far as there is room; nobody waits for
+   * it, and what goes wrong is told to whoever asks for the plugin.
+   */
+  settle(tenancy: Tenancy): void {
+    if (this.#closing.signal.aborted || this.#settling.has(tenancy.key)) return;
+    const settling = this.#settle(tenancy).finally(() => this.#settling.delete(tenancy.key));
+    this.#settling.set(tenancy.key, settling);
+  }
+
+  /** Resolves when nothing is being started any more. */
+  async close(): Promise<void> {
+    this.#closing.abort(new Failure('draining', 'The service is shutting down'));
+    await Promise.all(this.#settling.values());
+  }
+
+  async #settle(tenancy: Tenancy): Promise<void> {
+    // What is settled while we are at it is looked at, too: the tenancy is asked anew for each.
+    await Promise.resolve();
+    const all = [...tenancy.catalogue.plugins.values()].filter(isResident);
+    const off = all.filter(({ id }) => !tenancy.isEnabled(id));
+    await Promise.all(off.map((plugin) => this.stop(tenancy, plugin, 'disable')));
+    if (this.#options.start !== 'loaded') return;
+    const next = async (from: Iterator<Plugin>) => {
+      for (let one = from.next(); one.done !== true; one = from.next()) {
+        const plugin = one.value;
+        if (!tenancy.isEnabled(plugin.id) || tenancy.catalogue.plugins.get(plugin.id) !== plugin) continue;
+        await this.start(tenancy, plugin).catch(() => {});
+      }
+    };
+    const plugins = all.values();
+    await Promise.all(Array.from({ length: STARTED_AT_ONCE }, () => next(plugins)));
+  }
+
+  #all(): Residents[] {
+    return this.#options.runtimes.flatMap(({ residents }) => residents ?? []);
+  }
+
+  #residentsOf(plugin: Plugin): Residents | undefined {
+    return this.#options.runtimes.find((runtime) => runtime.runs(plugin))?.residents;
+  }
+
+  #holder(tenancy: Tenancy, plugin: Plugin, stop: (failure: Failure) => void): Holder {
+    const whose = { tenant: tenancy.id, plugin: plugin.id, invocation: randomUUID() };
+    const limits = tenancy.limits(plugin.id);
+    return {
+      ...whose,
+      chain: { root: whose.invocation, by: { plugin: plugin.id, invocation: whose.invocation }, links: [] },
+      limits,
+      network: tenancy.grant(plugin.id).network,
+      decided: (decision) => this.#options.onEgress?.({ ...whose, ...decision }, tenancy),
+      stop,
+    };
+  }
+}
