@@ -25,6 +25,7 @@ import { PrivateCopies } from './packages/private-copies.ts';
 import { Remover } from './packages/remover.ts';
 import { UnpackCache } from './packages/unpack-cache.ts';
 import { Unpacker } from './packages/unpacker.ts';
+import { Lodgings } from './programs/lodgings.ts';
 import { provesFirst, refuseOpenDoor, Service } from './service.ts';
 import { Store } from './store/store.ts';
 
@@ -58,17 +59,20 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
       ? new IsolateRuntime({ executors: { ...executors, spares: 0 }, secrets, refused: raised })
       : new IsolateRuntime({ executors: { ...executors, walls: scope.use(raised) }, secrets }),
   );
+  const { pythonPath } = config;
+  const lodgings = scope.use(
+    new Lodgings({ ...config.processes, ...config.isolation, ...(pythonPath === undefined ? {} : { pythonPath }) }),
+  );
   const programs = scope.use(
     new ProcessRuntime({
       ...config.processes,
-      ...config.isolation,
+      lodgings,
       memoryMb: config.processes.memoryMb || halfOfMemoryMb(),
-      ...(config.pythonPath === undefined ? {} : { pythonPath: config.pythonPath }),
       secrets,
     }),
   );
   // Missing walls stop no start: whoever needs them is refused, and /readyz says why.
-  const fences = await programs
+  const fences = await lodgings
     .describe()
     .catch((error: unknown) => `none, so nothing is run: ${Failure.from(error).message}`);
   const runtimes = [isolate, programs];

@@ -1,8 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
 import { type AttestOptions, attest } from '../../src/confinement/attestation/attest.ts';
-import type { GroupsWish } from '../../src/confinement/cgroup/groups.ts';
-import { isOpenToAll } from '../../src/confinement/on-path.ts';
-import { hasOwnFiles, type TierWish } from '../../src/confinement/tier.ts';
 import { Failure } from '../../src/core/failure.ts';
 import { type Invocation, serverConnection } from '../../src/core/invocation.ts';
 import { type Isolation, unchecked } from '../../src/core/isolation.ts';
@@ -11,9 +8,9 @@ import type { Plugin } from '../../src/core/plugin.ts';
 import type { Explanation, Runtime } from '../../src/core/runtime.ts';
 import type { Session } from '../../src/core/session.ts';
 import type { Command } from '../../src/programs/command.ts';
+import type { Lodgings } from '../../src/programs/lodgings.ts';
 import { Meter } from '../../src/programs/meter.ts';
-import { Programs } from '../../src/programs/programs.ts';
-import { type Occupant, Rooms } from '../../src/programs/rooms.ts';
+import type { Occupant, Rooms } from '../../src/programs/rooms.ts';
 import { type Place, Turnstile, type TurnstileBounds } from '../../src/programs/turnstile.ts';
 import { commandOf } from './command.ts';
 import { comesToRead, type Habits } from './habits.ts';
@@ -28,22 +25,14 @@ import type { Told } from './supervision.ts';
 import type { Verdict } from './verdict.ts';
 
 export type ProcessRuntimeOptions = TurnstileBounds & {
-  /** The interpreter for plugins that ask for `python` or `python3`; without it the one on PATH. */
-  pythonPath?: string;
-  /** `auto` (the default) takes the best this machine has. */
-  tier?: TierWish;
-  /** `auto` (the default) takes them where a part of them is ours. */
-  cgroup?: GroupsWish;
-  /** Processors that one program may keep busy, where there are control groups; 0 (the default) is all. */
-  cpus?: number;
+  /** Where programs run; it outlives this. */
+  lodgings: Lodgings;
   /** How long a program that is asked to end may take, in ms; 0 does not ask. */
   graceMs?: number;
   /** Programs that are started before anybody calls, at most. */
   parked?: number;
   /** The same of a program of `interface: rpc`, which is asked in its own way; and how long it may take when it has answered. */
   stopMs?: number;
-  /** Variables that every plugin gets beside the few of environment.ts. */
-  environment?: Record<string, string>;
   /** Of this service, which programs must not get at. */
   secrets?: Omit<AttestOptions, 'of'>;
 };
@@ -60,7 +49,6 @@ export type ProcessRuntimeOptions = TurnstileBounds & {
 export class ProcessRuntime implements Runtime {
   readonly kind = 'processes';
   readonly #options: ProcessRuntimeOptions;
-  readonly #programs: Programs;
   readonly #turnstile: Turnstile;
   readonly #meter = new Meter();
   readonly #closing = new AbortController();
@@ -68,22 +56,12 @@ export class ProcessRuntime implements Runtime {
   readonly #parking: Parking;
   /** Programs that have answered and not ended yet. */
   readonly #ending = new Set<Promise<void>>();
-  #rooms: Promise<Rooms> | null = null;
-  #refused: string | null = null;
   #isolation = unchecked(new Date(0));
 
   constructor(options: ProcessRuntimeOptions) {
     this.#options = options;
     this.#turnstile = new Turnstile(options);
     this.#parking = new Parking({ most: options.parked ?? 0, rooms: () => this.#prepared() });
-    this.#programs = new Programs({
-      path: process.env.PATH,
-      pythonPath: options.pythonPath,
-      isUsable: async (file) => {
-        const { machine } = await this.#prepared();
-        return hasOwnFiles(machine.tier) || !machine.isRoot || machine.setpriv === null || (await isOpenToAll(file));
-      },
-    });
   }
 
   runs(plugin: Plugin): boolean {
@@ -114,7 +92,7 @@ export class ProcessRuntime implements Runtime {
   }
 
   unready(): string | null {
-    return this.#refused;
+    return this.#options.lodgings.refused;
   }
 
   get isolation(): Isolation {
@@ -122,7 +100,7 @@ export class ProcessRuntime implements Runtime {
   }
 
   async attest(): Promise<Isolation> {
-    const { tier: wish = 'auto', environment = {}, secrets = { dataDir: undefined, secrets: [] } } = this.#options;
+    const { lodgings, secrets = { dataDir: undefined, secrets: [] } } = this.#options;
     const { tier, controllers } = await this.#prepared().then(
       ({ machine, controllers }) => ({ tier: machine.tier, controllers }),
       () => ({ tier: 'none', controllers: [] }),
@@ -132,8 +110,8 @@ export class ProcessRuntime implements Runtime {
     const prober = new ProcessProber({
       tier,
       controllers,
-      isWish: wish !== 'auto',
-      environment: Object.keys(environment),
+      isWish: lodgings.isWish,
+      environment: lodgings.variables,
       run: (invocation, signal) => this.#counted(this.#run(invocation, signal, turnstile)),
     });
     this.#isolation = await attest(prober, { of: 'processes', ...secrets });
@@ -150,19 +128,11 @@ export class ProcessRuntime implements Runtime {
     };
   }
 
-  /** One sentence for the log of a start: how sure it is here that nothing of a plugin stays behind. */
-  async describe(): Promise<string> {
-    const { machine, because } = await this.#prepared();
-    return `${machine.tier}: ${because}`;
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort(new Failure('draining', 'The service is shutting down'));
     await Promise.all(this.#running);
     await this.#parking[Symbol.asyncDispose]();
     await Promise.all(this.#ending);
-    const rooms = await this.#rooms?.catch(() => null);
-    await rooms?.[Symbol.asyncDispose]();
   }
 
   async #counted(running: Promise<Outcome>): Promise<Outcome> {
@@ -208,7 +178,7 @@ export class ProcessRuntime implements Runtime {
     const { plugin, entry, limits } = invocation;
     stopped.throwIfAborted();
     const rooms = await this.#prepared();
-    const command = await commandOf(plugin, entry, this.#programs);
+    const command = await commandOf(plugin, entry, this.#options.lodgings.programs);
     if (!speaksRpc(plugin)) return await this.#tellRaw(run, rooms, command);
     const input = scope.use(await inputOf(invocation, rooms.folder));
     const stdin = scope.use(await rooms.pipes.openInput());
@@ -291,21 +261,7 @@ export class ProcessRuntime implements Runtime {
   }
 
   #prepared(): Promise<Rooms> {
-    this.#rooms ??= this.#prepare();
-    return this.#rooms;
-  }
-
-  async #prepare(): Promise<Rooms> {
-    try {
-      const { tier = 'auto', cgroup = 'auto', cpus = 0, environment = {} } = this.#options;
-      const rooms = await Rooms.open({ tier, cgroup, cpus, environment });
-      this.#refused = null;
-      return rooms;
-    } catch (error) {
-      this.#rooms = null;
-      this.#refused = Failure.from(error).message;
-      throw error;
-    }
+    return this.#options.lodgings.rooms();
   }
 }
 

@@ -115,11 +115,12 @@ export type Relay = readonly [program: string, from: string, to: string];
 /** The whole command line. */
 export function launchArgs({ file, args, limits, isNative = false }: Launch, way: Way, relay: Relay | null): string[] {
   const cpuSeconds = Math.ceil(limits.cpuMs / 1000) + 1;
+  const isEndless = !Number.isFinite(cpuSeconds);
   const belts = [
     OPEN_FILES,
     FILE_BYTES / 512,
-    cpuSeconds,
-    cpuSeconds + 2,
+    isEndless ? 'unlimited' : cpuSeconds,
+    isEndless ? 'unlimited' : cpuSeconds + 2,
     way.countsOwnProcesses ? 2 * MOST_PROCESSES : '-',
   ];
   const { setpriv, identity } = way.stepsDown ?? { setpriv: '-', identity: '-' };

@@ -5,6 +5,7 @@ import { Failure } from '../core/failure.ts';
 import type { Grant } from '../core/grant.ts';
 import type { Plugin } from '../core/plugin.ts';
 import type { Command } from './command.ts';
+import type { Belongings } from './rooms.ts';
 
 /**
  * What of this machine a program of a plugin finds: its own folder at its own place, what it is run with, what it was
@@ -28,6 +29,16 @@ export async function bindsOf(
     ...(await granted(grant)),
   ];
   return outermostFirst([...binds, own]);
+}
+
+/** The same for whoever has folders of its own instead. */
+export async function bindsOfOwn(own: Belongings, command: Command, grant: Grant): Promise<Bind[]> {
+  const binds: Bind[] = [
+    ...(await Promise.all(command.needs.filter((path) => path !== INSIDE && !isOfSystem(path)).map(ofThisMachine))),
+    ...own.files,
+    ...(await granted(grant)),
+  ];
+  return outermostFirst([...binds, ...own.folders.map((one): Bind => ({ ...one, mode: 'rw' }))]);
 }
 
 /** What several asked for is there once. */

@@ -15,6 +15,7 @@ export function environmentOf(
     mark,
     ours,
     more,
+    own,
   }: {
     /** The folder of this run, as the program sees it. */
     scratch: string;
@@ -25,6 +26,8 @@ export function environmentOf(
     ours: Record<string, string | undefined>;
     /** What the configuration adds. */
     more: Record<string, string>;
+    /** What this occupant has of its own, instead of what is beside the plugin's folder; null has none. */
+    own: Readonly<Record<string, string>> | null;
   },
 ): Record<string, string> {
   const environment: Record<string, string> = { PATH: '/usr/local/bin:/usr/bin:/bin' };
@@ -34,6 +37,7 @@ export function environmentOf(
   if (command.path !== null) environment.PATH = `${command.path}:${environment.PATH}`;
   if (proxy !== null) Object.assign(environment, proxied(proxy));
   Object.assign(environment, more, { HOME: scratch, TMPDIR: scratch, [MARK]: mark });
+  if (own !== null) return { ...environment, ...own };
   // So that plugins can import packages which are installed next to them, e.g. `py_common`.
   if (command.isPython) {
     environment.PYTHONPATH = [more.PYTHONPATH, dirname(pluginDir)].filter((one) => one !== undefined).join(':');

@@ -5,7 +5,7 @@ import type { Sample } from '../confinement/tree.ts';
 import { Failure } from '../core/failure.ts';
 import type { Limits } from '../core/limits.ts';
 
-export function overLimit({ cpuMs, processes }: Sample, limits: Limits): Failure | null {
+export function overLimit({ cpuMs, processes }: Sample, limits: Pick<Limits, 'cpuMs'>): Failure | null {
   if (cpuMs > limits.cpuMs) {
     const limit = { name: 'cpuMs', allowed: limits.cpuMs, observed: cpuMs, unit: 'ms' } as const;
     return new Failure('plugin_cpu_exceeded', 'Used more processor time than it may', { limit });

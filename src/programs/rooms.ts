@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { chmod, stat } from 'node:fs/promises';
-import { basename } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { promisify } from 'node:util';
 import type { Controller, Group } from '../confinement/cgroup/group.ts';
 import { type FoundGroups, Groups, type GroupsWish } from '../confinement/cgroup/groups.ts';
@@ -21,7 +21,7 @@ import { hasOwnFiles, type TierWish } from '../confinement/tier.ts';
 import { Failure } from '../core/failure.ts';
 import type { Invocation } from '../core/invocation.ts';
 import type { Plugin } from '../core/plugin.ts';
-import { bindsOf, importableBeside } from './binds.ts';
+import { bindsOf, bindsOfOwn, importableBeside } from './binds.ts';
 import type { Command } from './command.ts';
 import { environmentOf } from './environment.ts';
 
@@ -36,8 +36,21 @@ export type RoomsOptions = {
 
 /** For whom a room is furnished: all that does not change from call to call. */
 export type Occupant = Pick<Invocation, 'tenant' | 'plugin' | 'grant' | 'endpoint'> & {
+  /** `cpuMs` may be endless. */
   limits: Pick<Invocation['limits'], 'cpuMs' | 'residentMb'>;
   command: Command;
+  /** What it finds in place of the plugin's folder and its neighbours, where that is not for it. */
+  own?: Belongings;
+};
+
+/** Folders that are one occupant's alone. */
+export type Belongings = {
+  /** Each is handed over to whom the program runs as. The outer one of two comes first. */
+  folders: readonly { path: string; from: string }[];
+  /** What else it is to read. */
+  files: readonly Bind[];
+  /** Added to its environment, last. */
+  environment: Readonly<Record<string, string>>;
 };
 
 /** Where programs of plugins run: finds out once what this machine has, and furnishes a room for each run. */
@@ -71,6 +84,11 @@ export class Rooms implements AsyncDisposable {
     return new Rooms(machine, await Groups.find(options.cgroup), folder, options);
   }
 
+  /** Whether programs find the files that they are given at places of our choosing, or where those lie. */
+  get choosesPaths(): boolean {
+    return hasOwnFiles(this.machine.tier);
+  }
+
   /** For people: how well a program is kept in, and why not better. */
   get because(): string {
     const { machine } = this;
@@ -94,9 +112,9 @@ export class Rooms implements AsyncDisposable {
     await using opened = new AsyncDisposableStack();
     const isOwn = hasOwnFiles(machine.tier);
     const identity = this.identityOf(occupant.tenant, plugin);
-    if (machine.isRoot && plugin.ownDir !== undefined) await this.#hand(plugin.ownDir, identity);
+    if (machine.isRoot) for (const folder of handedOver(occupant)) await this.#hand(folder, identity);
     const scratch = isOwn ? null : opened.use(await Scratch.create(this.folder, machine.isRoot ? identity : null));
-    if (isOwn) await this.#assertReadable(plugin);
+    if (isOwn) await this.#assertReadable(occupant);
     else await this.#assertOpen(occupant);
     const door = isOwn ? opened.use(await Door.open(this.folder, `door-${this.#doors++}`)) : null;
     const { relay, binds } = isOwn ? relayAt(endpoint.port, machine) : { relay: null, binds: [] };
@@ -116,6 +134,7 @@ export class Rooms implements AsyncDisposable {
       mark,
       ours: process.env,
       more: this.#environment,
+      own: occupant.own?.environment ?? null,
     });
     const group = await this.#groupFor(occupant, way);
     if (group !== null) opened.use(group);
@@ -163,7 +182,8 @@ export class Rooms implements AsyncDisposable {
   }
 
   /** What is beside a plugin is looked at once for each time that it is loaded: with all its neighbours, that takes a while. */
-  async #bindsOf({ plugin, command, grant }: Occupant): Promise<Bind[]> {
+  async #bindsOf({ plugin, command, grant, own }: Occupant): Promise<Bind[]> {
+    if (own !== undefined) return await bindsOfOwn(own, command, grant);
     if (!command.isPython) return await bindsOf(plugin, command, grant, []);
     const known = this.#neighbours.get(plugin) ?? importableBeside(plugin);
     this.#neighbours.set(plugin, known);
@@ -171,21 +191,33 @@ export class Rooms implements AsyncDisposable {
   }
 
   /** What is laid out for somebody else is still as open to him as it is. */
-  async #assertReadable({ realDir, ownDir }: Plugin): Promise<void> {
-    if (!this.machine.isRoot || ownDir !== undefined || ((await stat(realDir)).mode & 0o005) === 0o005) return;
+  async #assertReadable({ plugin: { realDir, ownDir }, own }: Occupant): Promise<void> {
+    if (
+      !this.machine.isRoot ||
+      ownDir !== undefined ||
+      own !== undefined ||
+      ((await stat(realDir)).mode & 0o005) === 0o005
+    )
+      return;
     const words = `The folder of the plugin, ${JSON.stringify(realDir)}, cannot be read by the user that its programs run as; open it to others (chmod -R o+rX)`;
     throw new Failure('plugin_boot_failed', words);
   }
 
   /** Where files are not laid out anew for each, they are as open as they are. */
-  async #assertOpen({ plugin, command }: Occupant): Promise<void> {
+  async #assertOpen({ plugin, command, own }: Occupant): Promise<void> {
     if (!this.machine.isRoot || this.machine.setpriv === null) return;
-    for (const path of [plugin.dir, command.file]) {
+    const folders = own === undefined ? [plugin.dir] : own.folders.map(({ from }) => dirname(from));
+    for (const path of [...folders, command.file]) {
       if (await isOpenToAll(path)) continue;
       const words = `${JSON.stringify(path)} cannot be reached by the user that plugins run as here; open it to others (chmod o+rX, also the folders above it), or install bubblewrap (npm run setup)`;
       throw new Failure('sandbox_unavailable', words);
     }
   }
+}
+
+function handedOver({ plugin: { ownDir }, own }: Occupant): string[] {
+  if (own !== undefined) return own.folders.map(({ from }) => from);
+  return ownDir === undefined ? [] : [ownDir];
 }
 
 /** Processes and threads, with those of ours: so it is met before the bound of the launcher, which tells nobody. */

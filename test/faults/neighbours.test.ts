@@ -20,6 +20,7 @@ import { Isolations } from '../../src/engine/isolation.ts';
 import { Limiter } from '../../src/engine/limiter.ts';
 import { Quarantine } from '../../src/engine/quarantine.ts';
 import { Tenancy } from '../../src/engine/tenancy.ts';
+import { Lodgings } from '../../src/programs/lodgings.ts';
 import { FakeCatalogue, tenant } from '../support/fake.ts';
 import { FIXTURES, Trial } from '../support/process.ts';
 import { sessionOf } from '../support/session.ts';
@@ -76,9 +77,10 @@ test('118: a storm of one tenant fails nobody else', { timeout: 90_000 }, async 
 
   const config = completed({}, folder);
   const [hard, patient] = [HARD, PATIENT].map((some) => ({ ...config.limits, ...some })) as [Limits, Limits];
+  const lodgings = scope.use(new Lodgings(config.processes));
   const runtimes: Runtime[] = [
     scope.use(new IsolateRuntime({ executors: { ...config.executors, ...BOUNDS.executors } })),
-    scope.use(new ProcessRuntime({ ...config.processes, ...BOUNDS.processes, memoryMb: 2_048 })),
+    scope.use(new ProcessRuntime({ ...config.processes, ...BOUNDS.processes, lodgings, memoryMb: 2_048 })),
   ];
   const limiter = new Limiter(CONCURRENCY);
   const quarantine = new Quarantine(config.quarantine);

@@ -18,6 +18,7 @@ import type { Invocation } from '../../src/core/invocation.ts';
 import type { Limits } from '../../src/core/limits.ts';
 import type { Outcome, Watch } from '../../src/core/outcome.ts';
 import type { Entry, Plugin } from '../../src/core/plugin.ts';
+import { Lodgings, type LodgingsOptions } from '../../src/programs/lodgings.ts';
 import { sessionOf } from './session.ts';
 
 /** At the lesser tiers programs run as somebody else in the machine's own files, and have to get there. */
@@ -78,36 +79,43 @@ export type TrialRun = {
   watch?: Watch;
 };
 
+export type TrialOptions = Partial<ProcessRuntimeOptions> & LodgingsOptions;
+
 /** A runtime whose processes carry a mark of the test's own, and whose temporary files lie in a folder of its own. */
 export class Trial implements AsyncDisposable {
   readonly mark: string;
   readonly runtime: ProcessRuntime;
   readonly temporary: string;
+  readonly #lodgings: Lodgings;
   readonly #descriptors: number;
   readonly #before: string | undefined;
 
-  private constructor(mark: string, runtime: ProcessRuntime, temporary: string, before: string | undefined) {
+  private constructor(
+    mark: string,
+    runtime: ProcessRuntime,
+    lodgings: Lodgings,
+    temporary: string,
+    before: string | undefined,
+  ) {
     this.mark = mark;
     this.runtime = runtime;
+    this.#lodgings = lodgings;
     this.temporary = temporary;
     this.#before = before;
     this.#descriptors = descriptors();
   }
 
-  static async start(options: Partial<ProcessRuntimeOptions> = {}): Promise<Trial> {
+  static async start(options: TrialOptions = {}): Promise<Trial> {
     const mark = randomUUID();
     const temporary = await mkdtemp(join(tmpdir(), 'isopod-trial-'));
     // Whoever programs run as has to get to what is theirs in there.
     await chmod(temporary, 0o711);
     const before = process.env.TMPDIR;
     process.env.TMPDIR = temporary;
-    const runtime = new ProcessRuntime({
-      ...BOUNDS,
-      ...options,
-      environment: { ...options.environment, TRIAL: mark },
-    });
-    await runtime.describe();
-    return new Trial(mark, runtime, temporary, before);
+    const lodgings = new Lodgings({ ...options, environment: { ...options.environment, TRIAL: mark } });
+    const runtime = new ProcessRuntime({ ...BOUNDS, ...options, lodgings });
+    await lodgings.describe();
+    return new Trial(mark, runtime, lodgings, temporary, before);
   }
 
   static plugin(plugin: Partial<Plugin>): Plugin {
@@ -201,6 +209,7 @@ export class Trial implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.runtime[Symbol.asyncDispose]();
+    await this.#lodgings[Symbol.asyncDispose]();
     if (this.#before === undefined) delete process.env.TMPDIR;
     else process.env.TMPDIR = this.#before;
     const left = await readdir(this.temporary);

@@ -11,6 +11,7 @@ import { commandOf } from '../../../runtimes/process/command.ts';
 import { ProcessRuntime } from '../../../runtimes/process/runtime.ts';
 import { Failure } from '../../../src/core/failure.ts';
 import type { Entry } from '../../../src/core/plugin.ts';
+import { Lodgings } from '../../../src/programs/lodgings.ts';
 import { Programs } from '../../../src/programs/programs.ts';
 import { BOUNDS, FIXTURES, Trial } from '../../support/process.ts';
 
@@ -313,16 +314,18 @@ describe('the runtime', () => {
   });
 
   test('explains how well it keeps a plugin in', async () => {
-    await using lesser = new ProcessRuntime({ ...BOUNDS, tier: 'process-group', cgroup: 'off' });
+    await using lodgings = new Lodgings({ tier: 'process-group', cgroup: 'off' });
+    await using lesser = new ProcessRuntime({ ...BOUNDS, lodgings });
     const explained = await lesser.explain('tenant', trialPlugin(['x']));
     assert.deepEqual([explained.runtime, explained.way], ['process', 'process-group']);
-    assert.match(await lesser.describe(), /^process-group: .*can leave it behind$/);
+    assert.match(await lodgings.describe(), /^process-group: .*can leave it behind$/);
   });
 
   test('runs nothing where the machine does not have the isolation that is asked for', async () => {
     const path = process.env.PATH;
     process.env.PATH = join(folder, 'nowhere');
-    await using strict = new ProcessRuntime({ ...BOUNDS, tier: 'pid-namespace' });
+    await using lodgings = new Lodgings({ tier: 'pid-namespace' });
+    await using strict = new ProcessRuntime({ ...BOUNDS, lodgings });
     const outcome = await strict.run(trial.invocation(['/bin/true'], {}), AbortSignal.timeout(10_000));
     const { way } = await strict.explain('tenant', trialPlugin(['x']));
     process.env.PATH = path;

@@ -1,0 +1,75 @@
+import { isOpenToAll } from '../confinement/on-path.ts';
+import { hasOwnFiles } from '../confinement/tier.ts';
+import { Failure } from '../core/failure.ts';
+import { Programs } from './programs.ts';
+import { Rooms, type RoomsOptions } from './rooms.ts';
+
+export type LodgingsOptions = Partial<RoomsOptions> & {
+  /** The interpreter for plugins that ask for `python` or `python3`; without it the one on PATH. */
+  pythonPath?: string;
+};
+
+/** Where all programs of this node run, and what they are run with: one for all runtimes that start any. */
+export class Lodgings implements AsyncDisposable {
+  readonly programs: Programs;
+  readonly #options: RoomsOptions;
+  #rooms: Promise<Rooms> | null = null;
+  #refused: string | null = null;
+
+  constructor({ tier = 'auto', cgroup = 'auto', cpus = 0, environment = {}, pythonPath }: LodgingsOptions) {
+    this.#options = { tier, cgroup, cpus, environment };
+    this.programs = new Programs({
+      path: process.env.PATH,
+      pythonPath,
+      isUsable: async (file) => {
+        const { machine } = await this.rooms();
+        return hasOwnFiles(machine.tier) || !machine.isRoot || machine.setpriv === null || (await isOpenToAll(file));
+      },
+    });
+  }
+
+  /** Found out once. Rejects with `sandbox_unavailable` where the machine does not have what is wished for. */
+  rooms(): Promise<Rooms> {
+    this.#rooms ??= this.#open();
+    return this.#rooms;
+  }
+
+  /** Why there are none; null where nobody has been refused any. */
+  get refused(): string | null {
+    return this.#refused;
+  }
+
+  /** Whether the operator wants just this tier. */
+  get isWish(): boolean {
+    return this.#options.tier !== 'auto';
+  }
+
+  /** Variables that the configuration adds. */
+  get variables(): string[] {
+    return Object.keys(this.#options.environment);
+  }
+
+  /** One sentence for the log of a start: how sure it is here that nothing of a plugin stays behind. */
+  async describe(): Promise<string> {
+    const { machine, because } = await this.rooms();
+    return `${machine.tier}: ${because}`;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const rooms = await this.#rooms?.catch(() => null);
+    await rooms?.[Symbol.asyncDispose]();
+  }
+
+  async #open(): Promise<Rooms> {
+    try {
+      const rooms = await Rooms.open(this.#options);
+      this.#refused = null;
+      return rooms;
+    } catch (error) {
+      // What is lacking may be there the next time.
+      this.#rooms = null;
+      this.#refused = Failure.from(error).message;
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,178 @@
+import type { Socket } from 'node:net';
+import type { Writable } from 'node:stream';
+import { setImmediate as turn } from 'node:timers/promises';
+import { type Ending, MOST_PROCESSES } from '../confinement/launcher.ts';
+import type { Sandbox } from '../confinement/sandbox.ts';
+import type { Sample, Tree } from '../confinement/tree.ts';
+import { Failure } from '../core/failure.ts';
+import type { Limits } from '../core/limits.ts';
+import { Memory } from './memory.ts';
+import type { Meter } from './meter.ts';
+import { bootedTooSlowly, overLimit, refused, tooLarge } from './over-limit.ts';
+import type { Letting, Occupant, Rooms } from './rooms.ts';
+import { closed, within } from './settling.ts';
+
+export type ResidentProcessOptions = {
+  rooms: Rooms;
+  occupant: Occupant;
+  limits: Pick<Limits, 'bootMs' | 'residentMb'>;
+  meter: Meter;
+  /** Told of each look at it. */
+  onSample(sample: Sample): void;
+  onOutput(chunk: Buffer): void;
+  onLog(chunk: Buffer): void;
+};
+
+/** How a process has ended, or why we have ended it. */
+export type Death = { failure: Failure; ending: Ending | null };
+
+/**
+ * A program in its room that stays until it is ended, or ends by itself: what it writes is handed on, its memory and its
+ * processes are watched. What is said between it and us is not known here.
+ */
+export class ResidentProcess implements AsyncDisposable {
+  /** Where the program reads. */
+  readonly stdin: Writable;
+  /** Resolves when nothing of it is left. */
+  readonly death: Promise<Death>;
+  readonly #letting: Letting;
+  readonly #sandbox: Sandbox;
+  readonly #options: ResidentProcessOptions;
+  readonly #memory: Memory;
+  readonly #output: Promise<unknown>;
+  #tree: Tree | null = null;
+  #watch: Disposable | null = null;
+  #because: Failure | null = null;
+  #residentBytes = 0;
+  #cpuMs = 0;
+
+  private constructor(letting: Letting, stdin: Socket, options: ResidentProcessOptions) {
+    this.#letting = letting;
+    this.#sandbox = letting.sandbox;
+    this.#options = options;
+    this.stdin = stdin;
+    const { group, stdout, stderr } = this.#sandbox;
+    this.#memory = new Memory(options.limits.residentMb * 2 ** 20, group?.bounds('memory'));
+    this.#output = Promise.all([closed(stdout, options.onOutput), closed(stderr, options.onLog)]);
+    this.death = this.#end(stdin);
+  }
+
+  /** Resolves when its program has been let go. Rejects with a Failure. */
+  static async start(options: ResidentProcessOptions): Promise<ResidentProcess> {
+    const { rooms, occupant } = options;
+    await using opened = new AsyncDisposableStack();
+    const stdin = opened.use(await rooms.pipes.openInput());
+    const letting = opened.use(await rooms.let(occupant, stdin.fd));
+    stdin.given();
+    opened.move();
+    const started = new ResidentProcess(letting, stdin.socket, options);
+    try {
+      await started.#begin();
+      return started;
+    } catch (error) {
+      await started[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** Where it gets out of its room to; null where it has the machine's network. */
+  get letting(): Pick<Letting, 'lead' | 'door'> {
+    return this.#letting;
+  }
+
+  /** As last looked at. */
+  get residentBytes(): number {
+    return this.#residentBytes;
+  }
+
+  get cpuMs(): number {
+    return this.#cpuMs;
+  }
+
+  /** The most that it has had. */
+  get peakBytes(): number {
+    return this.#memory.peakBytes;
+  }
+
+  look(): void {
+    if (this.#tree !== null) this.#see(this.#tree.sample(MOST_PROCESSES + 1));
+  }
+
+  /** Ends it at once, for this; the first reason counts. */
+  kill(because: Failure): void {
+    this.#because ??= because;
+    this.#sandbox.kill();
+  }
+
+  /** Asks it to end, by SIGTERM; ends it when it has had the time. */
+  async terminate(because: Failure, graceMs: number): Promise<'terminated' | 'killed'> {
+    this.#because ??= because;
+    const ended = graceMs > 0 && (await this.#sandbox.terminate(graceMs));
+    this.#sandbox.kill();
+    return ended ? 'terminated' : 'killed';
+  }
+
+  /** Resolves when nothing of it is left. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.kill(new Failure('cancelled', 'It was ended'));
+    await this.death;
+  }
+
+  async #begin(): Promise<void> {
+    const { limits, meter } = this.#options;
+    const { group, ready } = this.#sandbox;
+    const up = group === null ? ready : ready.then(() => group.boundMemory(this.#memory.allowed));
+    const isUp = await within(limits.bootMs, up.then(() => 'up' as const));
+    if (isUp === null) throw bootedTooSlowly(limits.bootMs);
+    const tree = this.#sandbox.go();
+    tree.begin();
+    this.#tree = tree;
+    this.#watch = meter.watch({
+      tree,
+      memory: this.#memory,
+      mostProcesses: MOST_PROCESSES,
+      onSample: (sample) => this.#see(sample),
+      onWeight: (bytes) => this.#judge(tooLarge(this.#memory.allowed, bytes)),
+    });
+  }
+
+  #see(sample: Sample): void {
+    this.#residentBytes = Math.min(sample.residentBytes, this.#memory.allowed);
+    this.#cpuMs = sample.cpuMs;
+    this.#memory.see(sample);
+    this.#options.onSample(sample);
+    // Its processor time is that of its runs, which are held to it one by one.
+    this.#judge(overLimit(sample, ENDLESS) ?? refused(this.#sandbox.group?.refusal()));
+  }
+
+  #judge(failure: Failure | null): void {
+    if (failure !== null) this.kill(failure);
+  }
+
+  async #end(stdin: Socket): Promise<Death> {
+    const ending = await this.#sandbox.ended;
+    const { group } = this.#sandbox;
+    this.#watch?.[Symbol.dispose]();
+    const because = this.#because ?? refused(group?.refusal());
+    if (!this.#sandbox.deserted()) await within(DRAIN_MS, this.#output);
+    // One whole turn of the event loop reads all that lies in its pipes.
+    for (let half = 0; half < 2; half++) await turn();
+    if (ending !== null) this.#cpuMs = Math.max(this.#cpuMs, ending.cpuMs);
+    stdin.destroy();
+    this.#residentBytes = 0;
+    await this.#letting[Symbol.asyncDispose]();
+    return { failure: because ?? endedBy(ending), ending };
+  }
+}
+
+/** It has ended, and it was not us. */
+function endedBy(ending: Ending | null): Failure {
+  if (ending === null) return new Failure('plugin_crashed', 'Its process ended together with the shell that watches it');
+  const { code, signal, unstarted } = ending;
+  if (unstarted) return new Failure('plugin_boot_failed', 'Its interpreter could not be started');
+  const how = signal === null ? `with exit status ${code}` : `by ${signal}`;
+  return new Failure('plugin_crashed', `Its process has ended ${how}`);
+}
+
+const ENDLESS = { cpuMs: Number.POSITIVE_INFINITY };
+const DRAIN_MS = 100;
