@@ -58,7 +58,12 @@ export function completed(values: Record<string, unknown>, cwd: string): Config 
   }
   // What has names of the user's own is no leaf.
   for (const name of ['plugins', 'applications', 'credentials']) whole[name] ??= {};
-  if (!has(whole, ['processes', 'environment'])) put(whole, ['processes', 'environment'], {});
+  for (const place of [
+    ['processes', 'environment'],
+    ['dispatcharr', 'applications'],
+  ]) {
+    if (!has(whole, place)) put(whole, place, {});
+  }
   Value.Assert(Settings, whole);
   return whole;
 }

@@ -7,6 +7,7 @@ import { IsolateRuntime } from '../runtimes/isolate/runtime.ts';
 import { raiseWalls } from '../runtimes/isolate/walls.ts';
 import { warmCache } from '../runtimes/isolate/warm-cache.ts';
 import { ProcessRuntime } from '../runtimes/process/runtime.ts';
+import { PythonRuntime } from '../runtimes/python/runtime.ts';
 import type { Parts } from './assembly.ts';
 import { COMPILE_CACHE } from './compile-cache.ts';
 import type { Config } from './config.ts';
@@ -75,7 +76,18 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
   const fences = await lodgings
     .describe()
     .catch((error: unknown) => `none, so nothing is run: ${Failure.from(error).message}`);
-  const runtimes = [isolate, programs];
+  const python = scope.use(
+    new PythonRuntime({
+      ...config.residents,
+      ...config.dispatcharr,
+      lodgings,
+      memoryMb: config.residents.memoryMb || halfOfMemoryMb(),
+      graceMs: config.processes.graceMs,
+      applicationOf: (tenant) => config.dispatcharr.applications[tenant] ?? null,
+      attest: () => programs.attest(),
+    }),
+  );
+  const runtimes = [isolate, programs, python];
   const isolations = new Isolations({ runtimes, least: config.isolation.least });
   const owned = scope.move();
   return {

@@ -89,6 +89,7 @@ test('without a file and variables all has a default', () => {
       stopMs: 1_000,
       environment: {},
     },
+    dispatcharr: { shim: 'on', version: '0.31.0', applications: {} },
     residents: {
       start: 'loaded',
       most: 64,

@@ -351,6 +351,43 @@ export const Settings = Type.Object(
       },
       closed,
     ),
+    dispatcharr: Type.Object(
+      {
+        shim: Type.Enum(['on', 'off'], {
+          default: 'on',
+          description:
+            'Whether its plugins find the few names of their application that are answered here; what else they import of it is not there',
+        }),
+        version: Type.String({
+          default: '0.31.0',
+          pattern: '^[0-9A-Za-z][0-9A-Za-z.+-]{0,63}$',
+          allowed: 'a version, e.g. 0.31.0',
+          description: 'The version of the application that its plugins are told',
+        }),
+        applications: Type.Record(
+          Type.String({ pattern: TENANT_ID.source }),
+          Type.Object(
+            {
+              python: Type.Optional(Type.String({ minLength: 1, pattern: '^/', allowed: 'an absolute path' })),
+              pythonPath: Type.Optional(
+                Type.Array(Type.String({ pattern: '^/', allowed: 'an absolute path' }), { maxItems: 16 }),
+              ),
+              settingsModule: Type.String({
+                pattern: '^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*$',
+                allowed: 'the name of a Python module',
+              }),
+            },
+            closed,
+          ),
+          {
+            default: {},
+            description:
+              'The application itself, where it is on this machine, by tenant id: its Python, the folders of its modules, and DJANGO_SETTINGS_MODULE; only in the file',
+          },
+        ),
+      },
+      closed,
+    ),
     pythonPath: Type.Optional(
       Type.String({
         minLength: 1,

@@ -46,6 +46,13 @@ export class Programs {
     return found;
   }
 
+  /** A certain interpreter; null where it cannot be used. */
+  async interpreter(file: string): Promise<Interpreter | null> {
+    if (!(await isFile(file))) return null;
+    const python = await realPython(file);
+    return (await this.#isUsable(python.file)) ? python : null;
+  }
+
   async #findPython(): Promise<Interpreter | null> {
     const configured = this.#pythonPath !== undefined && (await isFile(this.#pythonPath)) ? [this.#pythonPath] : [];
     for (const file of [...configured, ...(await everyOnPath(['python3', 'python'], this.#path))]) {

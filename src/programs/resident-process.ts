@@ -122,7 +122,10 @@ export class ResidentProcess implements AsyncDisposable {
     const { limits, meter } = this.#options;
     const { group, ready } = this.#sandbox;
     const up = group === null ? ready : ready.then(() => group.boundMemory(this.#memory.allowed));
-    const isUp = await within(limits.bootMs, up.then(() => 'up' as const));
+    const isUp = await within(
+      limits.bootMs,
+      up.then(() => 'up' as const),
+    );
     if (isUp === null) throw bootedTooSlowly(limits.bootMs);
     const tree = this.#sandbox.go();
     tree.begin();
@@ -167,7 +170,8 @@ export class ResidentProcess implements AsyncDisposable {
 
 /** It has ended, and it was not us. */
 function endedBy(ending: Ending | null): Failure {
-  if (ending === null) return new Failure('plugin_crashed', 'Its process ended together with the shell that watches it');
+  if (ending === null)
+    return new Failure('plugin_crashed', 'Its process ended together with the shell that watches it');
   const { code, signal, unstarted } = ending;
   if (unstarted) return new Failure('plugin_boot_failed', 'Its interpreter could not be started');
   const how = signal === null ? `with exit status ${code}` : `by ${signal}`;

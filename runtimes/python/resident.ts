@@ -1,0 +1,417 @@
+/**
+ * One plugin's process, and the conversation with its host (frames.ts). Several runs go on in it at once; what it logs is
+ * told apart by the run that it belongs to. What a resident does wrong as a whole (too much memory, a frame that is none)
+ * ends it, and with it all of its runs.
+ *
+ * A run that has to end is first asked to, then an exception is raised in it; only what heeds neither costs the process, and
+ * what else goes on there: SIGTERM, and then the whole tree.
+ */
+import { Failure, type Rung } from '../../src/core/failure.ts';
+import type { Limits } from '../../src/core/limits.ts';
+import type { LogLevel } from '../../src/core/outcome.ts';
+import { actionsOf, fieldsOf, type Portrait, portraitOf, withDefaults } from '../../src/core/portrait.ts';
+import type { Residency, ResidentLine, StopReason } from '../../src/core/resident.ts';
+import type { Session } from '../../src/core/session.ts';
+import { onAbort } from '../../src/core/signal.ts';
+import { Lines } from '../../src/programs/lines.ts';
+import type { Meter } from '../../src/programs/meter.ts';
+import { mostLoggedBytes, tooMuchLogged } from '../../src/programs/over-limit.ts';
+import type { Resident } from '../../src/programs/resident-pool.ts';
+import { type Death, ResidentProcess } from '../../src/programs/resident-process.ts';
+import type { Occupant, Rooms } from '../../src/programs/rooms.ts';
+import type { RunJournal } from '../../src/programs/run-journal.ts';
+import { within } from '../../src/programs/settling.ts';
+import { answered } from './asking.ts';
+import { type Frame, type FrameOf, FrameReader } from './frame-reader.ts';
+import type { ToGuest } from './frames.ts';
+import { Redaction } from './redaction.ts';
+import { Run, type RunEnd } from './run.ts';
+import { failureOf } from './verdict.ts';
+
+export type PythonResidentOptions = {
+  residency: Residency;
+  rooms: Rooms;
+  occupant: Occupant;
+  meter: Meter;
+  boot: Omit<Extract<ToGuest, { t: 'boot' }>, 't'>;
+  /** How long a run that is asked to end may take, each time that it is asked; in ms. */
+  graceMs: number;
+  /** How long it may take to stop. */
+  stopMs: number;
+  /** Told of all that it logs. */
+  line(one: ResidentLine): void;
+};
+
+export type Wanted = {
+  invocation: string;
+  action: string;
+  args: unknown;
+  limits: Limits;
+  journal: RunJournal;
+};
+
+export type RunTold = {
+  end: RunEnd;
+  cpuMs: number;
+  peakBytes: number;
+  /** What ended it, if it was stopped. */
+  rung: Rung;
+  /** Why it was stopped; null where it was not. */
+  stopped: Failure | null;
+};
+
+export class PythonResident implements Resident {
+  readonly death: Promise<Death>;
+  readonly #options: PythonResidentOptions;
+  readonly #runs = new Map<number, Run>();
+  readonly #lines: Lines;
+  readonly #reader: FrameReader;
+  readonly #redaction: Redaction;
+  readonly #looks = new Map<number, (look: FrameOf<'look'>) => void>();
+  readonly #ready = Promise.withResolvers<FrameOf<'ready'> | FrameOf<'failed'>>();
+  readonly #stopped = Promise.withResolvers<void>();
+  readonly #started = Promise.withResolvers<ResidentProcess>();
+  #process: ResidentProcess | null = null;
+  #session: Session | null = null;
+  #renewing: NodeJS.Timeout | undefined;
+  #portrait: Portrait = NO_PORTRAIT;
+  #state: 'up' | 'stopping' | 'gone' = 'up';
+  #next = 1;
+  #asks = 0;
+  #cpuMs = 0;
+  #flood = { since: 0, bytes: 0 };
+
+  private constructor(options: PythonResidentOptions) {
+    this.#options = options;
+    this.#redaction = new Redaction(options.residency.desk);
+    this.#lines = new Lines((bytes, from, to) => this.#wrote(bytes.toString('utf8', from, to)));
+    this.#reader = new FrameReader(() => this.#longestFrame(), {
+      onFrame: (frame, bytes) => this.#hear(frame, bytes),
+      onViolation: (what) => this.#violated(what),
+    });
+    this.death = this.#settleDeath();
+  }
+
+  /** Resolves when the plugin's code is loaded. Rejects with a Failure; nothing is left of it then. */
+  static async start(options: PythonResidentOptions): Promise<PythonResident> {
+    const resident = new PythonResident(options);
+    await resident.#boot();
+    return resident;
+  }
+
+  get residentBytes(): number {
+    return this.#process?.residentBytes ?? 0;
+  }
+
+  get cpuMs(): number {
+    return this.#process?.cpuMs ?? 0;
+  }
+
+  get running(): number {
+    return this.#runs.size;
+  }
+
+  /** Null where it is on its way out: nothing has begun. */
+  async run(wanted: Wanted, signal: AbortSignal): Promise<RunTold | null> {
+    if (this.#state !== 'up') return null;
+    const run = new Run({ ...wanted, id: this.#next++ });
+    this.#runs.set(run.id, run);
+    this.#redaction.look();
+    const stopped = AbortSignal.any([signal, run.over.signal]);
+    let why: Failure | null = null;
+    using _stop = onAbort(stopped, (failure) => {
+      why ??= failure;
+      void this.#stop(run, failure, run.over.signal.aborted ? 'interrupt' : 'ask');
+    });
+    if (!stopped.aborted) this.#say(this.#frameFor(run, wanted));
+    else run.settle({ by: 'death', failure: Failure.from(stopped.reason) });
+    const end = await run.ended;
+    this.#process?.look();
+    this.#runs.delete(run.id);
+    const cpuMs = Math.max(run.cpuMs, end.by === 'result' ? Math.min(end.result.cpuMs, MOST_CPU_MS) : 0);
+    return { end, cpuMs, peakBytes: Math.max(run.peakBytes, this.residentBytes), rung: run.rung, stopped: why };
+  }
+
+  /** Whether it has neither threads nor children of its own, beside no runs. */
+  async isIdle(): Promise<boolean> {
+    if (this.#state !== 'up' || this.#runs.size > 0) return false;
+    const id = this.#next++;
+    const { promise, resolve } = Promise.withResolvers<FrameOf<'look'>>();
+    this.#looks.set(id, resolve);
+    this.#say({ t: 'look', id });
+    const look = await within(LOOK_MS, promise);
+    this.#looks.delete(id);
+    return look !== null && look.threads === 0 && look.children === 0;
+  }
+
+  async stop(reason: StopReason): Promise<void> {
+    if (this.#state === 'up') {
+      this.#state = 'stopping';
+      this.#say({ t: 'stop', reason, ...this.#terms() });
+      const { stopMs, graceMs } = this.#options;
+      const because = new Failure('cancelled', WORDS[reason]);
+      await within<unknown>(stopMs, this.#stopped.promise, this.death);
+      this.#process?.stdin.end();
+      // It ends by itself then; who does not is asked once more.
+      if ((await within(LEAVE_MS, this.death)) === null) await this.#process?.terminate(because, graceMs);
+      this.#process?.kill(because);
+    }
+    await this.death;
+  }
+
+  // ── coming ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #boot(): Promise<void> {
+    const { residency, rooms, occupant, meter, boot } = this.#options;
+    const { limits, desk, plugin } = residency;
+    const bootedAt = performance.now();
+    this.#process = await ResidentProcess.start({
+      rooms,
+      occupant,
+      limits,
+      meter,
+      onSample: ({ cpuMs, residentBytes }) => this.#used(cpuMs, residentBytes),
+      onOutput: (chunk) => this.#reader.push(chunk),
+      onLog: (chunk) => {
+        this.#flooded(chunk.length);
+        this.#lines.push(chunk);
+      },
+    });
+    this.#process.stdin.on('error', () => {});
+    this.#started.resolve(this.#process);
+    this.#lead();
+    this.#say({ t: 'boot', ...boot });
+    const left = Math.max(1, limits.bootMs - (performance.now() - bootedAt));
+    const first = await within<Frame | Death>(left, this.#ready.promise, this.death);
+    const failure = this.#notReady(first);
+    if (failure !== null) {
+      this.#process.kill(failure);
+      await this.death;
+      throw failure;
+    }
+    const told = rawPortrait((first as FrameOf<'ready'>).portrait);
+    this.#portrait = portraitOf(plugin.id, { manifest: plugin.portrait ?? null, told });
+    desk.described(told);
+  }
+
+  #notReady(first: Frame | Death | null): Failure | null {
+    const { limits } = this.#options.residency;
+    if (first === null) {
+      const limit = { name: 'bootMs', allowed: limits.bootMs, observed: limits.bootMs, unit: 'ms' } as const;
+      return new Failure('plugin_boot_failed', 'Took longer to start than it may', { limit });
+    }
+    if ('t' in first && first.t === 'ready') return null;
+    if ('t' in first && first.t === 'failed') {
+      const { details } = failureOf(first.error, limits);
+      return new Failure('plugin_boot_failed', 'The code of the plugin could not be loaded', details);
+    }
+    const { failure } = first as Death;
+    if (failure.code !== 'plugin_crashed') return failure;
+    return new Failure('plugin_boot_failed', `${failure.message}, before its code was loaded`, failure.details);
+  }
+
+  async #settleDeath(): Promise<Death> {
+    const process = await this.#started.promise;
+    const death = await process.death;
+    this.#state = 'gone';
+    clearTimeout(this.#renewing);
+    this.#session?.end();
+    this.#lines.end();
+    for (const run of this.#runs.values()) run.settle({ by: 'death', failure: death.failure });
+    return death;
+  }
+
+  /** What one session may use is for an hour: what goes on for ever has no other end. */
+  #lead(): void {
+    const { residency } = this.#options;
+    const before = this.#session;
+    this.#session = residency.openSession((failure) => this.#process?.kill(failure));
+    this.#process?.letting.lead({ session: this.#session });
+    before?.end();
+    this.#renewing = setTimeout(() => this.#lead(), SESSION_MS).unref();
+  }
+
+  // ── what is said ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  #say(frame: ToGuest): void {
+    const { stdin } = this.#process as ResidentProcess;
+    if (!stdin.writable) return;
+    stdin.write(`${JSON.stringify(frame)}\n`);
+    // A host that reads nothing any more is none.
+    if (stdin.writableLength > MOST_UNREAD) {
+      this.#process?.kill(new Failure('plugin_crashed', 'Its process reads nothing of what it is told any more'));
+    }
+  }
+
+  #terms() {
+    const { fields, actions } = this.#portrait;
+    const settings = withDefaults(fields, this.#options.residency.desk.settings());
+    return { settings, actions: Object.fromEntries(actions.map((one) => [one.id, one])) };
+  }
+
+  #frameFor({ id, limits: { outputBytes } }: Run, { action, args }: Wanted): ToGuest {
+    if (!action.startsWith(TASK)) {
+      const params = Array.isArray(args) && args.length === 0 ? {} : (args ?? {});
+      return { t: 'run', id, action, params, outputBytes, ...this.#terms() };
+    }
+    const { args: list, kwargs } = (args ?? {}) as { args?: unknown; kwargs?: unknown };
+    return {
+      t: 'task',
+      id,
+      name: action.slice(TASK.length),
+      args: Array.isArray(list) ? list : [],
+      kwargs: typeof kwargs === 'object' && kwargs !== null ? (kwargs as Record<string, unknown>) : {},
+      outputBytes,
+    };
+  }
+
+  /** Climbs as far as it takes. */
+  async #stop(run: Run, because: Failure, from: 'ask' | 'interrupt'): Promise<void> {
+    const { graceMs } = this.#options;
+    for (const how of from === 'ask' ? (['ask', 'interrupt'] as const) : (['interrupt'] as const)) {
+      run.rung = how === 'ask' ? 'cooperative' : 'interrupted';
+      this.#say({ t: 'cancel', id: run.id, how });
+      if (graceMs > 0 && (await within(graceMs, run.ended)) !== null) return;
+    }
+    if (!this.#runs.has(run.id)) return;
+    // From here on it is about the process, and all that goes on in it.
+    this.#state = 'stopping';
+    const words = `Its process was ended, as another run of the plugin had to be: ${because.message}`;
+    const lost = new Failure('executor_lost', words, { cause: because });
+    run.rung = (await this.#process?.terminate(lost, graceMs)) ?? 'killed';
+  }
+
+  // ── what is heard ─────────────────────────────────────────────────────────────────────────────────────────────
+
+  #hear(frame: Frame, bytes: number): void {
+    if (frame.t !== 'result') this.#flooded(bytes);
+    switch (frame.t) {
+      case 'ready':
+      case 'failed':
+        return this.#ready.resolve(frame);
+      case 'result':
+        return this.#runs.get(frame.id)?.settle({ by: 'result', result: frame });
+      case 'log':
+        return this.#logged(levelOf(frame.level), frame.text, this.#runOf(frame.run));
+      case 'progress':
+        return this.#runOf(frame.run)?.journal.progressed(frame.value);
+      case 'update': {
+        const { group, event, data } = frame;
+        const invocation = this.#runOf(frame.run)?.invocation ?? null;
+        return this.#options.residency.desk.updated({ group, event, data, invocation });
+      }
+      case 'ask':
+        return void this.#answer(frame);
+      case 'look':
+        return this.#looks.get(frame.id)?.(frame);
+      case 'stopped':
+        return this.#stopped.resolve();
+    }
+  }
+
+  #runOf(id: number | null): Run | undefined {
+    return id === null ? undefined : this.#runs.get(id);
+  }
+
+  async #answer(ask: FrameOf<'ask'>): Promise<void> {
+    if (this.#asks >= ASKS_AT_ONCE) return this.#say({ t: 'answer', id: ask.id, error: 'Too much is asked at once' });
+    this.#asks += 1;
+    try {
+      const invocation = this.#runOf(ask.run)?.invocation ?? null;
+      this.#say(await answered(ask, this.#options.residency, { invocation, portrait: this.#portrait }));
+    } finally {
+      this.#asks -= 1;
+    }
+  }
+
+  /** What was written past the host, e.g. by a child: it is of the run that goes on, where there is only one. */
+  #wrote(text: string): void {
+    const [only, ...others] = this.#runs.values();
+    this.#logged('info', text, others.length === 0 ? only : undefined);
+  }
+
+  #logged(level: LogLevel, text: string, run: Run | undefined): void {
+    const message = this.#redaction.redacted(text.length > LINE_LETTERS ? `${text.slice(0, LINE_LETTERS)} …` : text);
+    run?.journal.log({ level, message });
+    this.#options.line({ level, message, at: new Date(), invocation: run?.invocation ?? null });
+  }
+
+  #used(cpuMs: number, bytes: number): void {
+    const more = cpuMs - this.#cpuMs;
+    this.#cpuMs = cpuMs;
+    for (const run of this.#runs.values()) run.used(more / this.#runs.size, bytes);
+  }
+
+  /** Who writes that much does so for the sake of it, and to read it takes a good part of a core. */
+  #flooded(bytes: number): void {
+    const now = performance.now();
+    if (now - this.#flood.since > FLOOD_MS) this.#flood = { since: now, bytes: 0 };
+    this.#flood.bytes += bytes;
+    const most = mostLoggedBytes(this.#options.residency.limits);
+    if (this.#flood.bytes > most) this.#process?.kill(tooMuchLogged(most, this.#flood.bytes));
+  }
+
+  #violated(what: string): void {
+    this.#process?.kill(new Failure('plugin_invalid_output', `Wrote ${what} where its host and we speak`));
+  }
+
+  /** The largest output that it may answer now, and what stands around it. */
+  #longestFrame(): number {
+    let most = this.#options.residency.limits.outputBytes;
+    for (const { limits } of this.#runs.values()) most = Math.max(most, limits.outputBytes);
+    return Math.max(most, LEAST_FRAME) + FRAME_SLACK;
+  }
+}
+
+/** Jobs of its own begin so; see Desk.enqueue. */
+export const TASK = 'shared_task:';
+
+function rawPortrait(raw: Record<string, unknown>): Portrait {
+  const text = (name: string) => (typeof raw[name] === 'string' ? cleaned(raw[name] as string) : '');
+  return {
+    name: text('name'),
+    version: text('version'),
+    description: text('description'),
+    author: text('author'),
+    helpUrl: text('help_url'),
+    fields: fieldsOf(raw.fields),
+    actions: actionsOf(raw.actions),
+  };
+}
+
+/** As it can be kept. */
+function cleaned(text: string): string {
+  return text.slice(0, WORDS_LETTERS).toWellFormed().replaceAll('\0', '');
+}
+
+function levelOf(level: string): LogLevel {
+  return LEVELS.find((one) => one === level) ?? 'info';
+}
+
+const LEVELS: readonly LogLevel[] = ['trace', 'debug', 'info', 'warning', 'error'];
+const NO_PORTRAIT: Portrait = {
+  name: '',
+  version: '',
+  description: '',
+  author: '',
+  helpUrl: '',
+  fields: [],
+  actions: [],
+};
+const WORDS: Record<StopReason, string> = {
+  disable: 'The plugin was disabled',
+  delete: 'The plugin was removed',
+  reload: 'The plugin was loaded anew',
+  shutdown: 'The process of the plugin was ended',
+};
+const LOOK_MS = 500;
+const LEAVE_MS = 500;
+const SESSION_MS = 3_600_000;
+const ASKS_AT_ONCE = 16;
+const FLOOD_MS = 60_000;
+const MOST_UNREAD = 64 << 20;
+const LEAST_FRAME = 1 << 20;
+const FRAME_SLACK = 65_536;
+const LINE_LETTERS = 16_384;
+const WORDS_LETTERS = 4_096;
+const MOST_CPU_MS = 86_400_000;

@@ -1,0 +1,176 @@
+import { Failure } from '../../src/core/failure.ts';
+import type { Invocation } from '../../src/core/invocation.ts';
+import { type Isolation, unchecked } from '../../src/core/isolation.ts';
+import type { Outcome } from '../../src/core/outcome.ts';
+import type { Plugin } from '../../src/core/plugin.ts';
+import type { Residency, ResidentLine, Residents } from '../../src/core/resident.ts';
+import type { Explanation, Runtime } from '../../src/core/runtime.ts';
+import type { Lodgings } from '../../src/programs/lodgings.ts';
+import { Meter } from '../../src/programs/meter.ts';
+import { ResidentPool, type ResidentPoolOptions } from '../../src/programs/resident-pool.ts';
+import { RunJournal } from '../../src/programs/run-journal.ts';
+import { furnished, type HostApplication } from './furnishing.ts';
+import { PythonResident, type RunTold } from './resident.ts';
+import { type Verdict, verdictOn } from './verdict.ts';
+
+export type PythonRuntimeOptions = Omit<ResidentPoolOptions<PythonResident>, 'begin'> & {
+  /** Where programs run; it outlives this. */
+  lodgings: Lodgings;
+  /** How long a run that is asked to end may take, each time that it is asked, and a process that is; in ms. */
+  graceMs: number;
+  /** How long a plugin may take to stop. */
+  stopMs: number;
+  /** What stands in for the names of the application that plugins are written for. */
+  shim: 'on' | 'off';
+  /** What that application says that its version is. */
+  version: string;
+  /** The application itself, where a tenant has it on this machine. */
+  applicationOf(tenant: string): HostApplication | null;
+  /** Proves how far its programs are held back. */
+  attest(): Promise<Isolation>;
+};
+
+/**
+ * Plugins that are a class in Python, each in a process that stays (resident.ts), in a room as external programs have it.
+ * Contract: Dispatcharr `apps/plugins/loader.py`, where they run in the web process itself.
+ */
+export class PythonRuntime implements Runtime {
+  readonly kind = 'residents';
+  readonly #options: PythonRuntimeOptions;
+  readonly #meter = new Meter();
+  readonly #pool: ResidentPool<PythonResident>;
+  readonly #running = new Set<Promise<Outcome>>();
+  #isolation = unchecked(new Date(0));
+
+  constructor(options: PythonRuntimeOptions) {
+    this.#options = options;
+    this.#pool = new ResidentPool({ ...options, begin: (residency, line) => this.#begin(residency, line) });
+  }
+
+  get residents(): Residents {
+    return this.#pool;
+  }
+
+  runs({ program }: Plugin): boolean {
+    return program.runtime === 'python';
+  }
+
+  async run(invocation: Invocation, signal: AbortSignal): Promise<Outcome> {
+    const running = this.#run(invocation, signal);
+    this.#running.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#running.delete(running);
+    }
+  }
+
+  async explain(tenant: string, plugin: Plugin): Promise<Explanation> {
+    try {
+      const rooms = await this.#options.lodgings.rooms();
+      const { machine, because } = rooms;
+      const whom = machine.isRoot ? `; it runs as user ${rooms.identityOf(tenant, plugin)}` : '';
+      return { runtime: 'python', way: machine.tier, because: because + whom };
+    } catch (error) {
+      return { runtime: 'python', way: 'none', because: Failure.from(error).message };
+    }
+  }
+
+  /** Who stays is let go of by `residents`, with a reason. */
+  retain(): void {}
+
+  unready(): string | null {
+    return this.#options.lodgings.refused;
+  }
+
+  get isolation(): Isolation {
+    return this.#isolation;
+  }
+
+  async attest(): Promise<Isolation> {
+    this.#isolation = await this.#options.attest();
+    return this.#isolation;
+  }
+
+  gauges(): Record<string, number> {
+    return this.#pool.gauges();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#pool[Symbol.asyncDispose]();
+    await Promise.all(this.#running);
+  }
+
+  async #begin(residency: Residency, line: (one: ResidentLine) => void): Promise<PythonResident> {
+    const { lodgings, applicationOf, shim, version, graceMs, stopMs } = this.#options;
+    const rooms = await lodgings.rooms();
+    const application = applicationOf(residency.tenant);
+    const { dir, pluginsDir, occupant } = await furnished(residency, {
+      rooms,
+      programs: lodgings.programs,
+      application,
+    });
+    const { plugin } = residency;
+    const django = application === null ? null : { settingsModule: application.settingsModule };
+    const boot = { key: plugin.id, dir, pluginsDir, shim, version, django };
+    return await PythonResident.start({
+      residency,
+      rooms,
+      occupant,
+      meter: this.#meter,
+      boot,
+      graceMs,
+      stopMs,
+      line,
+    });
+  }
+
+  async #run(invocation: Invocation, signal: AbortSignal): Promise<Outcome> {
+    const startedAt = performance.now();
+    const journal = new RunJournal(invocation.limits, startedAt, invocation.watch);
+    let begunAt = startedAt;
+    let told: RunTold | null = null;
+    let verdict: Verdict;
+    try {
+      const { residency } = invocation;
+      if (residency === undefined) throw new Failure('internal', 'There is nowhere to live');
+      while (told === null) {
+        const resident = await this.#pool.occupy(residency, signal);
+        begunAt = performance.now();
+        told = await resident.run(wanted(invocation, journal), signal);
+        if (told === null) await resident.death;
+      }
+      verdict = verdictOf(told, invocation);
+    } catch (error) {
+      verdict = { ok: false, failure: Failure.from(error) };
+    }
+    journal.close();
+    return {
+      ...verdict,
+      usage: {
+        cpuMs: Math.round(told?.cpuMs ?? 0),
+        wallMs: performance.now() - startedAt,
+        peakMemoryBytes: told?.peakBytes ?? 0,
+        hostCalls: 0,
+        outputBytes: verdict.ok ? Buffer.byteLength(verdict.output) : 0,
+        logLines: journal.logs.length,
+        logLinesDropped: journal.dropped,
+      },
+      progress: journal.progress,
+      logs: journal.logs,
+      bootMs: begunAt - startedAt,
+      hostMs: 0,
+    };
+  }
+}
+
+function wanted({ id, entry, args, limits }: Invocation, journal: RunJournal) {
+  const action = 'name' in entry ? entry.name : '';
+  return { invocation: id, action, args, limits, journal };
+}
+
+function verdictOf({ end, stopped, rung }: RunTold, { limits }: Invocation): Verdict {
+  if (stopped !== null) return { ok: false, failure: stopped.with({ rung }) };
+  if (end.by === 'result') return verdictOn(end.result, limits);
+  return { ok: false, failure: end.failure };
+}

@@ -1,0 +1,469 @@
+/**
+ * Programs that stay, one for each plugin of each tenant. Who is asked for and not there is started; who dies is started
+ * again, after ever longer rests, until it has died too often; who is not needed ends when others need the room.
+ *
+ * A *berth* is what is known of one of them, whether it is there or not. What happens to a berth happens in turn: a start
+ * waits for the end before it. So there are never two processes of one plugin on a node.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Failure, type LimitHit } from '../core/failure.ts';
+import type { Plugin } from '../core/plugin.ts';
+import type { Residency, ResidentLine, ResidentState, Residents, StopReason } from '../core/resident.ts';
+import { onAbort } from '../core/signal.ts';
+
+/** A program that is up. */
+export interface Resident {
+  /** Resolves when nothing of it is left. */
+  readonly death: Promise<{ failure: Failure }>;
+  readonly residentBytes: number;
+  readonly cpuMs: number;
+  /** Runs under way. */
+  readonly running: number;
+  /** Whether it does nothing now that would be lost. Asks it. */
+  isIdle(): Promise<boolean>;
+  /** Asks it to stop, and ends it. Resolves when nothing is left. */
+  stop(reason: StopReason): Promise<void>;
+}
+
+export type ResidentPoolOptions<R extends Resident> = {
+  /** Programs at once, in all and of one tenant. */
+  most: number;
+  perTenant: number;
+  /** Resident memory of all together, beyond which none is started. */
+  memoryMb: number;
+  /** One that does nothing for so long is ended; 0 lets it be. */
+  idleMs: number;
+  /** One that dies so often within so long is left alone for as long. */
+  deaths: number;
+  windowMs: number;
+  /** Rejects with a Failure. What it logs comes by `line`. */
+  begin(residency: Residency, line: (one: ResidentLine) => void): Promise<R>;
+};
+
+export class ResidentPool<R extends Resident> implements Residents, AsyncDisposable {
+  readonly #options: ResidentPoolOptions<R>;
+  readonly #berths = new Map<string, Berth<R>>();
+  readonly #closing = new AbortController();
+  readonly #room: (() => void)[] = [];
+  readonly #sweep: NodeJS.Timeout | undefined;
+
+  constructor(options: ResidentPoolOptions<R>) {
+    this.#options = options;
+    const { idleMs } = options;
+    if (idleMs > 0) this.#sweep = setInterval(() => void this.#endIdle(), Math.max(100, idleMs / 4)).unref();
+  }
+
+  /** The program that is up, which is started if need be; waits for room until the signal aborts. */
+  async occupy(residency: Residency, signal: AbortSignal): Promise<R> {
+    const berth = this.#berthOf(residency);
+    for (;;) {
+      signal.throwIfAborted();
+      const up = await until(this.#tryOccupy(berth, residency), signal);
+      if (up !== null) {
+        berth.used();
+        return up;
+      }
+      await this.#forRoom(residency.tenant, signal);
+    }
+  }
+
+  /** The same for whoever does not wait for others to leave. */
+  async start(residency: Residency, signal: AbortSignal): Promise<void> {
+    const up = await until(this.#tryOccupy(this.#berthOf(residency), residency), signal);
+    if (up === null) throw this.#noRoom(residency.tenant);
+  }
+
+  async stop(tenant: string, plugin: string, reason: StopReason): Promise<void> {
+    const berth = this.#berths.get(keyOf(tenant, plugin));
+    if (berth === undefined) return;
+    berth.rest(null);
+    await berth.inTurn(() => this.#end(berth, reason));
+    if (reason !== 'shutdown') berth.pardon();
+    if (reason === 'delete') this.#berths.delete(berth.key);
+  }
+
+  async retain(tenant: string, plugins: ReadonlySet<Plugin>, reason: StopReason): Promise<void> {
+    const ids = new Set([...plugins].map(({ id }) => id));
+    const others = [...this.#berths.values()].filter((one) => one.tenant === tenant && !plugins.has(one.plugin));
+    await Promise.all(
+      others.map(async (berth) => {
+        const isRenewed = ids.has(berth.plugin.id);
+        await this.stop(tenant, berth.plugin.id, isRenewed ? 'reload' : reason);
+        if (!isRenewed && !berth.isTaken) this.#berths.delete(berth.key);
+      }),
+    );
+  }
+
+  pardon(tenant: string, plugin: string): void {
+    this.#berths.get(keyOf(tenant, plugin))?.pardon();
+  }
+
+  state(tenant: string, plugin: string): ResidentState | undefined {
+    return this.#berths.get(keyOf(tenant, plugin))?.state;
+  }
+
+  logs(tenant: string, plugin: string): readonly ResidentLine[] {
+    return this.#berths.get(keyOf(tenant, plugin))?.lines ?? [];
+  }
+
+  houses(tenant: string): boolean {
+    for (const berth of this.#berths.values()) if (berth.tenant === tenant && berth.isTaken) return true;
+    return false;
+  }
+
+  /** How many are in which state, and what they use. */
+  gauges(): Record<string, number> {
+    const all = [...this.#berths.values()];
+    const up = all.filter(({ isTaken }) => isTaken);
+    return {
+      residents: up.length,
+      residentsMb: Math.round(this.#residentBytes / 2 ** 20),
+      residentsResting: all.filter(({ state: { is } }) => is === 'resting').length,
+      residentsWaitedFor: this.#room.length,
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#sweep);
+    this.#closing.abort(new Failure('draining', 'The service is shutting down'));
+    const all = [...this.#berths.values()];
+    for (const berth of all) berth.rest(null);
+    await Promise.all(all.map((berth) => berth.inTurn(() => this.#end(berth, 'shutdown'))));
+  }
+
+  // ── coming ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #berthOf({ tenant, plugin }: Residency): Berth<R> {
+    const key = keyOf(tenant, plugin.id);
+    const known = this.#berths.get(key);
+    if (known !== undefined) return known;
+    const berth = new Berth<R>(key, tenant, plugin);
+    this.#berths.set(key, berth);
+    return berth;
+  }
+
+  /** Null where there is no room. */
+  async #tryOccupy(berth: Berth<R>, residency: Residency): Promise<R | null> {
+    const known = berth.upFor(residency);
+    if (known !== null) return known;
+    return await berth.inTurn(async () => {
+      const meanwhile = berth.upFor(residency);
+      if (meanwhile !== null) return meanwhile;
+      this.#closing.signal.throwIfAborted();
+      berth.refuseRest(Date.now());
+      // It was started with other files, grants or limits.
+      await this.#end(berth, 'reload');
+      if (!(await this.#makeRoom(residency.tenant))) return null;
+      return await this.#begin(berth, residency);
+    });
+  }
+
+  async #begin(berth: Berth<R>, residency: Residency): Promise<R> {
+    berth.starting(residency);
+    let up: R;
+    try {
+      up = await this.#options.begin(residency, (line) => berth.log(line));
+    } catch (error) {
+      this.#died(berth, Failure.from(error));
+      this.#admit();
+      throw error;
+    }
+    berth.up(up);
+    void up.death.then(({ failure }) => {
+      if (berth.left(up)) this.#died(berth, failure);
+      this.#admit();
+    });
+    return up;
+  }
+
+  /** It was nobody who ended it. */
+  #died(berth: Berth<R>, failure: Failure): void {
+    if (this.#closing.signal.aborted) return berth.rest(null);
+    const { deaths, windowMs } = this.#options;
+    const now = Date.now();
+    const { cause = failure } = failure.details;
+    const count = cause instanceof Failure && cause.countsAgainstHealth ? berth.died(now, windowMs) : 0;
+    const isGivenUp = count >= deaths;
+    const ms = isGivenUp ? windowMs : restMs(count);
+    berth.rest({ failure, nextAt: now + ms });
+    // What never came up is not tried again unasked: it would say the same.
+    if (isGivenUp || failure.code === 'plugin_boot_failed' || berth.residency === null) return;
+    const { residency } = berth;
+    berth.wake(ms, () => void this.start(residency, this.#closing.signal).catch(() => {}));
+  }
+
+  // ── room ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  get #residentBytes(): number {
+    let bytes = 0;
+    for (const { resident } of this.#berths.values()) bytes += resident?.residentBytes ?? 0;
+    return bytes;
+  }
+
+  /** Whether one more of the tenant's may come. The one that is idle for the longest gives way. */
+  async #makeRoom(tenant: string): Promise<boolean> {
+    for (;;) {
+      const short = this.#short(tenant);
+      if (short === null) return true;
+      const idle = [...this.#berths.values()].filter(
+        (one) => one.resident?.running === 0 && (short === 'own' ? one.tenant === tenant : true),
+      );
+      idle.sort((one, other) => one.usedAt - other.usedAt);
+      let isEnded = false;
+      for (const berth of idle) {
+        isEnded = await this.#endIfIdle(berth);
+        if (isEnded) break;
+      }
+      if (!isEnded) return false;
+    }
+  }
+
+  /** What there is too little of: of the tenant's own part, or of all. */
+  #short(tenant: string): 'own' | 'all' | null {
+    const { most, perTenant, memoryMb } = this.#options;
+    const taken = [...this.#berths.values()].filter(({ isTaken }) => isTaken);
+    if (taken.filter((one) => one.tenant === tenant).length >= perTenant) return 'own';
+    if (taken.length >= most) return 'all';
+    return taken.length > 0 && this.#residentBytes >= memoryMb * 2 ** 20 ? 'all' : null;
+  }
+
+  /** Waits until somebody has left. */
+  async #forRoom(tenant: string, signal: AbortSignal): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#room.push(resolve);
+    try {
+      // Who is busy now may be idle in a moment, and tells nobody.
+      await Promise.race([until(promise, signal), sleep(LOOK_MS, undefined, { ref: false })]);
+    } catch (error) {
+      const failure = Failure.from(error);
+      throw failure.code === 'plugin_timeout' ? this.#noRoom(tenant) : failure;
+    } finally {
+      const at = this.#room.indexOf(resolve);
+      if (at >= 0) this.#room.splice(at, 1);
+    }
+  }
+
+  #admit(): void {
+    for (const resolve of this.#room.splice(0)) resolve();
+  }
+
+  #noRoom(tenant: string): Failure {
+    const { most, perTenant, memoryMb } = this.#options;
+    const taken = [...this.#berths.values()].filter(({ isTaken }) => isTaken);
+    const own = taken.filter((one) => one.tenant === tenant).length;
+    const what = 'The program of the plugin could not be started';
+    const later = { retryable: true, retryAfterMs: 1_000 };
+    if (own >= perTenant) {
+      const limit = count('residents.perTenant', perTenant, own + 1);
+      return new Failure('concurrency_limited', `${what}: ${own} of this tenant are there and busy`, {
+        limit,
+        ...later,
+      });
+    }
+    const limit: LimitHit =
+      taken.length >= most
+        ? count('residents.most', most, taken.length + 1)
+        : { name: 'residents.memoryMb', allowed: memoryMb * 2 ** 20, observed: this.#residentBytes, unit: 'bytes' };
+    return new Failure('overloaded', `${what}: ${taken.length} are there and busy`, { limit, ...later });
+  }
+
+  // ── going ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #end(berth: Berth<R>, reason: StopReason): Promise<void> {
+    const up = berth.leaving();
+    if (up === null) return;
+    await up.stop(reason);
+    berth.gone();
+    this.#admit();
+  }
+
+  async #endIdle(): Promise<void> {
+    const since = performance.now() - this.#options.idleMs;
+    const idle = [...this.#berths.values()].filter((one) => one.usedAt < since && one.resident?.running === 0);
+    for (const berth of idle) await this.#endIfIdle(berth);
+  }
+
+  #endIfIdle(berth: Berth<R>): Promise<boolean> {
+    return berth.inTurn(async () => {
+      if (!(await berth.isIdle())) return false;
+      await this.#end(berth, 'shutdown');
+      return true;
+    });
+  }
+}
+
+/** What is known of one program, whether it is there or not. */
+class Berth<R extends Resident> {
+  readonly key: string;
+  readonly tenant: string;
+  readonly lines: ResidentLine[] = [];
+  plugin: Plugin;
+  residency: Residency | null = null;
+  resident: R | null = null;
+  usedAt = performance.now();
+  #is: ResidentState['is'] = 'ended';
+  #since = new Date();
+  #startedAt: Date | null = null;
+  #runs = 0;
+  #deaths: number[] = [];
+  #rest: { failure: Failure; nextAt: number } | null = null;
+  #waking: NodeJS.Timeout | undefined;
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(key: string, tenant: string, plugin: Plugin) {
+    this.key = key;
+    this.tenant = tenant;
+    this.plugin = plugin;
+  }
+
+  /** One thing after the other. */
+  inTurn<T>(does: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(does);
+    this.#turn = done.catch(() => {});
+    return done;
+  }
+
+  get isTaken(): boolean {
+    return this.#is === 'starting' || this.#is === 'running' || this.#is === 'stopping';
+  }
+
+  get state(): ResidentState {
+    return {
+      is: this.#is,
+      since: this.#since,
+      startedAt: this.#startedAt,
+      residentBytes: this.resident?.residentBytes ?? 0,
+      cpuMs: Math.round(this.resident?.cpuMs ?? 0),
+      running: this.resident?.running ?? 0,
+      runs: this.#runs,
+      deaths: this.#deaths.length,
+      failure: this.#rest?.failure ?? null,
+      nextAt: this.#rest === null ? null : new Date(this.#rest.nextAt),
+    };
+  }
+
+  /** The program, where it is up and was started for just this. */
+  upFor({ plugin, grant, limits }: Residency): R | null {
+    const { resident, residency } = this;
+    if (resident === null || this.#is !== 'running' || residency === null) return null;
+    if (residency.plugin !== plugin || residency.grant !== grant || residency.limits !== limits) return null;
+    return resident;
+  }
+
+  used(): void {
+    this.usedAt = performance.now();
+    this.#runs += 1;
+  }
+
+  /** Throws while it rests. */
+  refuseRest(now: number): void {
+    if (this.#rest === null || this.#rest.nextAt <= now) return;
+    const { failure, nextAt } = this.#rest;
+    if (failure.code === 'plugin_boot_failed') throw failure.with({ retryAfterMs: nextAt - now });
+    const seconds = Math.ceil((nextAt - now) / 1_000);
+    const often = `${this.#deaths.length} ${this.#deaths.length === 1 ? 'time' : 'times'} of late`;
+    throw new Failure(
+      'plugin_quarantined',
+      `Its process has died ${often}, the last time so: ${failure.message} (${failure.code}). It is started again in ${seconds} s`,
+      { retryable: true, retryAfterMs: nextAt - now },
+    );
+  }
+
+  starting(residency: Residency): void {
+    clearTimeout(this.#waking);
+    this.residency = residency;
+    this.plugin = residency.plugin;
+    this.#rest = null;
+    this.#become('starting');
+  }
+
+  up(resident: R): void {
+    this.resident = resident;
+    this.usedAt = performance.now();
+    this.#startedAt = new Date();
+    this.#become('running');
+  }
+
+  /** Whether that was what was up, and nobody has ended it. */
+  left(resident: R): boolean {
+    if (this.resident !== resident || this.#is !== 'running') return false;
+    this.resident = null;
+    return true;
+  }
+
+  leaving(): R | null {
+    if (this.resident === null) return null;
+    this.#become('stopping');
+    return this.resident;
+  }
+
+  gone(): void {
+    this.resident = null;
+    this.#become('ended');
+  }
+
+  /** How often it has died of late, this time included. */
+  died(now: number, windowMs: number): number {
+    this.#deaths = [...this.#deaths.filter((at) => at > now - windowMs), now];
+    return this.#deaths.length;
+  }
+
+  rest(rest: { failure: Failure; nextAt: number } | null): void {
+    clearTimeout(this.#waking);
+    this.#rest = rest;
+    if (!this.isTaken || rest !== null) this.#become(rest === null ? 'ended' : 'resting');
+  }
+
+  wake(ms: number, does: () => void): void {
+    clearTimeout(this.#waking);
+    this.#waking = setTimeout(does, ms).unref();
+  }
+
+  pardon(): void {
+    this.#deaths = [];
+    if (this.#is === 'resting') this.rest(null);
+  }
+
+  async isIdle(): Promise<boolean> {
+    const { resident } = this;
+    return resident !== null && resident.running === 0 && (await resident.isIdle()) && resident.running === 0;
+  }
+
+  log(line: ResidentLine): void {
+    this.lines.push(line);
+    if (this.lines.length > LINES_MOST) this.lines.splice(0, this.lines.length - LINES_MOST);
+  }
+
+  #become(is: ResidentState['is']): void {
+    if (this.#is === is) return;
+    this.#is = is;
+    this.#since = new Date();
+  }
+}
+
+/** No longer than the signal lets us wait. What is awaited goes on. */
+async function until<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  using _stop = onAbort(signal, reject);
+  promise.catch(() => {});
+  return await Promise.race([promise, aborted]);
+}
+
+/** The first time it may have been an accident. */
+function restMs(deaths: number): number {
+  return deaths <= 1 ? 0 : Math.min(LONGEST_REST_MS, FIRST_REST_MS * 2 ** (deaths - 2));
+}
+
+function keyOf(tenant: string, plugin: string): string {
+  return `${tenant}\0${plugin}`;
+}
+
+function count(name: string, allowed: number, observed: number): LimitHit {
+  return { name, allowed, observed, unit: 'count' };
+}
+
+const FIRST_REST_MS = 1_000;
+const LONGEST_REST_MS = 60_000;
+const LOOK_MS = 500;
+/** Of which each is short; see journal.ts. */
+const LINES_MOST = 500;
