@@ -84,7 +84,7 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
       memoryMb: config.residents.memoryMb || halfOfMemoryMb(),
       graceMs: config.processes.graceMs,
       applicationOf: (tenant) => config.dispatcharr.applications[tenant] ?? null,
-      attest: () => programs.attest(),
+      secrets,
     }),
   );
   const runtimes = [isolate, programs, python];

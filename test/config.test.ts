@@ -99,6 +99,7 @@ test('without a file and variables all has a default', () => {
       cpuMs: 120_000,
       idleMs: 0,
       stopMs: 5_000,
+      dataMb: 1_024,
       deaths: 5,
       windowMs: 600_000,
     },

@@ -19,6 +19,14 @@ export type HostApplication = {
 /** Where a plugin finds itself, its data and its host's code, as its host has it where that can be. */
 export type Places = { dir: string; pluginsDir: string; occupant: Occupant };
 
+export type Furnishing = {
+  rooms: Rooms;
+  programs: Programs;
+  application: HostApplication | null;
+  /** What else it is to read. */
+  files: readonly Bind[];
+};
+
 const DATA = '/data';
 const PLUGINS = '/data/plugins';
 const HOST = '/run/isopod/host.py';
@@ -30,7 +38,7 @@ const SOURCE = fileURLToPath(new URL('./guest/host.py', import.meta.url));
  */
 export async function furnished(
   residency: Residency,
-  { rooms, programs, application }: { rooms: Rooms; programs: Programs; application: HostApplication | null },
+  { rooms, programs, application, files }: Furnishing,
 ): Promise<Places> {
   const { tenant, plugin, grant, endpoint, limits } = residency;
   const home = await residency.home();
@@ -68,7 +76,7 @@ export async function furnished(
         { path: data, from: home.data },
         { path: dir, from: home.code },
       ],
-      files: chosen ? [{ path: HOST, from: host, mode: 'ro' }, ...modules] : modules,
+      files: [...(chosen ? [{ path: HOST, from: host, mode: 'ro' } as const] : []), ...modules, ...files],
       environment,
     },
   };

@@ -38,6 +38,8 @@ export type PythonResidentOptions = {
   graceMs: number;
   /** How long it may take to stop. */
   stopMs: number;
+  /** What its own folders may take of a disk, in MB. */
+  dataMb: number;
   /** Told of all that it logs. */
   line(one: ResidentLine): void;
 };
@@ -162,13 +164,14 @@ export class PythonResident implements Resident {
   // ── coming ────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #boot(): Promise<void> {
-    const { residency, rooms, occupant, meter, boot } = this.#options;
+    const { residency, rooms, occupant, meter, boot, dataMb } = this.#options;
     const { limits, desk, plugin } = residency;
     const bootedAt = performance.now();
     this.#process = await ResidentProcess.start({
       rooms,
       occupant,
       limits,
+      storedBytes: dataMb * 2 ** 20,
       meter,
       onSample: ({ cpuMs, residentBytes }) => this.#used(cpuMs, residentBytes),
       onOutput: (chunk) => this.#reader.push(chunk),

@@ -1,3 +1,5 @@
+import { type AttestOptions, attest } from '../../src/confinement/attestation/attest.ts';
+import type { Bind } from '../../src/confinement/room.ts';
 import { Failure } from '../../src/core/failure.ts';
 import type { Invocation } from '../../src/core/invocation.ts';
 import { type Isolation, unchecked } from '../../src/core/isolation.ts';
@@ -10,6 +12,7 @@ import { Meter } from '../../src/programs/meter.ts';
 import { ResidentPool, type ResidentPoolOptions } from '../../src/programs/resident-pool.ts';
 import { RunJournal } from '../../src/programs/run-journal.ts';
 import { furnished, type HostApplication } from './furnishing.ts';
+import { PythonProber } from './prober.ts';
 import { PythonResident, type RunTold } from './resident.ts';
 import { type Verdict, verdictOn } from './verdict.ts';
 
@@ -20,14 +23,16 @@ export type PythonRuntimeOptions = Omit<ResidentPoolOptions<PythonResident>, 'be
   graceMs: number;
   /** How long a plugin may take to stop. */
   stopMs: number;
+  /** What the folders of one may take of a disk, in MB. */
+  dataMb: number;
   /** What stands in for the names of the application that plugins are written for. */
   shim: 'on' | 'off';
   /** What that application says that its version is. */
   version: string;
   /** The application itself, where a tenant has it on this machine. */
   applicationOf(tenant: string): HostApplication | null;
-  /** Proves how far its programs are held back. */
-  attest(): Promise<Isolation>;
+  /** Of this service, which programs must not get at. */
+  secrets?: Omit<AttestOptions, 'of'>;
 };
 
 /**
@@ -56,7 +61,7 @@ export class PythonRuntime implements Runtime {
   }
 
   async run(invocation: Invocation, signal: AbortSignal): Promise<Outcome> {
-    const running = this.#run(invocation, signal);
+    const running = this.#run(invocation, signal, this.#pool);
     this.#running.add(running);
     try {
       return await running;
@@ -88,7 +93,19 @@ export class PythonRuntime implements Runtime {
   }
 
   async attest(): Promise<Isolation> {
-    this.#isolation = await this.#options.attest();
+    const { lodgings, secrets = { dataDir: undefined, secrets: [] } } = this.#options;
+    const { tier, controllers } = await lodgings.rooms().then(
+      ({ machine, controllers }) => ({ tier: machine.tier, controllers }),
+      () => ({ tier: 'none', controllers: [] }),
+    );
+    const prober = new PythonProber({
+      tier,
+      controllers,
+      isWish: lodgings.isWish,
+      environment: lodgings.variables,
+      run: (invocation, signal, files) => this.#probe(invocation, signal, files),
+    });
+    this.#isolation = await attest(prober, { of: 'residents', ...secrets });
     return this.#isolation;
   }
 
@@ -101,14 +118,27 @@ export class PythonRuntime implements Runtime {
     await Promise.all(this.#running);
   }
 
-  async #begin(residency: Residency, line: (one: ResidentLine) => void): Promise<PythonResident> {
-    const { lodgings, applicationOf, shim, version, graceMs, stopMs } = this.#options;
+  /** In a resident of its own, which takes nobody's place. */
+  async #probe(invocation: Invocation, signal: AbortSignal, files: readonly Bind[]): Promise<Outcome> {
+    const begin = (residency: Residency) => this.#begin(residency, () => {}, files);
+    const bounds = { most: 1, perTenant: 1, memoryMb: Number.POSITIVE_INFINITY, idleMs: 0, deaths: 1, windowMs: 1 };
+    await using pool = new ResidentPool({ ...bounds, begin });
+    return await this.#run(invocation, signal, pool);
+  }
+
+  async #begin(
+    residency: Residency,
+    line: (one: ResidentLine) => void,
+    files: readonly Bind[] = [],
+  ): Promise<PythonResident> {
+    const { lodgings, applicationOf, shim, version, graceMs, stopMs, dataMb } = this.#options;
     const rooms = await lodgings.rooms();
     const application = applicationOf(residency.tenant);
     const { dir, pluginsDir, occupant } = await furnished(residency, {
       rooms,
       programs: lodgings.programs,
       application,
+      files,
     });
     const { plugin } = residency;
     const django = application === null ? null : { settingsModule: application.settingsModule };
@@ -121,11 +151,16 @@ export class PythonRuntime implements Runtime {
       boot,
       graceMs,
       stopMs,
+      dataMb,
       line,
     });
   }
 
-  async #run(invocation: Invocation, signal: AbortSignal): Promise<Outcome> {
+  async #run(
+    invocation: Invocation,
+    signal: AbortSignal,
+    pool: Pick<ResidentPool<PythonResident>, 'occupy'>,
+  ): Promise<Outcome> {
     const startedAt = performance.now();
     const journal = new RunJournal(invocation.limits, startedAt, invocation.watch);
     let begunAt = startedAt;
@@ -135,7 +170,7 @@ export class PythonRuntime implements Runtime {
       const { residency } = invocation;
       if (residency === undefined) throw new Failure('internal', 'There is nowhere to live');
       while (told === null) {
-        const resident = await this.#pool.occupy(residency, signal);
+        const resident = await pool.occupy(residency, signal);
         begunAt = performance.now();
         told = await resident.run(wanted(invocation, journal), signal);
         if (told === null) await resident.death;

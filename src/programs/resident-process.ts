@@ -6,6 +6,7 @@ import type { Sandbox } from '../confinement/sandbox.ts';
 import type { Sample, Tree } from '../confinement/tree.ts';
 import { Failure } from '../core/failure.ts';
 import type { Limits } from '../core/limits.ts';
+import { keptIn } from './kept.ts';
 import { Memory } from './memory.ts';
 import type { Meter } from './meter.ts';
 import { bootedTooSlowly, overLimit, refused, tooLarge } from './over-limit.ts';
@@ -16,6 +17,8 @@ export type ResidentProcessOptions = {
   rooms: Rooms;
   occupant: Occupant;
   limits: Pick<Limits, 'bootMs' | 'residentMb'>;
+  /** What its own folders may take of a disk, in bytes. */
+  storedBytes: number;
   meter: Meter;
   /** Told of each look at it. */
   onSample(sample: Sample): void;
@@ -45,6 +48,7 @@ export class ResidentProcess implements AsyncDisposable {
   #because: Failure | null = null;
   #residentBytes = 0;
   #cpuMs = 0;
+  #weighing: NodeJS.Timeout | undefined;
 
   private constructor(letting: Letting, stdin: Socket, options: ResidentProcessOptions) {
     this.#letting = letting;
@@ -60,6 +64,8 @@ export class ResidentProcess implements AsyncDisposable {
   /** Resolves when its program has been let go. Rejects with a Failure. */
   static async start(options: ResidentProcessOptions): Promise<ResidentProcess> {
     const { rooms, occupant } = options;
+    const tooMuch = await tooMuchKept(options);
+    if (tooMuch !== null) throw tooMuch;
     await using opened = new AsyncDisposableStack();
     const stdin = opened.use(await rooms.pipes.openInput());
     const letting = opened.use(await rooms.let(occupant, stdin.fd));
@@ -137,6 +143,15 @@ export class ResidentProcess implements AsyncDisposable {
       onSample: (sample) => this.#see(sample),
       onWeight: (bytes) => this.#judge(tooLarge(this.#memory.allowed, bytes)),
     });
+    this.#weighSoon();
+  }
+
+  #weighSoon(): void {
+    const weigh = async () => {
+      this.#judge(await tooMuchKept(this.#options));
+      if (this.#because === null) this.#weighSoon();
+    };
+    this.#weighing = setTimeout(() => void weigh(), WEIGH_MS).unref();
   }
 
   #see(sample: Sample): void {
@@ -155,8 +170,9 @@ export class ResidentProcess implements AsyncDisposable {
   async #end(stdin: Socket): Promise<Death> {
     const ending = await this.#sandbox.ended;
     const { group } = this.#sandbox;
+    this.#because ??= refused(group?.refusal());
+    clearTimeout(this.#weighing);
     this.#watch?.[Symbol.dispose]();
-    const because = this.#because ?? refused(group?.refusal());
     if (!this.#sandbox.deserted()) await within(DRAIN_MS, this.#output);
     // One whole turn of the event loop reads all that lies in its pipes.
     for (let half = 0; half < 2; half++) await turn();
@@ -164,8 +180,22 @@ export class ResidentProcess implements AsyncDisposable {
     stdin.destroy();
     this.#residentBytes = 0;
     await this.#letting[Symbol.asyncDispose]();
-    return { failure: because ?? endedBy(ending), ending };
+    return { failure: this.#because ?? endedBy(ending), ending };
   }
+}
+
+/** Files outlive whoever wrote them, and there is no other bound on all of them together. */
+async function tooMuchKept({ occupant, storedBytes }: ResidentProcessOptions): Promise<Failure | null> {
+  const folders = occupant.own?.folders.map(({ from }) => from) ?? [];
+  const { bytes, entries } = await keptIn(folders, ENTRIES_MOST);
+  const words = 'Keeps more in its folders than it may';
+  if (entries > ENTRIES_MOST) {
+    const limit = { name: 'files', allowed: ENTRIES_MOST, observed: entries, unit: 'count' } as const;
+    return new Failure('plugin_resource_exceeded', words, { limit });
+  }
+  if (bytes <= storedBytes) return null;
+  const limit = { name: 'residents.dataMb', allowed: storedBytes, observed: bytes, unit: 'bytes' } as const;
+  return new Failure('plugin_resource_exceeded', words, { limit });
 }
 
 /** It has ended, and it was not us. */
@@ -180,3 +210,5 @@ function endedBy(ending: Ending | null): Failure {
 
 const ENDLESS = { cpuMs: Number.POSITIVE_INFINITY };
 const DRAIN_MS = 100;
+const WEIGH_MS = 10_000;
+const ENTRIES_MOST = 200_000;

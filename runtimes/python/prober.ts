@@ -1,0 +1,96 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { tried } from '../../src/confinement/attestation/invocation.ts';
+import type { Probe, ProbeRun, Prober } from '../../src/confinement/attestation/prober.ts';
+import type { Bind } from '../../src/confinement/room.ts';
+import type { Invocation } from '../../src/core/invocation.ts';
+import type { Outcome } from '../../src/core/outcome.ts';
+import type { Desk, Home, Residency } from '../../src/core/resident.ts';
+
+export type PythonProberOptions = Pick<Prober, 'tier' | 'isWish' | 'environment'> & {
+  controllers: readonly string[];
+  /** Runs one invocation in a resident of its own, which is gone after it. `files` are to be there for it. */
+  run(invocation: Invocation, signal: AbortSignal, files: readonly Bind[]): Promise<Outcome>;
+};
+
+/** What a resident is given beside what every program is. */
+const GIVEN = ['DISPATCHARR_PLUGINS_DIR', 'ISOPOD_DATA', 'PYTHONDONTWRITEBYTECODE'];
+
+/** A plugin that starts a probe as plugins start programs, and answers what that says. */
+const PLUGIN = `import json, subprocess, sys
+
+
+class Plugin:
+    name = "Attestation"
+
+    def run(self, action, params, context):
+        ran = subprocess.run([sys.executable, *params["command"]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        return json.loads(ran.stdout)["output"]
+`;
+
+/** Runs probes in residents, each in one of its own, from a plugin as any other. */
+export class PythonProber implements Prober {
+  readonly tier: string;
+  readonly controllers: readonly string[];
+  readonly isWish: boolean;
+  readonly environment: readonly string[];
+  readonly descriptors: readonly number[] = [];
+  readonly #run: PythonProberOptions['run'];
+
+  constructor({ tier, controllers, isWish, environment, run }: PythonProberOptions) {
+    this.tier = tier;
+    this.controllers = controllers;
+    this.isWish = isWish;
+    this.environment = [...environment, ...GIVEN];
+    this.#run = run;
+  }
+
+  async run({ by, file, args, residentMb }: Probe): Promise<ProbeRun> {
+    // Where there is no Python there are no residents, and nothing else to try it with.
+    if (by !== 'python')
+      return { stdout: null, failure: { code: 'plugin_boot_failed', message: 'there is no Python' } };
+    const folder = await mkdtemp(join(tmpdir(), 'isopod-probe-'));
+    try {
+      const home = await laidOut(folder);
+      const files: Bind[] = [{ path: dirname(file), mode: 'ro' }];
+      return await tried({ file, program: { runtime: 'python' }, residentMb }, (invocation, signal) => {
+        const plugin = { ...invocation.plugin, id: 'resident-attestation', realDir: home.code, dir: home.code };
+        const residency: Residency = {
+          ...invocation,
+          plugin,
+          home: async () => home,
+          openSession: () => invocation.session,
+          desk: NOBODY,
+        };
+        const probing: Invocation = {
+          ...invocation,
+          plugin,
+          residency,
+          entry: { kind: 'action', name: 'probe', label: '', description: '', triggeredBy: [] },
+          args: { command: [file, ...args] },
+        };
+        return this.#run(probing, signal, files);
+      });
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+}
+
+async function laidOut(folder: string): Promise<Home> {
+  const home = { code: join(folder, 'code', 'attestation'), data: join(folder, 'data') };
+  await mkdir(home.code, { recursive: true });
+  await mkdir(home.data);
+  await writeFile(join(home.code, 'plugin.py'), PLUGIN);
+  return home;
+}
+
+const NOBODY: Desk = {
+  settings: () => ({}),
+  secrets: () => [],
+  configure: async () => {},
+  described: () => {},
+  updated: () => {},
+  enqueue: async () => '',
+};
