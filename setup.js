@@ -1,17 +1,25 @@
 /**
  * `npm run setup`: installs the programs of the operating system with which isopod confines plugins, through its package
  * manager, where it may; else says what to run. Does nothing when all are there. isopod works without, at a lesser grade:
- * see docs/SECURITY.md.
+ * see docs/SECURITY.md. `npm run setup -- --tests` also installs what only the tests need.
  *
  * Plain JavaScript, without dependencies and for any Node of these days, as it may run before `npm ci` has.
  */
 import { spawnSync } from 'node:child_process';
+
+/** A package is for the system's own Python, which may not be the first on PATH. */
+const DJANGO = {
+  name: 'python3-django',
+  why: 'is what the tests have real models from',
+  probe: ['/usr/bin/python3', '-c', 'import django'],
+};
 
 /** Each with what tells whether it is there, for whom plugins run as. */
 const TOOLS = [
   { name: 'bubblewrap', why: 'confines plugins', probe: ['bwrap', '--version'] },
   { name: 'socat', why: 'is their way to the application', probe: ['socat', '-V'] },
   { name: 'python3', why: 'runs those in Python', probe: ['python3', '-c', ''] },
+  ...(process.argv.includes('--tests') ? [DJANGO] : []),
 ];
 
 /** From 0.8 on, bubblewrap can bound what is written, and forbid namespaces inside of its own. */
@@ -25,17 +33,23 @@ const MANAGERS = [
     probe: ['apt-get', '--version'],
   },
   { install: ['dnf', 'install', '-y'], probe: ['dnf', '--version'] },
-  { refresh: ['apk', 'update'], install: ['apk', 'add'], probe: ['apk', '--version'] },
+  {
+    refresh: ['apk', 'update'],
+    install: ['apk', 'add'],
+    probe: ['apk', '--version'],
+    names: { 'python3-django': 'py3-django' },
+  },
   {
     refresh: ['pacman', '-Sy', '--noconfirm'],
     install: ['pacman', '-S', '--noconfirm', '--needed'],
     probe: ['pacman', '--version'],
-    names: { python3: 'python' },
+    names: { python3: 'python', 'python3-django': 'python-django' },
   },
   {
     refresh: ['zypper', '--non-interactive', 'refresh'],
     install: ['zypper', '--non-interactive', 'install'],
     probe: ['zypper', '--version'],
+    names: { 'python3-django': 'python3-Django' },
   },
 ];
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { PythonRuntime, type PythonRuntimeOptions } from '../../runtimes/python/runtime.ts';
 import { Failure } from '../../src/core/failure.ts';
-import { NOTHING } from '../../src/core/grant.ts';
+import { type Grant, NOTHING } from '../../src/core/grant.ts';
 import type { Invocation } from '../../src/core/invocation.ts';
 import type { Limits } from '../../src/core/limits.ts';
 import type { LogLine, Outcome, Watch } from '../../src/core/outcome.ts';
@@ -62,6 +62,8 @@ export class ResidentTrial implements AsyncDisposable {
   readonly runtime: PythonRuntime;
   readonly desk = new RecordedDesk();
   readonly folder: string;
+  /** What its plugins are granted; set it before the first run. */
+  grant: Grant = NOTHING;
   readonly #lodgings: Lodgings;
   readonly #plugins = new Map<string, Plugin>();
   readonly #residencies = new Map<string, Residency>();
@@ -130,7 +132,7 @@ export class ResidentTrial implements AsyncDisposable {
     const residency: Residency = {
       tenant,
       plugin,
-      grant: NOTHING,
+      grant: this.grant,
       limits: { ...LIMITS, ...limits },
       endpoint: { scheme: 'http', host: '127.0.0.1', port: 9_999, dir: '/dispatcharr' },
       home: async () => {
