@@ -29,6 +29,8 @@ import { pgBoss } from './questions/pg-boss.ts';
 import { piscina } from './questions/piscina.ts';
 import { python } from './questions/python.ts';
 import { raw } from './questions/raw.ts';
+import { resident } from './questions/resident.ts';
+import { residents } from './questions/residents.ts';
 import { tenants } from './questions/tenants.ts';
 import { unconfined } from './questions/unconfined.ts';
 import { workerd } from './questions/workerd.ts';
@@ -42,6 +44,7 @@ const QUESTIONS: Question[] = [
   frozen,
   unconfined,
   workerd,
+  resident,
   fresh,
   raw,
   piscina,
@@ -55,6 +58,7 @@ const QUESTIONS: Question[] = [
   parked,
   kill,
   leftovers,
+  residents,
   memory,
   tenants,
   flat,

@@ -19,6 +19,16 @@ export function script(source: string): Files {
   return { 'plugin.yml': 'name: Bench\ninterface: js\nexec:\n  - plugin.js\n', 'plugin.js': `${source}\n` };
 }
 
+/** The same as a class that stays. */
+export const RESIDENT: Files = {
+  'plugin.py': `class Plugin:
+    name = "Bench"
+
+    def run(self, action, params, context):
+        return {"name": params["name"], "total": sum(params["items"])}
+`,
+};
+
 export type Answer = { status: number; text: string; ms: number };
 
 export class Isopod implements AsyncDisposable {
@@ -109,6 +119,11 @@ export class Isopod implements AsyncDisposable {
     return promise;
   }
 
+  /** Trusts a plugin that stays, and waits until it is up. */
+  async enable(id: string): Promise<Answer> {
+    return await this.ask('POST', `/api/plugins/plugins/${id}/enabled/`, '{"enabled":true}');
+  }
+
   /** One call that its caller lets go of when the signal says so; whether there was an answer before. */
   abandoned(id: string, signal: AbortSignal): Promise<boolean> {
     const url = `http://127.0.0.1:${this.port}${this.path(id)}`;
@@ -146,7 +161,7 @@ export class Isopod implements AsyncDisposable {
 }
 
 async function write(pluginsDir: string, id: string, files: Files): Promise<void> {
-  const dir = join(pluginsDir, 'stash', id);
+  const dir = join(pluginsDir, 'plugin.py' in files ? 'dispatcharr' : 'stash', id);
   await mkdir(dir, { recursive: true });
   for (const [name, text] of Object.entries(files)) {
     await writeFile(join(dir, name === 'plugin.yml' ? `${id}.yml` : name), text);
