@@ -8,6 +8,7 @@ import type { Chains } from './core/chain.ts';
 import type { KeptGrant } from './core/grant.ts';
 import type { OwnFields } from './core/graphql.ts';
 import type { Runtime } from './core/runtime.ts';
+import type { PluginState } from './core/store.ts';
 import { DEFAULT_TENANT, NO_QUOTAS, type Tenant } from './core/tenant.ts';
 import { ChainWidths } from './engine/chain-widths.ts';
 import { Dispatcher } from './engine/dispatcher.ts';
@@ -158,11 +159,14 @@ export async function assemble({
   };
 }
 
-/** Where nothing is kept: the default tenant, and what its plugins are granted. */
-export function alone(grants: ReadonlyMap<string, KeptGrant> = new Map()): Records {
+/** Where nothing is kept: the default tenant, and what its plugins are granted and were trusted with. */
+export function alone(
+  grants: ReadonlyMap<string, KeptGrant> = new Map(),
+  states: ReadonlyMap<string, PluginState> = new Map(),
+): Records {
   return {
     tenant: async (id) => (id === DEFAULT_TENANT ? ALONE : undefined),
-    states: async () => new Map(),
+    states: async () => new Map(states),
     grants: async () => new Map(grants),
   };
 }

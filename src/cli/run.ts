@@ -2,13 +2,14 @@ import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { alone, assemble } from '../assembly.ts';
-import { ConfigError, loadConfig } from '../config.ts';
+import { type Config, ConfigError, loadConfig } from '../config.ts';
 import { Failure } from '../core/failure.ts';
 import { pathProblem } from '../core/file-path.ts';
 import { type FileGrant, type Grant, type KeptGrant, UNGRANTED } from '../core/grant.ts';
 import { patternOf, written } from '../core/host-pattern.ts';
 import type { Request } from '../core/invocation.ts';
 import type { Plugin } from '../core/plugin.ts';
+import { type PluginState, UNTOUCHED } from '../core/store.ts';
 import { DEFAULT_TENANT } from '../core/tenant.ts';
 import { writtenOut } from '../core/text.ts';
 import type { Catalogue } from '../engine/catalogue.ts';
@@ -54,12 +55,19 @@ export async function run(folder: string, options: RunOptions): Promise<number> 
   // Nothing is left behind where the author works.
   const dataDir = await mkdtemp(join(tmpdir(), 'isopod-run-'));
   scope.defer(() => rm(dataDir, { recursive: true, force: true }));
-  const small = { ...config, dataDir, pluginsDir: dirname(dir), executors: { ...config.executors, spares: 0 } };
+  const small: Config = {
+    ...config,
+    dataDir,
+    pluginsDir: dirname(dir),
+    executors: { ...config.executors, spares: 0 },
+    residents: { ...config.residents, start: 'demand' },
+  };
   const dialects = DIALECTS.map((dialect) => ({ ...dialect, folder: basename(dir) }));
   const parts = scope.use(await openParts(small, dialects));
   // Nobody waits for it who would run it anyway.
   if (config.isolation.least !== 'none') await parts.isolations.check();
   const grants = new Map<string, KeptGrant>();
+  const states = new Map<string, PluginState>();
   const said = new Set<string>();
   const onEgress = ({ verdict, host, port, because }: EgressAttempt) => {
     const line = `${verdict} ${host}:${port}: ${because}`;
@@ -68,11 +76,13 @@ export async function run(folder: string, options: RunOptions): Promise<number> 
     process.stderr.write(`${writtenOut(line)}${because === 'not granted' ? ` (--allow-network ${host})` : ''}\n`);
   };
   const engine = scope.use(
-    await assemble({ config: small, parts, records: alone(grants), onSettled: () => {}, onEgress }),
+    await assemble({ config: small, parts, records: alone(grants, states), onSettled: () => {}, onEgress }),
   );
   const plugin = pick(engine.tenancies.default.catalogue, folder, options.plugin);
   grants.set(plugin.id, { ...UNGRANTED, grant });
-  await engine.tenancies.learn(DEFAULT_TENANT, 'grants');
+  // Whoever names it trusts it.
+  states.set(plugin.id, { ...UNTOUCHED, enabled: true });
+  await engine.tenancies.learn(DEFAULT_TENANT, 'grants', 'plugin_states');
 
   const request: Request = { tenant: DEFAULT_TENANT, plugin: plugin.id, args };
   if (options.task !== undefined) request.task = options.task;

@@ -14,6 +14,15 @@ export type PluginState = {
   revision: number;
 };
 
+/** Of a plugin that nobody has set anything for. */
+export const UNTOUCHED: PluginState = Object.freeze({
+  enabled: null,
+  everEnabled: false,
+  settings: Object.freeze({}),
+  known: null,
+  revision: 1,
+});
+
 /** A plugin as it was seen last. */
 export type KnownPlugin = {
   dialect: Dialect;

@@ -1,6 +1,6 @@
 import type { Selectable } from 'kysely';
 import { Failure } from '../core/failure.ts';
-import type { KnownPlugin, PluginState } from '../core/store.ts';
+import { type KnownPlugin, type PluginState, UNTOUCHED } from '../core/store.ts';
 import type { Db, Tx } from './database.ts';
 import type { PluginStateRow } from './tables.ts';
 import { changedMeanwhile, noTenant } from './tenants.ts';
@@ -135,11 +135,3 @@ const COLUMNS = ['enabled', 'ever_enabled', 'settings', 'known', 'revision'] as 
 function stateOf({ ever_enabled: everEnabled, ...row }: Pick<Selectable<PluginStateRow>, (typeof COLUMNS)[number]>) {
   return { ...row, everEnabled };
 }
-
-const UNTOUCHED: PluginState = Object.freeze({
-  enabled: null,
-  everEnabled: false,
-  settings: Object.freeze({}),
-  known: null,
-  revision: 1,
-});
