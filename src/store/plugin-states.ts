@@ -46,27 +46,29 @@ export class PluginStates {
   }
 
   /** What is remembered of it. Nothing of what was set changes, nor its revision. */
-  async know(plugin: string, known: KnownPlugin): Promise<void> {
-    await inTransaction(this.#db, async (tx) => {
-      await this.#locked(tx, plugin);
-      await tx
-        .updateTable('plugin_states')
-        .set({ known: JSON.stringify(known), updated_at: new Date() })
-        .where('tenant', '=', this.#tenant)
-        .where('plugin', '=', plugin)
-        .execute();
-    });
+  know(plugin: string, known: KnownPlugin): Promise<void> {
+    return this.#know(plugin, () => known);
   }
 
-  /** All settings. With `revision`, only if that is still the newest: else `conflict`. */
-  replace(plugin: string, settings: Record<string, unknown>, revision?: number): Promise<PluginState> {
-    return this.#change(plugin, revision, (state) => ({ ...state, settings }));
+  /** The same of what its code has told; where it came from stays. */
+  knowLoaded(plugin: string, known: Pick<KnownPlugin, 'dialect' | 'portrait'>): Promise<void> {
+    return this.#know(plugin, (before) => ({ ...known, isLoaded: true, source: before?.source ?? null }));
+  }
+
+  /**
+   * All settings: these, or what is made of those that are stored when nobody else can change them. With `revision`, only
+   * if that is still the newest: else `conflict`.
+   */
+  replace(plugin: string, settings: Settings | Change, revision?: number): Promise<PluginState> {
+    return this.#change(plugin, revision, (state) => ({ ...state, settings: changed(state, settings) }));
   }
 
   /** Some settings: `null` removes one (RFC 7386, on the first level, as a setting is one value). */
-  merge(plugin: string, patch: Record<string, unknown>, revision?: number): Promise<PluginState> {
+  merge(plugin: string, patch: Settings | Change, revision?: number): Promise<PluginState> {
     return this.#change(plugin, revision, (state) => {
-      const kept = Object.entries({ ...state.settings, ...patch }).filter(([, value]) => value !== null);
+      const some = changed(state, patch);
+      const isGone = (key: string) => Object.hasOwn(some, key) && some[key] === null;
+      const kept = Object.entries({ ...state.settings, ...some }).filter(([key]) => !isGone(key));
       return { ...state, settings: Object.fromEntries(kept) };
     });
   }
@@ -80,15 +82,27 @@ export class PluginStates {
       .execute();
   }
 
+  async #know(plugin: string, known: (before: KnownPlugin | null) => KnownPlugin): Promise<void> {
+    await inTransaction(this.#db, async (tx) => {
+      const before = await this.#locked(tx, plugin);
+      await tx
+        .updateTable('plugin_states')
+        .set({ known: JSON.stringify(known(before.known)), updated_at: new Date() })
+        .where('tenant', '=', this.#tenant)
+        .where('plugin', '=', plugin)
+        .execute();
+    });
+  }
+
   async #change(
     plugin: string,
     revision: number | undefined,
-    changed: (state: PluginState) => PluginState,
+    next: (state: PluginState) => PluginState,
   ): Promise<PluginState> {
     return await inTransaction(this.#db, async (tx) => {
       const state = await this.#locked(tx, plugin);
       if (revision !== undefined && revision !== state.revision) throw changedMeanwhile(state.revision);
-      const { enabled, everEnabled, settings } = changed(state);
+      const { enabled, everEnabled, settings } = next(state);
       const row = await tx
         .updateTable('plugin_states')
         .set({
@@ -128,6 +142,13 @@ export class PluginStates {
     if (row === undefined) throw new Failure('conflict', 'The plugin was removed at the same time');
     return stateOf(row);
   }
+}
+
+type Settings = Record<string, unknown>;
+type Change = (stored: Settings) => Settings;
+
+function changed({ settings }: PluginState, change: Settings | Change): Settings {
+  return typeof change === 'function' ? change(settings) : change;
 }
 
 const COLUMNS = ['enabled', 'ever_enabled', 'settings', 'known', 'revision'] as const;
