@@ -70,6 +70,8 @@ export type AssemblyOptions = {
   bug?(error: unknown): void;
   /** Whom residents turn to; without it nobody is there. */
   desk?: ResidenciesOptions['desk'];
+  /** Told of a tenant that is gone. */
+  onGone?(tenant: string): void;
   /** Told once of each application that does not pass on the chains that it is told. */
   onPresumed?(tenant: string): void;
 } & Pick<InvokerOptions, 'onSettled' | 'onLogged' | 'onEgress'>;
@@ -83,6 +85,7 @@ export async function assemble({
   ports = () => [],
   bug = () => {},
   desk = () => nobody,
+  onGone = () => {},
   onPresumed = () => {},
   ...told
 }: AssemblyOptions): Promise<Engine> {
@@ -136,7 +139,10 @@ export async function assemble({
       plugins: config.plugins,
       endpoint: (dir) => gateway.endpoint(dir),
       onChange: (tenant) => applications.look(tenant),
-      onGone: (tenant) => invoker.stopAll(tenant, tenantGone()),
+      onGone(tenant) {
+        invoker.stopAll(tenant, tenantGone());
+        onGone(tenant);
+      },
       most: config.tenants.loaded,
       idleMs: config.tenants.idleMs,
     }),

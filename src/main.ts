@@ -17,6 +17,7 @@ import { Catalogues } from './engine/catalogue.ts';
 import { Homes } from './engine/homes.ts';
 import { Installed, type PackageRecords } from './engine/installed.ts';
 import { Isolations } from './engine/isolation.ts';
+import { SECRETS_FILE } from './engine/secret-keys.ts';
 import { TenantFolders } from './engine/tenant-folder.ts';
 import { backgroundDestination } from './log.ts';
 import type { ManifestDialect } from './manifests/dialect.ts';
@@ -104,7 +105,8 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
 
 /** What no program may get at, whoever's it is: looked for in each room when its isolation is proven. */
 function secretsOf({ dataDir }: Config): { dataDir: string; secrets: string[] } {
-  return { dataDir, secrets: [resolve('isopod.yaml'), join(dataDir, 'postgres', 'PG_VERSION')] };
+  const kept = [join(dataDir, SECRETS_FILE), join(dataDir, 'postgres', 'PG_VERSION')];
+  return { dataDir, secrets: [resolve('isopod.yaml'), ...kept] };
 }
 
 /** Of the machine's, or of what a container may use of it. */

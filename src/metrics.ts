@@ -14,6 +14,8 @@ export type MetricsOptions = {
   tenancies: { readonly size: number; readonly plugins: number };
   /** How many jobs run on this node, and how many callers wait here for some. */
   jobs(): { running: number; waitedFor: number };
+  /** What plugins have told whoever listens. */
+  updates: { readonly counts: Readonly<Record<'told' | 'refused', number>> };
 };
 
 /**
@@ -30,7 +32,7 @@ export class Metrics {
   // Looking a label up by its values costs more than counting.
   readonly #times = new Map<string, Histogram.Internal<'runtime'>>();
 
-  constructor({ limiter, runtimes, isolations, tenancies, jobs }: MetricsOptions) {
+  constructor({ limiter, runtimes, isolations, tenancies, jobs, updates }: MetricsOptions) {
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry });
     const settled = this.#settled;
@@ -75,6 +77,16 @@ export class Metrics {
       collect() {
         this.reset();
         for (const [state, count] of jobsSettled) this.inc({ state }, count);
+      },
+    });
+    new Counter({
+      name: 'isopod_updates_total',
+      help: 'What plugins have told whoever listens, and what was refused as it is too large',
+      labelNames: ['verdict'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [verdict, count] of Object.entries(updates.counts)) this.inc({ verdict }, count);
       },
     });
     this.#egress = new Counter({

@@ -9,7 +9,7 @@ import type { OwnFields } from './core/graphql.ts';
 import { DEFAULT_TENANT } from './core/tenant.ts';
 import { Bearers } from './engine/bearers.ts';
 import type { Catalogue } from './engine/catalogue.ts';
-import { Configurator } from './engine/configurator.ts';
+import { Configurator, type ConfiguratorOptions } from './engine/configurator.ts';
 import { EventClock } from './engine/event-clock.ts';
 import { Installer } from './engine/installer.ts';
 import type { Isolations } from './engine/isolation.ts';
@@ -17,9 +17,14 @@ import { JobFeed } from './engine/job-feed.ts';
 import { JobNews } from './engine/job-news.ts';
 import { Observer, type ObserverOptions } from './engine/observer.ts';
 import { Permissions } from './engine/permissions.ts';
+import { PluginDesk } from './engine/plugin-desk.ts';
 import { PluginLogs } from './engine/plugin-logs.ts';
+import { Portraits } from './engine/portraits.ts';
 import { Registrar } from './engine/registrar.ts';
+import { SecretKeys, type SecretKeysOptions } from './engine/secret-keys.ts';
 import type { Records } from './engine/tenancy.ts';
+import { Updates } from './engine/updates.ts';
+import { Vault, type VaultOptions } from './engine/vault.ts';
 import { Worker } from './engine/worker.ts';
 import { noFields } from './gateway/no-fields.ts';
 import { createApp } from './http/app.ts';
@@ -82,6 +87,7 @@ export class Service implements AsyncDisposable {
     const ports = portsOf(config);
     let fields: OwnFields = noFields;
     const logs = new PluginLogs();
+    const updates = new Updates();
     scope.defer(() => log.flush());
     scope.use(parts.store.onNotice((notice) => log.notice(notice)));
     // That the database is away is said once, by whoever notices.
@@ -90,6 +96,19 @@ export class Service implements AsyncDisposable {
     };
     const write: ObserverOptions['write'] = (tenant, plugin, hosts) => store.of(tenant).grants.observe(plugin, hosts);
     const observer = scope.use(new Observer({ write, complain }));
+    // What is loaded before all of it is there is looked at again below.
+    let loaded: Engine | undefined;
+    const learn: ConfiguratorOptions['learn'] = async (tenant, change) => loaded?.tenancies.learn(tenant, change);
+    const vault = openVault(config, (notice) => log.notice(notice));
+    const configurator = new Configurator({
+      store,
+      vault,
+      learn,
+      stop: async (tenancy, plugin) => loaded?.residencies.stop(tenancy, plugin, 'disable'),
+    });
+    const keep = (tenant: string) => store.of(tenant);
+    const portraits = scope.use(new Portraits({ store, configurator, learn, complain }));
+    const desks = { vault, configurator, portraits, updates, keep };
     const engine = await assemble({
       config,
       parts,
@@ -110,8 +129,11 @@ export class Service implements AsyncDisposable {
       },
       ports: () => ports,
       own: () => fields,
+      desk: (tenancy, plugin) => new PluginDesk(desks, tenancy, plugin),
+      onGone: (tenant) => updates.forget(tenant),
     });
     scope.use(engine);
+    loaded = engine;
     const news = scope.use(await JobNews.open(store));
     let worker: Worker | undefined;
     const { tenancies } = engine;
@@ -133,6 +155,7 @@ export class Service implements AsyncDisposable {
       isolations,
       tenancies,
       jobs: () => ({ running: worker?.running ?? 0, waitedFor: news.waiting }),
+      updates,
     });
     const numbers = metrics;
     const installer = new Installer({
@@ -142,8 +165,6 @@ export class Service implements AsyncDisposable {
       catalogue: async (tenant) => (await tenancies.find(tenant))?.catalogue,
       refresh: (tenant) => tenancies.learn(tenant, 'packages', 'grants'),
     });
-    const configurator = new Configurator(store, tenancies);
-    const keep = (tenant: string) => store.of(tenant);
     const stash = new StashFields({
       ...engine,
       configurator,
@@ -175,6 +196,8 @@ export class Service implements AsyncDisposable {
       keep,
       desk: engine.gateway.desk,
       stash,
+      logs,
+      updates,
       news,
       nextTimes,
       longestMs: config.limits.wallMs + config.concurrency.waitMs + LAST_ANSWERS_MS,
@@ -203,6 +226,7 @@ export class Service implements AsyncDisposable {
       clock.stop();
       working.drain();
       await engine.invoker.drain(config.drainMs);
+      updates[Symbol.dispose]();
       await working.finish(LAST_SETTLING_MS);
     };
     return new Service({ url, parts, engine, server: app.server, drain, owned: scope.move() });
@@ -253,6 +277,28 @@ function recordsOf(store: Store): Records {
     hookPolicy: (id) => store.of(id).events.policy(),
     packages: (id) => store.of(id).packages,
   };
+}
+
+function openVault(
+  { secretsKey: key, secretsKeysBefore: before, dataDir }: Config,
+  say: (notice: Notice) => void,
+): Vault {
+  const keys = secretKeys({ key, before, dataDir });
+  return new Vault({ keys, onUnreadable: (where) => say(unreadable(where)) });
+}
+
+function secretKeys(options: SecretKeysOptions): SecretKeys {
+  try {
+    return new SecretKeys(options);
+  } catch (error) {
+    throw new ConfigError([(error as Error).message]);
+  }
+}
+
+function unreadable({ tenant, plugin, setting, key }: Parameters<VaultOptions['onUnreadable']>[0]): Notice {
+  const what =
+    'A setting that is kept sealed cannot be opened, and counts as not set: set secretsKey to what it was sealed with (all nodes need the same), or name that in secretsKeysBefore';
+  return { level: 'warn', what, words: `tenant ${tenant}, plugin ${plugin}, setting ${setting}, key ${key}` };
 }
 
 /** Where no plugin is led: the database, and where the service will listen. */

@@ -32,6 +32,12 @@ const Limits = {
   hostCallsAtOnce: whole(8, 1, 1_000, 'Calls of the application under way at the same time'),
 };
 
+const SECRETS_KEY = {
+  pattern: '^[\\u0021-\\u002b\\u002d-\\u007e]{32,1024}$',
+  allowed: 'of 32 or more visible characters, none of them a comma or a space',
+  secret: true,
+} as const;
+
 const LowerLimits = Type.Partial(Type.Object(Limits), {
   ...closed,
   description: 'Limits of one plugin, each only ever lower than the general one',
@@ -158,6 +164,18 @@ export const Settings = Type.Object(
       1_000,
       'Connections to PostgreSQL for what callers ask; a node has 5 more for itself, and those of all nodes must fit its max_connections',
     ),
+    secretsKey: Type.Optional(
+      Type.String({
+        ...SECRETS_KEY,
+        description:
+          'What settings that are secret are sealed with; without it a key of its own in the data folder. Nodes on one database need the same',
+      }),
+    ),
+    secretsKeysBefore: Type.Array(Type.String(SECRETS_KEY), {
+      default: [],
+      maxItems: 20,
+      description: 'What they were sealed with before: it is still read, and nothing is sealed with it any more',
+    }),
     tokens: Type.Array(
       Type.String({
         pattern: '^[A-Za-z0-9._~+/=-]+$',
@@ -386,6 +404,11 @@ export const Settings = Type.Object(
               'The application itself, where it is on this machine, by tenant id: its Python, the folders of its modules, and DJANGO_SETTINGS_MODULE; only in the file',
           },
         ),
+        passwords: Type.Enum(['masked', 'clear'], {
+          default: 'masked',
+          description:
+            "How settings that are secret are shown over Dispatcharr's own API, where its clients may need them",
+        }),
       },
       closed,
     ),

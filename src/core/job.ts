@@ -30,8 +30,8 @@ export type JobCause =
   | { trigger: string; job: string; depth: number; root: string }
   /** Something that happened in the application; `by` is whose invocation did it, where it was a plugin. */
   | { event: string; type: string; by: Chain['by'] }
-  /** Another invocation, which did not wait for it. */
-  | { plugin: string; invocation: string };
+  /** Another invocation, which did not wait for it; null where the plugin did so of its own accord. */
+  | { plugin: string; invocation: string | null };
 
 /** What is to be run: a request without its tenant, as it is kept. */
 export type JobRequest = {

@@ -1,86 +1,142 @@
 import { Failure } from '../core/failure.ts';
 import type { HookPolicy } from '../core/hook-policy.ts';
-import type { Setting } from '../core/plugin.ts';
+import { isResident, type Plugin, type Setting } from '../core/plugin.ts';
 import type { PluginState } from '../core/store.ts';
 import type { HookPolicyChange } from '../core/tenant-store.ts';
 import type { Store } from '../store/store.ts';
-import type { Tenancies } from './tenancies.ts';
-import type { Tenancy } from './tenancy.ts';
+import { isUnkeepable, TEXT_MOST, unkeepable } from './keepable.ts';
+import type { Changing, Tenancy } from './tenancy.ts';
+import type { Vault } from './vault.ts';
 
 export type Settings = Record<string, unknown>;
 
-/** What the settings in one request may take, as JSON, and the longest text among them. */
+/** What the settings of a plugin may take, as JSON. */
 const SETTINGS_BYTES = 262_144;
-const TEXT_MOST = 65_536;
-const DEEPEST = 100;
+
+export type ConfiguratorOptions = {
+  store: Pick<Store, 'of'>;
+  vault: Vault;
+  /** Resolves when what has changed of a tenant is known on this node. */
+  learn(tenant: string, change: Changing): Promise<void>;
+  /** Resolves when nothing is left of a plugin whose program stays. */
+  stop(tenancy: Tenancy, plugin: Plugin): Promise<void>;
+};
 
 /**
  * Enables plugins and sets what they declare as settings: of one plugin of one tenant, and nothing else is touched. Says
- * how the events of a tenant set off hooks.
+ * how the events of a tenant set off hooks. Secrets are neither taken from here nor stored in clear.
  */
 export class Configurator {
-  readonly #store: Pick<Store, 'of'>;
-  readonly #tenancies: Tenancies;
+  readonly #options: ConfiguratorOptions;
 
-  constructor(store: Pick<Store, 'of'>, tenancies: Tenancies) {
-    this.#store = store;
-    this.#tenancies = tenancies;
+  constructor(options: ConfiguratorOptions) {
+    this.#options = options;
   }
 
+  /** Where it is disabled, resolves when it has stopped; where it is enabled, before it has started. */
   async enable(tenancy: Tenancy, plugin: string, enabled: boolean): Promise<void> {
-    const { id } = tenancy.plugin(plugin);
-    await this.#states(tenancy).enable(id, enabled);
-    await this.#tenancies.learn(tenancy.id, 'plugin_states');
+    const found = tenancy.plugin(plugin);
+    await this.#states(tenancy).enable(found.id, enabled);
+    await this.#options.learn(tenancy.id, 'plugin_states');
+    if (!enabled && isResident(found)) await this.#options.stop(tenancy, found);
   }
 
   /** As they are in the database, so that what is read can be written back. */
   async state(tenancy: Tenancy, plugin: string): Promise<PluginState> {
-    return await this.#states(tenancy).get(tenancy.plugin(plugin).id);
+    const { id } = tenancy.plugin(plugin);
+    return this.#shown(tenancy, id, await this.#states(tenancy).get(id));
+  }
+
+  /** What is known here to be set for a plugin, whether it is there or not. */
+  settings(tenancy: Tenancy, plugin: string): Settings {
+    return this.#options.vault.shown(tenancy, plugin);
   }
 
   /** All settings. With `revision`, only if that is still the newest: else `conflict`. */
   async replace(tenancy: Tenancy, plugin: string, settings: Settings, revision?: number): Promise<PluginState> {
-    const { id, settings: declared } = tenancy.plugin(plugin);
-    check(declared, settings, false);
-    return await this.#written(tenancy, this.#states(tenancy).replace(id, settings, revision));
+    const found = tenancy.plugin(plugin);
+    check(found, settings, false);
+    return await this.#replace(tenancy, found.id, settings, revision);
   }
 
   /** Some settings; null removes one. */
   async merge(tenancy: Tenancy, plugin: string, patch: Settings, revision?: number): Promise<PluginState> {
-    const { id, settings: declared } = tenancy.plugin(plugin);
-    check(declared, patch, true);
-    return await this.#written(tenancy, this.#states(tenancy).merge(id, patch, revision));
+    const found = tenancy.plugin(plugin);
+    check(found, patch, true);
+    const { id } = found;
+    const sealed = (stored: Settings) => {
+      const some = this.#options.vault.sealed(tenancy, id, patch, stored);
+      // What is set already counts, too: where anything may be set, there is always something else.
+      assertFits(isDeclared(found) ? some : { ...stored, ...some });
+      return some;
+    };
+    return await this.#written(tenancy, id, this.#states(tenancy).merge(id, sealed, revision));
   }
 
   /** With `revision`, only if that is still the newest: else `conflict`. */
   async changeHooks(tenancy: Tenancy, change: HookPolicyChange, revision?: number): Promise<HookPolicy> {
-    const policy = await this.#store.of(tenancy.id).events.change(change, revision);
-    await this.#tenancies.learn(tenancy.id, 'hook_policies');
+    const policy = await this.#options.store.of(tenancy.id).events.change(change, revision);
+    await this.#options.learn(tenancy.id, 'hook_policies');
     return policy;
   }
 
   /** All settings, whatever the plugin declares. */
   async configure(tenancy: Tenancy, plugin: string, settings: Settings): Promise<PluginState> {
     const { id } = tenancy.plugin(plugin);
-    const problem = unkeepable(settings);
-    if (problem !== null) throw new Failure('invalid_request', `The settings cannot be kept: ${problem}`);
-    assertFits(settings);
-    return await this.#written(tenancy, this.#states(tenancy).replace(id, settings));
+    checkKeepable(settings);
+    return await this.#replace(tenancy, id, settings);
   }
 
-  async #written(tenancy: Tenancy, writing: Promise<PluginState>): Promise<PluginState> {
+  /** Stores anew what would be sealed otherwise today: it was not secret when it came, or the key has changed. */
+  async reseal(tenancy: Tenancy, plugin: string): Promise<void> {
+    const { vault, learn } = this.#options;
+    if (vault.renewed(tenancy, plugin, tenancy.settings(plugin)) === null) return;
+    await this.#states(tenancy).replace(plugin, (stored) => vault.renewed(tenancy, plugin, stored) ?? stored);
+    await learn(tenancy.id, 'plugin_states');
+  }
+
+  async #replace(tenancy: Tenancy, id: string, settings: Settings, revision?: number): Promise<PluginState> {
+    const sealed = (stored: Settings) => {
+      const all = this.#options.vault.sealed(tenancy, id, settings, stored);
+      assertFits(all);
+      return all;
+    };
+    return await this.#written(tenancy, id, this.#states(tenancy).replace(id, sealed, revision));
+  }
+
+  async #written(tenancy: Tenancy, plugin: string, writing: Promise<PluginState>): Promise<PluginState> {
     const state = await writing;
-    await this.#tenancies.learn(tenancy.id, 'plugin_states');
-    return state;
+    await this.#options.learn(tenancy.id, 'plugin_states');
+    return this.#shown(tenancy, plugin, state);
+  }
+
+  #shown(tenancy: Tenancy, plugin: string, state: PluginState): PluginState {
+    return { ...state, settings: this.#options.vault.shown(tenancy, plugin, state.settings) };
   }
 
   #states({ id }: Tenancy) {
-    return this.#store.of(id).pluginStates;
+    return this.#options.store.of(id).pluginStates;
   }
 }
 
+/** Whether its format says which settings there are. In others a form says what people are asked for, and anything may be set. */
+function isDeclared({ dialect }: Plugin): boolean {
+  return dialect === 'stash';
+}
+
+function check(plugin: Plugin, settings: Settings, nulls: boolean): void {
+  if (isDeclared(plugin)) checkDeclared(plugin.settings, settings, nulls);
+  else checkKeepable(settings);
+}
+
+function checkKeepable(settings: Settings): void {
+  const problem = unkeepable(settings);
+  if (problem !== null) throw new Failure('invalid_request', `The settings cannot be kept: ${problem}`);
+  assertFits(settings);
+}
+
 /** Throws `invalid_request` for what the plugin does not declare, with all there is to say. */
-function check(declared: readonly Setting[], settings: Settings, nulls: boolean): void {
+function checkDeclared(declared: readonly Setting[], settings: Settings, nulls: boolean): void {
   const types = new Map(declared.map(({ key, type }) => [key, type]));
   const where: { at: string; problem: string }[] = [];
   for (const [key, value] of Object.entries(settings)) {
@@ -119,26 +175,6 @@ function complaint(
   if (typeof value !== 'string') return null;
   if (value.length > TEXT_MOST) return `must not be longer than ${TEXT_MOST}`;
   return isUnkeepable(value) ? 'must be Unicode without U+0000' : null;
-}
-
-/** What is wrong with a value that nothing was declared about; null where nothing is. */
-function unkeepable(value: unknown, depth = 1): string | null {
-  if (typeof value === 'string') {
-    if (value.length > TEXT_MOST) return `a text is longer than ${TEXT_MOST}`;
-    return isUnkeepable(value) ? 'a text is not Unicode without U+0000' : null;
-  }
-  if (typeof value !== 'object' || value === null) return null;
-  if (depth > DEEPEST) return `they are nested deeper than ${DEEPEST} levels`;
-  for (const [key, inner] of Object.entries(value)) {
-    const problem = unkeepable(key) ?? unkeepable(inner, depth + 1);
-    if (problem !== null) return problem;
-  }
-  return null;
-}
-
-/** PostgreSQL keeps neither NUL nor half a character. */
-function isUnkeepable(text: string): boolean {
-  return text.includes('\0') || !text.isWellFormed();
 }
 
 const JS_TYPES = { STRING: 'string', NUMBER: 'number', BOOLEAN: 'boolean' } as const satisfies Record<

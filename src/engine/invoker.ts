@@ -56,7 +56,7 @@ export type InvokerOptions = {
 export type EgressAttempt = Pick<Holder, 'tenant' | 'plugin' | 'invocation'> & EgressDecision;
 
 /** Whose lines they are. */
-export type Logging = { invocation: string; tenancy: Tenancy };
+export type Logging = { plugin: string; invocation: string; tenancy: Tenancy };
 
 /**
  * The one way to run a plugin: finds it, clamps its limits, waits for a place, starts the clock, picks the runtime,
@@ -147,7 +147,9 @@ export class Invoker {
       try {
         if (tenancy.isGone) throw tenantGone();
         const watch =
-          request.watch === undefined ? undefined : this.#overheard(request.watch, { invocation: id, tenancy });
+          request.watch === undefined
+            ? undefined
+            : this.#overheard(request.watch, { plugin: plugin.id, invocation: id, tenancy });
         const call = new Call({
           id,
           request,

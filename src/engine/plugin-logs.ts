@@ -4,7 +4,14 @@ import type { Logging, Settled } from './invoker.ts';
 import type { Tenancy } from './tenancy.ts';
 
 /** A line among those of all plugins. */
-export type PluginLog = { at: Date; level: LogLine['level']; message: string };
+export type PluginLog = {
+  at: Date;
+  level: LogLine['level'];
+  message: string;
+  plugin: string;
+  /** The run that it is of. */
+  invocation: string;
+};
 
 /** What is kept of a tenant, and of how many tenants. */
 const LINES_MOST = 30;
@@ -26,24 +33,25 @@ export class PluginLogs {
   readonly #told = new Map<string, number>();
   readonly #hearers = new Map<string, Set<Hear>>();
 
-  logged({ invocation, tenancy }: Logging, lines: readonly LogLine[]): void {
+  logged({ plugin, invocation, tenancy }: Logging, lines: readonly LogLine[]): void {
     if (this.#told.size < RUNS_MOST) {
       this.#told.set(invocation, (this.#told.get(invocation) ?? 0) + lines.length);
-      this.#add(tenancy, logsOf(lines, Date.now()));
+      this.#add(tenancy, logsOf({ plugin, invocation }, lines, Date.now()));
     }
   }
 
-  settled({ id, request: { watch }, outcome, queueMs, totalMs }: Settled, tenancy: Tenancy | undefined): void {
+  settled({ id, request: { plugin, watch }, outcome, queueMs, totalMs }: Settled, tenancy: Tenancy | undefined): void {
     if (outcome.ok && outcome.logs.length === 0 && watch === undefined) return;
     if (tenancy === undefined) return;
     const told = this.#told.get(id) ?? 0;
     this.#told.delete(id);
     const now = Date.now();
     const begunAt = now - (totalMs - queueMs);
-    const logs = logsOf(outcome.logs.slice(told), ({ atMs }) => Math.min(begunAt + atMs, now));
+    const whose = { plugin, invocation: id };
+    const logs = logsOf(whose, outcome.logs.slice(told), ({ atMs }) => Math.min(begunAt + atMs, now));
     const error = outcome.ok ? undefined : outcome.failure.ownWords;
     if (error !== undefined) {
-      logs.push({ at: new Date(now), level: 'error', message: cut(`Plugin returned error: ${error}`) });
+      logs.push({ at: new Date(now), level: 'error', message: cut(`Plugin returned error: ${error}`), ...whose });
     }
     this.#add(tenancy, logs);
   }
@@ -51,6 +59,11 @@ export class PluginLogs {
   /** The newest first. */
   newest({ key }: Tenancy): PluginLog[] {
     return [...(this.#kept.get(key) ?? [])].reverse();
+  }
+
+  /** Those of one plugin that are among the newest of its tenant; the oldest first. */
+  newestOf({ key }: Tenancy, plugin: string): PluginLog[] {
+    return (this.#kept.get(key) ?? []).filter((one) => one.plugin === plugin);
   }
 
   /** `hear` is told of lines as they come, the oldest first. */
@@ -77,8 +90,13 @@ export class PluginLogs {
 }
 
 /** Of many lines only those that can be kept. */
-function logsOf(lines: readonly LogLine[], at: number | ((line: LogLine) => number)): PluginLog[] {
+function logsOf(
+  whose: Pick<PluginLog, 'plugin' | 'invocation'>,
+  lines: readonly LogLine[],
+  at: number | ((line: LogLine) => number),
+): PluginLog[] {
   return lines.slice(-LINES_MOST).map((line) => ({
+    ...whose,
     at: new Date(typeof at === 'number' ? at : at(line)),
     level: line.level,
     message: cut(line.message),

@@ -27,7 +27,9 @@ import { type OrderRoutes, orders } from './orders.ts';
 import { type PackageRoutes, packages } from './packages.ts';
 import { type PermissionRoutes, permissions } from './permissions.ts';
 import { type PluginRoutes, plugins } from './plugins.ts';
+import { type ResidentRoutes, residents } from './residents.ts';
 import { type SettingsRoutes, settings } from './settings.ts';
+import { serverSentEvents } from './sse.ts';
 import { isUpgrade, type StashRoutes, stash } from './stash/routes.ts';
 import { uiPage } from './stash/ui/page.ts';
 import { uiParts } from './stash/ui/parts.ts';
@@ -35,6 +37,7 @@ import { type SystemRoutes, system } from './system.ts';
 import { withoutTenant } from './tenant-path.ts';
 import { type TenantRoutes, tenants } from './tenants.ts';
 import { tokens } from './tokens.ts';
+import { type UpdateRoutes, updates } from './updates.ts';
 
 export type App = FastifyInstance<
   RawServerDefault,
@@ -58,6 +61,8 @@ export type AppOptions = {
   bug(error: unknown, invocation: string | undefined): void;
 } & AuthOptions &
   PluginRoutes &
+  ResidentRoutes &
+  UpdateRoutes &
   PackageRoutes &
   SettingsRoutes &
   PermissionRoutes &
@@ -121,11 +126,14 @@ export async function createApp(options: AppOptions): Promise<App> {
   const methods = methodsByUrl(app);
   invocations(app, options);
   jobs(app, options);
-  await jobEvents(app, options);
+  await serverSentEvents(app);
+  jobEvents(app, options);
   orders(app, options);
   await events(app, options);
   hooks(app, options);
   plugins(app, options);
+  residents(app, options);
+  updates(app, options);
   await packages(app, options);
   settings(app, options);
   permissions(app, options);

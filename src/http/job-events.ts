@@ -4,10 +4,8 @@
  * node: events are read from the store, and news of the job only say when to look.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fastifySSE } from '@fastify/sse';
 import { Type } from 'typebox';
 import { hasEnded, type Job } from '../core/job.ts';
-import { onAbort } from '../core/signal.ts';
 import type { JobWatch } from '../engine/job-news.ts';
 import type { App } from './app.ts';
 import { JobParams } from './job-schemas.ts';
@@ -17,15 +15,12 @@ import type { JobRoutes } from './jobs.ts';
 import { nothing } from './nothing.ts';
 import { Problems } from './schemas.ts';
 import { Signal } from './signal.ts';
+import { openStream, type Send } from './sse.ts';
 
-/** A comment, so that nobody on the way takes the connection for dead. */
-const HEARTBEAT_MS = 10_000;
 /** News that were lost are made up for. */
 const LOOK_MS = 5_000;
 
-export async function jobEvents(app: App, { keep, news }: Pick<JobRoutes, 'keep' | 'news'>): Promise<void> {
-  await app.register(fastifySSE, { heartbeatInterval: HEARTBEAT_MS, serializer: String });
-
+export function jobEvents(app: App, { keep, news }: Pick<JobRoutes, 'keep' | 'news'>): void {
   app.get(
     '/v1/jobs/:job/events',
     {
@@ -51,28 +46,21 @@ export async function jobEvents(app: App, { keep, news }: Pick<JobRoutes, 'keep'
       // A browser that comes back to a stream that has ended is told that there is no more.
       if (hasEnded(job) && last > job.told) return nothing(reply);
 
-      const gone = new AbortController();
-      reply.sse.onClose(() => gone.abort());
-      const send: Send = async (id, event, data) => {
-        // What is written to a client that has gone is never said to have been.
-        const { promise: left, resolve } = Promise.withResolvers<void>();
-        using _left = onAbort(gone.signal, () => resolve());
-        await Promise.race([reply.sse.send({ id: String(id), event, data }), left]);
-      };
+      const { send, gone } = openStream(reply);
       const signal = new Signal();
       const watching = news.watch({ tenant: request.tenant, jobs: mine }, job.id, () => signal.set());
-      gone.signal.addEventListener('abort', () => {
+      gone.addEventListener('abort', () => {
         watching[Symbol.dispose]();
         signal.set();
       });
       try {
-        if (last < 0) await send(0, 'accepted', jobText(job, { position: await mine.position(job), whole: false }));
+        if (last < 0) await send('0', 'accepted', jobText(job, { position: await mine.position(job), whole: false }));
         last = Math.max(last, 0);
-        while (!gone.signal.aborted) {
-          job = (await patiently(() => watching.job(), gone.signal)) ?? job;
-          last = await sendFrom(watching, job, last, send, gone.signal);
+        while (!gone.aborted) {
+          job = (await patiently(() => watching.job(), gone)) ?? job;
+          last = await sendFrom(watching, job, last, send, gone);
           if (hasEnded(job) && last >= job.told) {
-            await send(job.told + 1, 'outcome', jobText(job));
+            await send(String(job.told + 1), 'outcome', jobText(job));
             return;
           }
           await signal.wait(LOOK_MS);
@@ -87,8 +75,6 @@ export async function jobEvents(app: App, { keep, news }: Pick<JobRoutes, 'keep'
   );
 }
 
-type Send = (id: number, event: string, data: string) => Promise<void>;
-
 /** The events after `last` that it had as `job`. Gives the number of the newest. */
 async function sendFrom(watch: JobWatch, job: Job, last: number, send: Send, gone: AbortSignal): Promise<number> {
   for (let sent = last; sent < job.told && !gone.aborted; ) {
@@ -97,7 +83,7 @@ async function sendFrom(watch: JobWatch, job: Job, last: number, send: Send, gon
     if (events === null || events.length === 0) break;
     for (const { seq, at, event } of events) {
       const { kind, ...body } = event;
-      await send(seq, kind, JSON.stringify({ at, ...body }));
+      await send(String(seq), kind, JSON.stringify({ at, ...body }));
       sent = seq;
     }
     if (gone.aborted) return sent;

@@ -1,15 +1,15 @@
 import { type Static, Type } from 'typebox';
-import { isNothing } from '../core/grant.ts';
-import type { Plugin } from '../core/plugin.ts';
 import type { InstalledPackage } from '../core/store.ts';
 import type { Configurator } from '../engine/configurator.ts';
 import type { Isolations } from '../engine/isolation.ts';
 import { type Quarantine, quarantineKey } from '../engine/quarantine.ts';
-import type { Tenancy } from '../engine/tenancy.ts';
+import type { Residencies } from '../engine/residencies.ts';
 import type { App } from './app.ts';
+import { summaryOf } from './plugin-summary.ts';
 import { type AskSchema, PluginEntry, PluginList, PluginSummary, Problems, ReloadAnswer } from './schemas.ts';
 
 export type PluginRoutes = {
+  residencies: Pick<Residencies, 'state'>;
   isolations: Isolations;
   quarantine: Quarantine;
   configurator: Configurator;
@@ -19,7 +19,7 @@ const tags = ['plugins'];
 
 export const PluginParams = Type.Object({ plugin: Type.String({ description: 'Id of the plugin' }) });
 
-export function plugins(app: App, { isolations, quarantine, configurator }: PluginRoutes): void {
+export function plugins(app: App, { isolations, quarantine, configurator, residencies }: PluginRoutes): void {
   app.get(
     '/v1/plugins',
     {
@@ -35,7 +35,7 @@ export function plugins(app: App, { isolations, quarantine, configurator }: Plug
       const { plugins: all, packages, refused, loadedAt } = tenancy.catalogue;
       return {
         plugins: [...all.values()].map((plugin) => ({
-          ...summary(plugin, tenancy),
+          ...summaryOf(plugin, tenancy, residencies),
           package: packageOf(packages.get(plugin.id)),
         })),
         refused: [...refused],
@@ -62,7 +62,7 @@ export function plugins(app: App, { isolations, quarantine, configurator }: Plug
       const explain = await standing?.runtime.explain(tenant, plugin);
       const sentence = quarantine.sentence(quarantineKey(tenant, id), Date.now());
       return {
-        ...summary(plugin, tenancy),
+        ...summaryOf(plugin, tenancy, residencies),
         interface: plugin.program,
         ui: plugin.ui,
         errLog: plugin.errLog,
@@ -106,7 +106,9 @@ export function plugins(app: App, { isolations, quarantine, configurator }: Plug
         config: { scope: 'manage' },
         schema: {
           operationId: `${verb}Plugin`,
-          summary: enabled ? 'Let a plugin be run again' : 'Refuse to run a plugin; what runs of it goes on',
+          summary: enabled
+            ? 'Let a plugin be run; a program that stays is started soon'
+            : 'Refuse to run a plugin: what runs of it goes on, but a program that stays is stopped',
           tags,
           params: PluginParams,
           response: { 200: PluginSummary, ...Problems(401, 403, 404, 429, 503) },
@@ -115,7 +117,7 @@ export function plugins(app: App, { isolations, quarantine, configurator }: Plug
       async ({ params, tenancy }) => {
         const plugin = tenancy.plugin(params.plugin);
         await configurator.enable(tenancy, plugin.id, enabled);
-        return { ...summary(plugin, tenancy), enabled };
+        return { ...summaryOf(plugin, tenancy, residencies), enabled };
       },
     );
   }
@@ -124,22 +126,4 @@ export function plugins(app: App, { isolations, quarantine, configurator }: Plug
 function packageOf(one: InstalledPackage | undefined) {
   if (one === undefined) return null;
   return { sha256: one.sha256, bytes: one.bytes, installedAt: one.installedAt.toISOString() };
-}
-
-function summary(plugin: Plugin, tenancy: Tenancy): Static<typeof PluginSummary> {
-  const { id, dialect, name, description, url, version, program, entries, settings } = plugin;
-  return {
-    id,
-    dialect,
-    name,
-    description,
-    url,
-    version,
-    enabled: tenancy.isEnabled(id),
-    program: program.runtime,
-    permissions: isNothing(tenancy.missing(plugin)) ? 'complete' : 'missing',
-    tasks: entries.filter((one) => one.kind === 'task').map((one) => ({ ...one, kind: undefined })),
-    hooks: entries.filter((one) => one.kind === 'hook').map((one) => ({ ...one, kind: undefined })),
-    settings,
-  };
 }

@@ -2,6 +2,7 @@
 import { type TSchema, Type } from 'typebox';
 import { BLAMED, FAILURE_CODES } from '../core/failure.ts';
 import { GRADES } from '../core/isolation.ts';
+import { FIELD_TYPES } from '../core/portrait.ts';
 
 const count = (description: string) => Type.Integer({ minimum: 0, description });
 const time = (description: string) => Type.Number({ minimum: 0, description });
@@ -149,6 +150,65 @@ export const AskSchema = Type.Object({
   problem: OrNull(Text, { description: 'Why it cannot be told what it asks for; then it asks for nothing' }),
 });
 
+const Said = Type.Optional(Text);
+
+/** In the words of its host, as whoever draws it knows them. */
+const FormFieldSchema = Type.Object({
+  id: Text,
+  type: Type.Enum([...FIELD_TYPES]),
+  label: Said,
+  help_text: Said,
+  description: Said,
+  placeholder: Said,
+  input_type: Type.Optional(Type.String({ description: 'Of "password" nobody is shown what is set' })),
+  value: Said,
+  default: Type.Optional(Type.Unknown()),
+  min: Type.Optional(Type.Number()),
+  max: Type.Optional(Type.Number()),
+  step: Type.Optional(Type.Number()),
+  options: Type.Optional(Type.Array(Type.Object({ value: Text, label: Text }))),
+});
+
+const ActionSchema = Type.Object({
+  id: Type.String({ description: 'What is asked for as `task`' }),
+  label: Text,
+  description: Said,
+  confirm: Type.Optional(Type.Unknown()),
+  button_label: Said,
+  button_variant: Said,
+  button_color: Said,
+  events: Type.Optional(Type.Array(Text)),
+});
+
+const PortraitSchema = Type.Object({
+  name: Text,
+  version: Text,
+  description: Text,
+  author: Text,
+  helpUrl: Text,
+  fields: Type.Array(FormFieldSchema),
+  actions: Type.Array(ActionSchema),
+});
+
+const Moment = Type.String({ format: 'date-time' });
+
+const ResidentSchema = Type.Object({
+  is: Type.Enum(['starting', 'running', 'stopping', 'resting', 'ended'], {
+    description: 'Resting: it has died and is started again; ended: it was stopped, or is not needed',
+  }),
+  since: Moment,
+  startedAt: OrNull(Moment, { description: 'Since when it is up, or was' }),
+  residentBytes: count('Resident memory, with its children'),
+  cpuMs: time('Processor time since it was started'),
+  running: count('Runs under way'),
+  runs: count('Runs since it was first started'),
+  deaths: count('How often it has died lately'),
+  nextAt: OrNull(Moment, { description: 'When it is started again' }),
+  failure: OrNull(Type.Object({ code: Type.Enum([...FAILURE_CODES]), message: Text }), {
+    description: 'Of what it died the last time',
+  }),
+});
+
 export const PluginSummary = Type.Object({
   id: Text,
   dialect: Type.String({ description: 'Whose plugin format it is in' }),
@@ -157,7 +217,14 @@ export const PluginSummary = Type.Object({
   url: OrNull(Text),
   version: OrNull(Text),
   enabled: Type.Boolean(),
-  program: Type.String({ description: 'What runs it: isolate, process, or none' }),
+  program: Type.String({ description: 'What runs it: isolate, process, python, or none' }),
+  resident: OrNull(ResidentSchema, {
+    description: 'How its program does on this node, where it stays between calls; null where there was none yet',
+  }),
+  portrait: OrNull(PortraitSchema, {
+    description:
+      'What it says of itself to people: the form of its settings, its buttons. Null in formats that have no such thing',
+  }),
   permissions: Type.Enum(['complete', 'missing'], { description: 'Whether it was granted all that it asks for' }),
   tasks: Type.Array(
     Type.Object({ name: Text, description: Text, defaultArgs: Type.Record(Type.String(), Type.String()) }),
@@ -223,6 +290,20 @@ export const PluginEntry = Type.Object(
     ),
   },
   { description: 'One plugin, whole' },
+);
+
+export const PluginLogList = Type.Object(
+  {
+    lines: Type.Array(
+      Type.Object({
+        at: Moment,
+        level: Type.Enum(['trace', 'debug', 'info', 'warning', 'error']),
+        message: Text,
+        invocation: OrNull(Text, { description: 'The run that it is of; null for what it logs of its own accord' }),
+      }),
+    ),
+  },
+  { description: 'The newest lines, the oldest of them first' },
 );
 
 export const InstallAnswer = Type.Object(

@@ -1,5 +1,6 @@
 import { Type } from 'typebox';
 import type { Configurator, Settings as Values } from '../engine/configurator.ts';
+import { MASK } from '../engine/vault.ts';
 import type { App } from './app.ts';
 import { etag, IfMatch, ifMatch } from './if-match.ts';
 import { PluginParams } from './plugins.ts';
@@ -14,7 +15,9 @@ function Settings(description: string) {
   return Type.Unsafe<Values>({ type: 'object', additionalProperties: true, description });
 }
 
-const Answer = Settings('What is set, by key; the ETag changes with it');
+const SECRETS = `"${MASK}" stands for what is set and is not shown; where it comes back, that stays`;
+
+const Answer = Settings(`What is set, by key; the ETag changes with it. ${SECRETS}`);
 
 export function settings(app: App, { configurator }: SettingsRoutes): void {
   const url = '/v1/plugins/:plugin/settings';
@@ -48,7 +51,9 @@ export function settings(app: App, { configurator }: SettingsRoutes): void {
         tags,
         params: PluginParams,
         headers: IfMatch,
-        body: Settings('Values of the types that the plugin declares, by key'),
+        body: Settings(
+          `Values of the types that the plugin declares, by key; any where it has a form instead. ${SECRETS}`,
+        ),
         response: { 200: Answer, ...Problems(400, 401, 403, 404, 412, 413, 429, 503) },
       },
     },

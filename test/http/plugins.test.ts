@@ -38,6 +38,8 @@ test('the list has what each plugin offers, and the manifests that were refused'
         enabled: true,
         package: null,
         program: 'isolate',
+        resident: null,
+        portrait: null,
         permissions: 'complete',
         tasks: [{ name: 'Run', description: 'runs', defaultArgs: { mode: 'run' } }],
         hooks: [{ name: 'H', description: '', triggeredBy: ['Scene.Create.Post'] }],

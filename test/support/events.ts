@@ -7,13 +7,20 @@ export async function eventsOf(
   {
     headers = {},
     enough = () => false,
-  }: { headers?: Record<string, string>; enough?(seen: SeenEvent[]): boolean } = {},
+    opened = () => {},
+  }: {
+    headers?: Record<string, string>;
+    enough?(seen: SeenEvent[]): boolean;
+    /** Told when the stream has begun. */
+    opened?(): void;
+  } = {},
 ): Promise<SeenEvent[]> {
   const controller = new AbortController();
   const response = await fetch(url, {
     headers: { accept: 'text/event-stream', ...headers },
     signal: controller.signal,
   });
+  opened();
   const seen: SeenEvent[] = [];
   let rest = '';
   for await (const chunk of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {

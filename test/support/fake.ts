@@ -6,7 +6,8 @@ import { type Config, completed } from '../../src/config.ts';
 import type { Invocation } from '../../src/core/invocation.ts';
 import { unchecked } from '../../src/core/isolation.ts';
 import { noUsage, type Outcome } from '../../src/core/outcome.ts';
-import type { Plugin, Refusal } from '../../src/core/plugin.ts';
+import { isResident, type Plugin, type Refusal } from '../../src/core/plugin.ts';
+import type { Portrait } from '../../src/core/portrait.ts';
 import type { Runtime } from '../../src/core/runtime.ts';
 import { DEFAULT_TENANT, NO_QUOTAS, type Tenant } from '../../src/core/tenant.ts';
 import type { Catalogue } from '../../src/engine/catalogue.ts';
@@ -21,6 +22,7 @@ import { Service } from '../../src/service.ts';
 import { Store } from '../../src/store/store.ts';
 import { TestService } from './client.ts';
 import { testDatabase } from './databases.ts';
+import { FakeResidents } from './fake-residents.ts';
 import { merged, type Overrides } from './overrides.ts';
 
 export type Act = (invocation: Invocation, signal: AbortSignal) => Promise<Outcome>;
@@ -38,6 +40,7 @@ export type FakeOptions = {
 export class FakeRuntime implements Runtime {
   readonly kind = 'executors';
   readonly retained: ReadonlySet<Plugin>[] = [];
+  readonly residents = new FakeResidents();
   readonly #act: Act;
 
   constructor(act: Act) {
@@ -45,7 +48,7 @@ export class FakeRuntime implements Runtime {
   }
 
   runs(plugin: Plugin): boolean {
-    return plugin.program.runtime === 'isolate';
+    return plugin.program.runtime === 'isolate' || isResident(plugin);
   }
 
   run(invocation: Invocation, signal: AbortSignal): Promise<Outcome> {
@@ -97,7 +100,7 @@ function byId(plugins: readonly Plugin[]) {
   return new Map(plugins.map((plugin) => [plugin.id, plugin]));
 }
 
-export type FakeService = TestService & { runtime: FakeRuntime; catalogue: FakeCatalogue };
+export type FakeService = TestService & { runtime: FakeRuntime; catalogue: FakeCatalogue; databaseUrl: string };
 
 export async function startFakeService(options: FakeOptions = {}): Promise<FakeService> {
   const { plugins = [plugin()], refused = [], tenants = {}, act = echo, config: overrides = {} } = options;
@@ -132,7 +135,7 @@ export async function startFakeService(options: FakeOptions = {}): Promise<FakeS
   };
   const service = await Service.start(config, parts, destination);
   const test = new TestService(service, config, lines, () => scope.disposeAsync());
-  return Object.assign(test, { runtime, catalogue });
+  return Object.assign(test, { runtime, catalogue, databaseUrl: url });
 }
 
 export function plugin(more: Partial<Plugin> = {}): Plugin {
@@ -153,6 +156,23 @@ export function plugin(more: Partial<Plugin> = {}): Plugin {
     errLog: null,
     ...more,
   };
+}
+
+/** One whose program stays, as plugins of Dispatcharr are. */
+export function resident(more: Partial<Plugin> = {}): Plugin {
+  return plugin({
+    id: 'stays',
+    dialect: 'dispatcharr',
+    name: 'Stays',
+    program: { runtime: 'python' },
+    entries: [],
+    portrait: portrait(),
+    ...more,
+  });
+}
+
+export function portrait(more: Partial<Portrait> = {}): Portrait {
+  return { name: 'Stays', version: '1.0', description: '', author: '', helpUrl: '', fields: [], actions: [], ...more };
 }
 
 export function tenant(id: string, more: Partial<Tenant> = {}): Tenant {

@@ -9,7 +9,7 @@ import { pluginView } from './plugin-view.ts';
 /** Jobs that are shown of a queue. */
 const QUEUE_MOST = 1_000;
 
-export function queries({ logs, version }: Pick<StashParts, 'logs' | 'version'>) {
+export function queries({ configurator, logs, version }: Pick<StashParts, 'configurator' | 'logs' | 'version'>) {
   // However many names it is asked for under.
   const queues = new WeakMap<Asking, ReturnType<typeof queueOf>>();
   return {
@@ -21,7 +21,8 @@ export function queries({ logs, version }: Pick<StashParts, 'logs' | 'version'>)
         .flatMap(({ tasks }) => tasks ?? []),
 
     configuration: () => ({
-      plugins: ({ include }: { include?: readonly string[] | null }, asking: Asking) => settingsOf(asking, include),
+      plugins: ({ include }: { include?: readonly string[] | null }, asking: Asking) =>
+        settingsOf(asking, configurator, include),
       general: { apiKey: (_: unknown, { caller }: Asking) => caller.apiKey },
     }),
 
@@ -48,13 +49,17 @@ function pluginsOf({ tenancy, caller }: Asking) {
 }
 
 /** Those that have any. What may be secret in them is for those who may set it, and for the plugin that it was set for. */
-function settingsOf({ tenancy, caller }: Asking, include: readonly string[] | null | undefined) {
+function settingsOf(
+  { tenancy, caller }: Asking,
+  configurator: StashParts['configurator'],
+  include: readonly string[] | null | undefined,
+) {
   const own = caller.holder?.plugin;
   if (own === undefined) assertMayManage(caller, 'read the settings of plugins');
   const all = include === null || include === undefined || include.length === 0 ? tenancy.configured : include;
   const entries = [...all]
     .filter((plugin) => plugin === own || mayManage(caller))
-    .map((plugin) => [plugin, tenancy.settings(plugin)] as const)
+    .map((plugin) => [plugin, configurator.settings(tenancy, plugin)] as const)
     .filter(([, settings]) => Object.keys(settings).length > 0);
   return Object.fromEntries(entries);
 }
