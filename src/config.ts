@@ -7,6 +7,7 @@ import { ConfigError } from './config/check.ts';
 import { credentialLeaf, FILE_VARIABLE, type Given, readEnvironment, readText } from './config/environment.ts';
 import { readFile } from './config/file.ts';
 import { type Config, leaves, Settings } from './config/schema.ts';
+import { patternOf } from './core/host-pattern.ts';
 
 export type Sources = {
   env: Record<string, string | undefined>;
@@ -143,6 +144,10 @@ function disagreements(config: Config): string[] {
     // Others read 10.1/16 in more ways than one.
     if (ipaddr.IPv4.isValidCIDRFourPartDecimal(range) || ipaddr.IPv6.isValidCIDR(range)) continue;
     sentences.push(`egress.ranges: ${range} is no range of addresses: one looks like 192.168.1.0/24 or fd12:3456::/32`);
+  }
+  for (const host of config.dispatcharr.repos) {
+    if (patternOf(host) !== null) continue;
+    sentences.push(`dispatcharr.repos: ${host} is no host: one looks like plugins.example.com or *.example.com:8443`);
   }
   return [...sentences, ...configuredApplications(config).problems];
 }

@@ -11,6 +11,9 @@ import { Bearers } from './engine/bearers.ts';
 import type { Catalogue } from './engine/catalogue.ts';
 import { Configurator, type ConfiguratorOptions } from './engine/configurator.ts';
 import { EventClock } from './engine/event-clock.ts';
+import { Hub } from './engine/hub/hub.ts';
+import { Notary } from './engine/hub/notary.ts';
+import { RefreshClock } from './engine/hub/refresh-clock.ts';
 import { Installer } from './engine/installer.ts';
 import type { Isolations } from './engine/isolation.ts';
 import { JobFeed } from './engine/job-feed.ts';
@@ -26,6 +29,7 @@ import type { Records } from './engine/tenancy.ts';
 import { Updates } from './engine/updates.ts';
 import { Vault, type VaultOptions } from './engine/vault.ts';
 import { Worker } from './engine/worker.ts';
+import { GuardedFetcher } from './gateway/egress/fetcher.ts';
 import { noFields } from './gateway/no-fields.ts';
 import { createApp } from './http/app.ts';
 import { isLoopbackAddress } from './http/auth.ts';
@@ -165,6 +169,20 @@ export class Service implements AsyncDisposable {
       catalogue: async (tenant) => (await tenancies.find(tenant))?.catalogue,
       refresh: (tenant) => tenancies.learn(tenant, 'packages', 'grants'),
     });
+    const hub = new Hub({
+      store,
+      tenancies,
+      installer,
+      fetcher: new GuardedFetcher({
+        hosts: config.dispatcharr.repos,
+        ranges: config.egress.ranges,
+        ours: () => [...ports, engine.gateway.endpoint('/').port],
+      }),
+      notary: scope.use(new Notary()),
+      version: config.dispatcharr.version,
+      archiveBytes: config.packages.archiveBytes,
+    });
+    scope.use(new RefreshClock({ repositories: hub.repositories, complain }));
     const stash = new StashFields({
       ...engine,
       configurator,

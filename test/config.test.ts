@@ -89,7 +89,7 @@ test('without a file and variables all has a default', () => {
       stopMs: 1_000,
       environment: {},
     },
-    dispatcharr: { shim: 'on', version: '0.31.0', applications: {} },
+    dispatcharr: { shim: 'on', version: '0.31.0', repos: [], applications: {} },
     residents: {
       start: 'loaded',
       most: 64,
@@ -128,6 +128,15 @@ test('special ranges of addresses are such, in a file and in a variable', () => 
   expect(load({ env: { ISOPOD_EGRESS_RANGES: '192.168.1.0/24, fd12:3456::/32' } }).egress.ranges).toHaveLength(2);
   for (const range of ['192.168.1.1', '192.168.1.0/33', 'nas/24', '1.2.3/8']) {
     expect(() => load({ env: { ISOPOD_EGRESS_RANGES: range } })).toThrow(/range of addresses/);
+  }
+});
+
+test('hosts of plugin repositories are such', () => {
+  expect(
+    load({ env: { ISOPOD_DISPATCHARR_REPOS: 'a.example.com, *.example.org:8443' } }).dispatcharr.repos,
+  ).toHaveLength(2);
+  for (const host of ['https://a.example.com', '*.com', 'a b', '*']) {
+    expect(() => load({ env: { ISOPOD_DISPATCHARR_REPOS: host } })).toThrow(/dispatcharr\.repos: .* is no host/);
   }
 });
 

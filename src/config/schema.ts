@@ -383,6 +383,19 @@ export const Settings = Type.Object(
           allowed: 'a version, e.g. 0.31.0',
           description: 'The version of the application that its plugins are told',
         }),
+        repos: Type.Array(
+          Type.String({
+            minLength: 1,
+            maxLength: 300,
+            allowed: 'a host like plugins.example.com or *.example.com:8443',
+          }),
+          {
+            default: [],
+            maxItems: 100,
+            description:
+              'Hosts that plugin repositories, and the archives that they offer, may be fetched from; without any there are none',
+          },
+        ),
         applications: Type.Record(
           Type.String({ pattern: TENANT_ID.source }),
           Type.Object(

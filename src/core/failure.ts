@@ -144,6 +144,12 @@ const KINDS = {
     again: 'asked',
     hint: 'See to the application of this tenant: whether it runs, and its address and credential.',
   },
+  source_failed: {
+    blame: 'caller',
+    health: false,
+    again: 'asked',
+    hint: 'See whether the address is right and its server answers; then ask again.',
+  },
   hook_loop: {
     blame: 'plugin',
     health: true,

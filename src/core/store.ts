@@ -40,7 +40,6 @@ export type PluginSource = {
   slug: string;
   version: string;
   isPrerelease: boolean;
-  isDeprecated: boolean;
 };
 
 /** A plugin that came in an archive. */

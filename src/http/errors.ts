@@ -57,6 +57,7 @@ export const STATUS = {
   plugin_quarantined: 503,
   sandbox_unavailable: 503,
   application_error: 502,
+  source_failed: 502,
   hook_loop: 508,
   internal: 500,
 } as const satisfies Record<FailureCode, number>;

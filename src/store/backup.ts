@@ -36,6 +36,8 @@ const TABLES = [
   'triggers',
   'hook_policies',
   'held_events',
+  'plugin_hubs',
+  'plugin_repos',
 ] as const;
 
 type Head = { isopod: 'backup'; version: number; schema: string };
@@ -151,7 +153,8 @@ async function isUntouched<T>(db: Kysely<T>): Promise<boolean> {
     select exists (select from tenants where id <> 'default' or revision > 1)
       or exists (select from tokens) or exists (select from plugin_states) or exists (select from bundles)
       or exists (select from jobs) or exists (select from schedules) or exists (select from triggers)
-      or exists (select from hook_policies) or exists (select from held_events) or exists (select from grants) as used
+      or exists (select from hook_policies) or exists (select from held_events) or exists (select from grants)
+      or exists (select from plugin_hubs) as used
   `.execute(db);
   return rows[0]?.used === false;
 }

@@ -11,6 +11,7 @@ import * as keys from './migrations/0008-keys.ts';
 import * as grants from './migrations/0009-grants.ts';
 import * as leastGrades from './migrations/0010-least-grades.ts';
 import * as residents from './migrations/0011-residents.ts';
+import * as pluginRepos from './migrations/0012-plugin-repos.ts';
 
 /** In order of their names. One that has been released is never changed: what it made is changed by the next. */
 const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -25,6 +26,7 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0009-grants': grants,
   '0010-least-grades': leastGrades,
   '0011-residents': residents,
+  '0012-plugin-repos': pluginRepos,
 };
 
 export const SCHEMA = 'isopod';

@@ -1,6 +1,6 @@
 import type { Selectable } from 'kysely';
 import { Failure } from '../core/failure.ts';
-import { type KnownPlugin, type PluginState, UNTOUCHED } from '../core/store.ts';
+import { type KnownPlugin, type PluginSource, type PluginState, UNTOUCHED } from '../core/store.ts';
 import type { Db, Tx } from './database.ts';
 import type { PluginStateRow } from './tables.ts';
 import { changedMeanwhile, noTenant } from './tenants.ts';
@@ -48,6 +48,11 @@ export class PluginStates {
   /** What is remembered of it. Nothing of what was set changes, nor its revision. */
   know(plugin: string, known: KnownPlugin): Promise<void> {
     return this.#know(plugin, () => known);
+  }
+
+  /** Where it came from, whatever else is remembered of it; `fresh` is for one of which nothing is. */
+  cameFrom(plugin: string, source: PluginSource | null, fresh: Omit<KnownPlugin, 'source'>): Promise<void> {
+    return this.#know(plugin, (before) => ({ ...(before ?? fresh), source }));
   }
 
   /** The same of what its code has told; where it came from stays. */

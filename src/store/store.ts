@@ -18,6 +18,7 @@ import { Schedules } from './jobs/schedules.ts';
 import { Triggers } from './jobs/triggers.ts';
 import { keyOf } from './keys.ts';
 import { Packages } from './packages.ts';
+import { DuePluginRepos, PluginRepos } from './plugin-repos.ts';
 import { PluginStates } from './plugin-states.ts';
 import { Tenants } from './tenants.ts';
 import type { Notice } from './trouble.ts';
@@ -33,6 +34,7 @@ export class TenantStore implements TenantKeep {
   readonly triggers: Triggers;
   readonly answers: Answers;
   readonly events: Events;
+  readonly pluginRepos: PluginRepos;
 
   constructor(database: Database, shared: Shared, tenant: string) {
     const { bundles, keepMs } = shared;
@@ -46,6 +48,7 @@ export class TenantStore implements TenantKeep {
     this.triggers = new Triggers(db, tenant);
     this.answers = new Answers(db, tenant, keepMs);
     this.events = new Events(db, tenant);
+    this.pluginRepos = new PluginRepos(db, tenant);
   }
 }
 
@@ -72,6 +75,7 @@ export class Store implements AsyncDisposable {
   readonly bundles: Bundles;
   readonly desk: Desk;
   readonly dueEvents: DueEvents;
+  readonly duePluginRepos: DuePluginRepos;
   readonly #database: Database;
   readonly #shared: Shared;
 
@@ -83,6 +87,7 @@ export class Store implements AsyncDisposable {
     this.bundles = bundles;
     this.desk = new Desk(database.own(WORK), shared, { node, keepMs });
     this.dueEvents = new DueEvents(database.own(WORK), shared);
+    this.duePluginRepos = new DuePluginRepos(database.own(WORK));
   }
 
   static async open(options: StoreOptions): Promise<Store> {

@@ -6,6 +6,7 @@ import type { Deferral, HeldBecause, HookOrder } from '../core/hook-policy.ts';
 import type { Grade } from '../core/isolation.ts';
 import type { JobCause, JobState, Retries } from '../core/job.ts';
 import type { Limits } from '../core/limits.ts';
+import type { Offer } from '../core/plugin-repo.ts';
 import type { Missed, TriggerEnd } from '../core/schedule.ts';
 import type { KnownPlugin } from '../core/store.ts';
 import type { Quotas, Scope } from '../core/tenant.ts';
@@ -189,7 +190,30 @@ export type HeldEventRow = {
   due_at: Date;
 };
 
+export type PluginHubRow = { tenant: string; refresh_hours: Generated<number>; last_repo: Generated<number> };
+
+export type PluginRepoRow = {
+  tenant: string;
+  id: number;
+  url: string;
+  name: string;
+  registry_url: string;
+  is_official: boolean;
+  enabled: Generated<boolean>;
+  public_key: string;
+  verified: boolean | null;
+  offers: Json<Offer[]>;
+  /** JSON as it came. */
+  manifest: string;
+  fetched_at: Date;
+  status: string;
+  created_at: CreatedAt;
+  updated_at: CreatedAt | ColumnType<Date, Date | undefined, Date>;
+};
+
 export type Tables = {
+  plugin_hubs: PluginHubRow;
+  plugin_repos: PluginRepoRow;
   keys: KeyRow;
   hook_policies: HookPolicyRow;
   held_events: HeldEventRow;

@@ -36,6 +36,7 @@ const STATUS: Record<FailureCode, number> = {
   plugin_quarantined: 503,
   sandbox_unavailable: 503,
   application_error: 502,
+  source_failed: 502,
   hook_loop: 508,
   internal: 500,
 };

@@ -34,6 +34,12 @@ const observed = {
   lastAt: new Date('2026-01-02T03:04:05.678Z'),
 };
 const event = { type: 'E', object: 5, input: 'a\u0000\ud800', inputFields: ['x'] };
+const repo = {
+  url: 'https://plugins.example.com/manifest.json',
+  publicKey: '',
+  isOfficial: false,
+  manifest: { name: 'R', registryUrl: '', verified: null, offers: [], text: '{ "b": 1, "a": "\\u0000" }' },
+};
 const plugins = [{ plugin: 'p', dialect: 'stash', manifest: 'p.yml' }];
 
 beforeAll(async () => {
@@ -49,6 +55,7 @@ beforeAll(async () => {
   await embedded.of('acme').grants.observe('p', [observed]);
   const policy = await embedded.of('acme').events.change({ paused: true, defer: { how: 'batch', ms: 5 } });
   await embedded.of('acme').events.hold({ id: 'e', wish: event, chain: null }, policy);
+  await embedded.of('acme').pluginRepos.add(repo);
   file = join(folder, 'backup.gz');
 });
 afterAll(() => scope.disposeAsync());
@@ -72,6 +79,10 @@ test('what went in on the private server comes out on one of the user', async ()
   expect(await server.of('acme').grants.observed('p')).toEqual([observed]);
   expect(await server.of('acme').events.policy()).toEqual(await embedded.of('acme').events.policy());
   expect(await server.of('acme').events.count()).toBe(1);
+  const repos = server.of('acme').pluginRepos;
+  expect(await repos.list()).toEqual(await embedded.of('acme').pluginRepos.list());
+  expect(await repos.manifests([1])).toEqual(new Map([[1, repo.manifest.text]]));
+  expect((await repos.add({ ...repo, url: 'https://plugins.example.com/2.json' })).id).toBe(2);
   const [listed] = await server.of('acme').packages.list();
   assert(listed !== undefined);
   expect(listed).toMatchObject({ manifest: 'p.yml', treeHash: kept.treeHash });
@@ -116,14 +127,17 @@ test('a backup from before the newest tables is brought up to date', async () =>
     .toString()
     .split('\n');
   const old = lines.filter(
-    (line) => !/"table":"(bundles|bundle_chunks|packages|hook_policies|held_events|grants|observed_hosts)"/.test(line),
+    (line) =>
+      !/"table":"(bundles|bundle_chunks|packages|hook_policies|held_events|grants|observed_hosts|plugin_hubs|plugin_repos)"/.test(
+        line,
+      ),
   );
   const path = join(folder, 'old.gz');
   await writeFile(path, gzipSync(old.with(0, '{"isopod":"backup","version":1,"schema":"0001-tenants"}').join('\n')));
   const server = await fresh();
   const said: string[] = [];
   await server.restore(path, (what) => said.push(what));
-  expect(said).toEqual(['bringing the database up to date (10 steps)']);
+  expect(said).toEqual(['bringing the database up to date (11 steps)']);
   await server.of('acme').packages.install(kept, plugins);
   expect(await server.tenants.bearer(secret)).toMatchObject({ tenant: 'acme' });
 });
@@ -134,7 +148,9 @@ test('packages of a backup from before their trees were known find their manifes
     .toString()
     .split('\n');
   const older = lines
-    .filter((line) => !/"table":"(hook_policies|held_events|grants|observed_hosts)"/.test(line))
+    .filter(
+      (line) => !/"table":"(hook_policies|held_events|grants|observed_hosts|plugin_hubs|plugin_repos)"/.test(line),
+    )
     .map((line) => {
       if (line === '') return line;
       const { table, row, ...head } = JSON.parse(line);

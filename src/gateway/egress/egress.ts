@@ -5,11 +5,11 @@
  */
 import { connect, type LookupFunction, type Socket } from 'node:net';
 import type { EgressDecision, EgressReason } from '../../core/grant.ts';
-import { type HostPattern, isAddress, matches, patternOf } from '../../core/host-pattern.ts';
+import { type HostPattern, matches, patternOf } from '../../core/host-pattern.ts';
 import type { OpenSession } from '../sessions.ts';
 import { Reach, type ReachOptions } from './address.ts';
 import { Allowance, type AllowanceLimits } from './allowance.ts';
-import { askNameServers, type Resolve } from './resolver.ts';
+import { addressesOf, askNameServers, type Resolve } from './resolver.ts';
 import type { Target } from './target.ts';
 
 export type EgressLimits = AllowanceLimits & {
@@ -66,7 +66,7 @@ export class Egress {
     const deadline = AbortSignal.timeout(this.#options.connectMs);
     const signal = AbortSignal.any([gone, deadline]);
     try {
-      const addresses = await this.#lookUp(host, signal);
+      const addresses = await addressesOf(host, this.#resolve, signal);
       if (gone.aborted) return { failed: 'unreachable' };
       if (addresses.length === 0) return refuse('unresolved');
       if (!addresses.every((one) => this.#reach.allows(one, port))) return refuse('special address');
@@ -79,12 +79,6 @@ export class Egress {
     } finally {
       if (socket === null) leave();
     }
-  }
-
-  async #lookUp(host: string, signal: AbortSignal): Promise<readonly string[]> {
-    if (isAddress(host)) return [host.replace(/^\[|\]$/g, '')];
-    const never = new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
-    return await Promise.race([this.#resolve(host, signal), never]).catch(() => []);
   }
 
   #isGranted({ holder }: OpenSession, { host, port }: Target): boolean {

@@ -1,4 +1,5 @@
 import { Resolver } from 'node:dns/promises';
+import { isAddress } from '../../core/host-pattern.ts';
 
 /** All addresses of a name, of both kinds; none where there is no such name. */
 export type Resolve = (host: string, signal: AbortSignal) => Promise<readonly string[]>;
@@ -17,4 +18,11 @@ export async function askNameServers(host: string, signal: AbortSignal): Promise
   } finally {
     signal.removeEventListener('abort', cancel);
   }
+}
+
+/** Those of a host in the form of `hostOf`, in the form of `net`; none where it takes too long. */
+export async function addressesOf(host: string, resolve: Resolve, signal: AbortSignal): Promise<readonly string[]> {
+  if (isAddress(host)) return [host.replace(/^\[|\]$/g, '')];
+  const never = new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+  return await Promise.race([resolve(host, signal), never]).catch(() => []);
 }
