@@ -40,6 +40,8 @@ export type PluginSource = {
   slug: string;
   version: string;
   isPrerelease: boolean;
+  /** When it was installed; its repository may have changed its mind. */
+  isDeprecated: boolean;
 };
 
 /** A plugin that came in an archive. */

@@ -1,5 +1,6 @@
-import type { Selectable } from 'kysely';
+import { type Selectable, sql } from 'kysely';
 import { Failure } from '../core/failure.ts';
+import type { Dialect } from '../core/plugin.ts';
 import { type KnownPlugin, type PluginSource, type PluginState, UNTOUCHED } from '../core/store.ts';
 import type { Db, Tx } from './database.ts';
 import type { PluginStateRow } from './tables.ts';
@@ -50,9 +51,18 @@ export class PluginStates {
     return this.#know(plugin, () => known);
   }
 
-  /** Where it came from, whatever else is remembered of it; `fresh` is for one of which nothing is. */
-  cameFrom(plugin: string, source: PluginSource | null, fresh: Omit<KnownPlugin, 'source'>): Promise<void> {
-    return this.#know(plugin, (before) => ({ ...(before ?? fresh), source }));
+  /** Only where it came from. */
+  knowSource(plugin: string, dialect: Dialect, source: PluginSource | null): Promise<void> {
+    return this.#know(plugin, (before) => ({ ...(before ?? { dialect, portrait: null, isLoaded: false }), source }));
+  }
+
+  /** What came from a repository came from nowhere, but for these of it. Whether there was any. */
+  async disown(repo: number, kept: readonly string[] = []): Promise<boolean> {
+    const { numAffectedRows = 0n } = await sql`
+      update plugin_states set known = jsonb_set(known, '{source}', 'null'), updated_at = now()
+      where tenant = ${this.#tenant} and known -> 'source' -> 'repo' = to_jsonb(${repo}::integer)
+        and not known -> 'source' ->> 'slug' = any(${[...kept]}::text[])`.execute(this.#db);
+    return numAffectedRows > 0n;
   }
 
   /** The same of what its code has told; where it came from stays. */

@@ -17,7 +17,7 @@ import type { Notary } from './notary.ts';
 import { type Detail, Releases } from './releases.ts';
 import { type JsonObject, readRepo } from './repo-manifest.ts';
 import { Repositories } from './repositories.ts';
-import { type Managed, managedOf, offered, type Possession } from './shelf.ts';
+import { type Origin, offered, originOf, type Possession } from './shelf.ts';
 import { unfit, type VersionLimits } from './versions.ts';
 import { Visits } from './visits.ts';
 
@@ -63,18 +63,18 @@ export class Hub {
   readonly #archives: Visits;
 
   constructor(options: HubOptions) {
-    const { store, notary, fetcher } = options;
+    const { store, tenancies, notary, fetcher } = options;
     const visits = new Visits({ fetcher, ...MANIFESTS });
     this.#options = options;
-    this.repositories = new Repositories({ store, visits, notary });
+    this.repositories = new Repositories({ store, tenancies, visits, notary });
     this.#releases = new Releases({ store, visits, notary });
     this.#archives = new Visits({ fetcher, ...ARCHIVES });
   }
 
-  /** Where each of the tenant's plugins came from, by what is remembered of it. */
-  async managed({ id }: Pick<Tenancy, 'id'>): Promise<(known: Parameters<typeof managedOf>[1]) => Managed> {
+  /** What repositories say by now of the tenant's plugins that came from them. */
+  async origins({ id }: Pick<Tenancy, 'id'>): Promise<(source: PluginSource) => Origin | undefined> {
     const repos = await this.repositories.list(id);
-    return (known) => managedOf(repos, known);
+    return (source) => originOf(repos, source);
   }
 
   /** All that repositories offer which are enabled, and what of it is there. */
@@ -119,22 +119,11 @@ export class Hub {
     const [plugin] = plugins;
     if (plugin === undefined) throw new Failure('package_rejected', 'There is no plugin in the archive');
     const { slug, isPrerelease } = order;
-    const source: PluginSource = { repo: repo.id, slug, version: order.version, isPrerelease };
-    const fresh = { dialect: plugin.dialect, portrait: plugin.portrait ?? null, isLoaded: false };
-    await store.of(id).pluginStates.cameFrom(plugin.id, source, fresh);
+    const isDeprecated = repo.offers.some((one) => one.slug === slug && one.deprecated);
+    const source: PluginSource = { repo: repo.id, slug, version: order.version, isPrerelease, isDeprecated };
+    await store.of(id).pluginStates.knowSource(plugin.id, plugin.dialect, source);
     await tenancies.learn(id, 'plugin_states');
     return { plugin, isNew: !before.has(plugin.id) };
-  }
-
-  /** From now on it came from nowhere, as something else was put in its place. Whether it came from a repository. */
-  async release(tenancy: Tenancy, plugin: Pick<Plugin, 'id' | 'dialect' | 'portrait'>): Promise<boolean> {
-    const { known } = tenancy.state(plugin.id) ?? {};
-    const wasManaged = (await this.managed(tenancy))(known).is_managed;
-    if (known?.source == null) return wasManaged;
-    const fresh = { dialect: plugin.dialect, portrait: plugin.portrait ?? null, isLoaded: false };
-    await this.#options.store.of(tenancy.id).pluginStates.cameFrom(plugin.id, null, fresh);
-    await this.#options.tenancies.learn(tenancy.id, 'plugin_states');
-    return wasManaged;
   }
 
   #repos({ id }: Tenancy) {

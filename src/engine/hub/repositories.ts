@@ -6,12 +6,14 @@ import { Failure } from '../../core/failure.ts';
 import type { KeptManifest, PluginRepo } from '../../core/plugin-repo.ts';
 import { REFRESH_HOURS_MOST } from '../../core/plugin-repo.ts';
 import type { Store } from '../../store/store.ts';
+import type { Tenancies } from '../tenancies.ts';
 import type { Notary } from './notary.ts';
 import { offersOf, type RepoManifest, readRepo, rejected, soundsOfficial, textOf } from './repo-manifest.ts';
 import { NotFetchedFailure, type Visits } from './visits.ts';
 
 export type RepositoriesOptions = {
   store: Pick<Store, 'of' | 'duePluginRepos'>;
+  tenancies: Pick<Tenancies, 'learn'>;
   visits: Visits;
   notary: Pick<Notary, 'verify'>;
 };
@@ -97,14 +99,18 @@ export class Repositories {
   /** What was installed from it stays, as if it had come from nowhere. Throws `not_found`. */
   async remove(tenant: string, id: number): Promise<void> {
     if (!(await this.#of(tenant).remove(id))) missing();
+    await this.#disown(tenant, id, []);
   }
 
-  /** Throws what `add` does, and `not_found`. */
+  /** What it no longer offers came from nowhere. Throws what `add` does, and `not_found`. */
   async refresh(tenant: string, id: number, signal: AbortSignal): Promise<PluginRepo> {
     const { url, publicKey } = await this.get(tenant, id);
     try {
       const manifest = await this.#fetch(tenant, { url, publicKey }, signal);
-      return (await this.#of(tenant).fetched(id, publicKey, manifest)) ?? changed();
+      const repo = (await this.#of(tenant).fetched(id, publicKey, manifest)) ?? changed();
+      const slugs = repo.offers.map(({ slug }) => slug);
+      await this.#disown(tenant, id, slugs);
+      return repo;
     } catch (error) {
       if (error instanceof NotFetchedFailure) await this.#of(tenant).missed(id, error.word);
       else if (error instanceof Failure && error.code === 'manifest_rejected') {
@@ -158,6 +164,11 @@ export class Repositories {
 
   async #verdict(text: string, publicKey: string): Promise<boolean | null> {
     return publicKey === '' ? null : await this.#options.notary.verify({ text, publicKey });
+  }
+
+  async #disown(tenant: string, id: number, kept: readonly string[]): Promise<void> {
+    const { store, tenancies } = this.#options;
+    if (await store.of(tenant).pluginStates.disown(id, kept)) await tenancies.learn(tenant, 'plugin_states');
   }
 
   #of(tenant: string) {

@@ -3,68 +3,44 @@
  * `apps/plugins/api_views.py`.
  */
 import type { PluginRepo } from '../../core/plugin-repo.ts';
-import type { KnownPlugin } from '../../core/store.ts';
+import type { PluginSource } from '../../core/store.ts';
 import { type JsonObject, type RepoManifest, textAt } from './repo-manifest.ts';
 
-/** Where a plugin came from, and whether there is a newer one. */
-export type Managed = {
-  source_repo: number | null;
-  source_repo_name: string | null;
-  is_official_repo: boolean;
-  slug: string;
-  is_managed: boolean;
-  installed_version_is_prerelease: boolean;
-  update_available: boolean;
-  latest_version: string | null;
-  deprecated: boolean;
+/** What its repository says by now of a plugin that came from it. */
+export type Origin = {
+  name: string;
+  isOfficial: boolean;
+  /** The newest there is; null where that is not known. */
+  latestVersion: string | null;
+  updateAvailable: boolean;
+  isDeprecated: boolean;
 };
 
-const UNMANAGED: Managed = Object.freeze({
-  source_repo: null,
-  source_repo_name: null,
-  is_official_repo: false,
-  slug: '',
-  is_managed: false,
-  installed_version_is_prerelease: false,
-  update_available: false,
-  latest_version: null,
-  deprecated: false,
-});
-
-/** What a repository no longer has, or that came from one that is gone, came from nowhere. */
-export function managedOf(
-  repos: readonly PluginRepo[],
-  known: Pick<KnownPlugin, 'source'> | null | undefined,
-): Managed {
-  const source = known?.source ?? null;
-  const repo = source === null ? undefined : repos.find(({ id }) => id === source.repo);
-  const offer = repo?.offers.find(({ slug }) => slug === source?.slug);
-  if (source === null || repo === undefined || offer === undefined) return UNMANAGED;
+/** Undefined where the repository is gone, or no longer has it. */
+export function originOf(repos: readonly PluginRepo[], source: PluginSource): Origin | undefined {
+  const repo = repos.find(({ id }) => id === source.repo);
+  const offer = repo?.offers.find(({ slug }) => slug === source.slug);
+  if (repo === undefined || offer === undefined) return undefined;
   return {
-    source_repo: repo.id,
-    source_repo_name: repo.name,
-    is_official_repo: repo.isOfficial,
-    slug: source.slug,
-    is_managed: true,
-    installed_version_is_prerelease: source.isPrerelease,
-    update_available: isOutdated(source.version, offer.version, source.isPrerelease),
-    latest_version: offer.version,
-    deprecated: offer.deprecated,
+    name: repo.name,
+    isOfficial: repo.isOfficial,
+    latestVersion: offer.version,
+    updateAvailable: isOutdated(source.version, offer.version, source.isPrerelease),
+    isDeprecated: offer.deprecated,
   };
 }
 
 /** A plugin that is there. */
-export type Possession = { key: string; version: string; source: KnownPlugin['source'] };
+export type Possession = { key: string; version: string; source: PluginSource | null };
 
 export type Shelf = { repos: readonly PluginRepo[]; has: readonly Possession[]; keyOf(slug: string): string };
 
 /** What one repository offers, each with what the tenant has of it. */
 export function offered(repo: PluginRepo, { plugins }: RepoManifest, { repos, has, keyOf }: Shelf): JsonObject[] {
   const plain = (slug: string) => slug.replaceAll('-', '_');
-  const managed = has.flatMap((one) => {
-    const { is_managed: isManaged } = managedOf(repos, one);
-    return isManaged && one.source !== null ? [{ ...one, source: one.source }] : [];
-  });
+  const managed = has.flatMap(({ source, ...one }) =>
+    source === null || originOf(repos, source) === undefined ? [] : [{ ...one, source }],
+  );
   const bySlug = new Map(managed.map((one) => [plain(one.source.slug), one]));
   const byKey = new Map(has.map((one) => [plain(one.key), one]));
   return plugins.map((listed) => {
@@ -90,7 +66,7 @@ export function offered(repo: PluginRepo, { plugins }: RepoManifest, { repos, ha
   });
 }
 
-type Owned = Possession & { source: NonNullable<Possession['source']> };
+type Owned = Possession & { source: PluginSource };
 
 function statusOf({ id }: PluginRepo, latest: string, own: Owned | undefined, other: Possession | undefined) {
   if (own === undefined) return other === undefined ? 'not_installed' : 'unmanaged';

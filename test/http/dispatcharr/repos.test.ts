@@ -341,25 +341,30 @@ test('a plugin is installed from where its repository says it is, and known to b
   const again = await send('POST', 'install/', { ...order, repo_id: String(id), prerelease: 'false' });
   expect(again.status).toBe(200);
 
-  const managed = async () => (await hub.managed({ id: tenant }))(states.get('my_plugin')?.known);
-  const from = { source_repo: id, source_repo_name: 'Things', slug: 'my-plugin', is_managed: true };
-  expect(await managed()).toEqual({
-    ...from,
-    is_official_repo: false,
-    installed_version_is_prerelease: false,
-    update_available: false,
-    latest_version: '1.0.0',
-    deprecated: false,
+  const sourceOf = () => states.get('my_plugin')?.known?.source ?? null;
+  const origin = async () => {
+    const source = sourceOf();
+    return source && (await hub.origins({ id: tenant }))(source);
+  };
+  expect(sourceOf()).toEqual({
+    repo: id,
+    slug: 'my-plugin',
+    version: '1.0.0',
+    isPrerelease: false,
+    isDeprecated: false,
   });
+  const from = { name: 'Things', isOfficial: false };
+  expect(await origin()).toEqual({ ...from, latestVersion: '1.0.0', updateAvailable: false, isDeprecated: false });
   const available = async () => (await send('GET', 'available/')).body.plugins[0].install_status;
   expect(await available()).toBe('installed');
   const newer = { ...entry, latest_version: '1.1.0', deprecated: true };
   server.at('/manifest.json', JSON.stringify(manifest({ plugins: [newer] })));
   await send('POST', `${id}/refresh/`);
-  expect(await managed()).toMatchObject({ ...from, update_available: true, latest_version: '1.1.0', deprecated: true });
+  expect(await origin()).toEqual({ ...from, latestVersion: '1.1.0', updateAvailable: true, isDeprecated: true });
   expect(await available()).toBe('update_available');
   await send('POST', 'install/', { ...order, version: '1.1.0', prerelease: true });
-  expect(await managed()).toMatchObject({ update_available: false, installed_version_is_prerelease: true });
+  expect(sourceOf()).toMatchObject({ version: '1.1.0', isPrerelease: true, isDeprecated: true });
+  expect(await origin()).toMatchObject({ updateAvailable: false });
 
   // Another repository has it, too.
   const other = await added(JSON.stringify(manifest({ registry_name: 'Zother' })), '', '/other.json');
@@ -372,7 +377,11 @@ test('a plugin is installed from where its repository says it is, and known to b
   // What its repository drops is nobody's.
   server.at('/manifest.json', JSON.stringify(manifest({ plugins: [] })));
   await send('POST', `${id}/refresh/`);
-  expect(await managed()).toMatchObject({ is_managed: false, source_repo: null, slug: '', update_available: false });
+  expect(sourceOf()).toBeNull();
+  await send('POST', 'install/', { ...order, repo_id: other, slug: 'my-plugin' });
+  expect(sourceOf()).toMatchObject({ repo: other });
+  await send('DELETE', `${other}/`);
+  expect(sourceOf()).toBeNull();
 });
 
 test('older versions come from the manifest of the plugin, which is fetched once and signed as well', async () => {
