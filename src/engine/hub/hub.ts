@@ -50,6 +50,7 @@ export type HubOrder = VersionLimits & {
   isPrerelease: boolean;
 };
 
+const DIALECT: Dialect = 'dispatcharr';
 const ARCHIVE_MS = 60_000;
 /** What is fetched into memory at once. */
 const MANIFESTS = { each: 4, all: 32 };
@@ -104,7 +105,7 @@ export class Hub {
    */
   async install(tenancy: Tenancy, order: HubOrder, signal: AbortSignal): Promise<{ plugin: Plugin; isNew: boolean }> {
     const { id } = tenancy;
-    const { installer, store, tenancies, version, archiveBytes } = this.#options;
+    const { store, tenancies, version, archiveBytes } = this.#options;
     const repo = await this.repositories.get(id, order.repo);
     if (!VERSION.test(order.version)) throw new Failure('invalid_request', 'This is no version');
     assertFit(version, order);
@@ -114,9 +115,7 @@ export class Hub {
     const archive = await this.#archives.fetch(id, wish, signal);
     assertIs(archive, [order.sha256, release.sha256]);
     const before = new Set([...tenancy.catalogue.plugins.keys(), ...tenancy.configured]);
-    const options = { dialect: 'dispatcharr', name: `${order.slug}.zip`, overwrite: true } as const;
-    const { plugins } = await installer.install(id, archive, signal, options);
-    const [plugin] = plugins;
+    const [plugin] = (await this.#put(tenancy, order, archive, signal)).plugins;
     if (plugin === undefined) throw new Failure('package_rejected', 'There is no plugin in the archive');
     const { slug, isPrerelease } = order;
     const isDeprecated = repo.offers.some((one) => one.slug === slug && one.deprecated);
@@ -126,13 +125,47 @@ export class Hub {
     return { plugin, isNew: !before.has(plugin.id) };
   }
 
+  /** An archive may hold whatever it likes: it takes the place of what it is meant for, and of no other plugin. */
+  async #put(tenancy: Tenancy, order: HubOrder, archive: Buffer, signal: AbortSignal): Promise<Installed> {
+    const { installer } = this.#options;
+    const replaced = replaceable(tenancy, order);
+    const put = (bytes: Buffer, overwrite: boolean) =>
+      installer.install(tenancy.id, bytes, signal, { dialect: DIALECT, name: `${order.slug}.zip`, overwrite });
+    if (replaced.size === 0) return await put(archive, false);
+    try {
+      return await put(copyOf(archive), false);
+    } catch (error) {
+      // Which plugin is in it is known to whoever has opened it.
+      const there = error instanceof Failure && error.code === 'conflict' ? error.details.where?.[0]?.at : undefined;
+      if (there === undefined || !replaced.has(there)) throw error;
+      return await put(archive, true);
+    }
+  }
+
   #repos({ id }: Tenancy) {
     return this.#options.store.of(id).pluginRepos;
   }
 }
 
+/** The plugin that is called like what is offered, and those that were installed as that before. */
+function replaceable(tenancy: Tenancy, { repo, slug }: HubOrder): Set<string> {
+  const ids = [...tenancy.catalogue.plugins.keys()];
+  const isOfIt = (id: string) => {
+    const source = tenancy.state(id)?.known?.source;
+    return id === keyOf(slug) || (source?.repo === repo && source.slug === slug);
+  };
+  return new Set(ids.filter(isOfIt));
+}
+
+/** In memory of its own: whoever takes an archive takes its memory. */
+function copyOf(archive: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(archive.length);
+  archive.copy(copy);
+  return copy;
+}
+
 function possessionsOf(tenancy: Tenancy): Possession[] {
-  const plugins = [...tenancy.catalogue.plugins.values()].filter(({ dialect }) => dialect === 'dispatcharr');
+  const plugins = [...tenancy.catalogue.plugins.values()].filter(({ dialect }) => dialect === DIALECT);
   return plugins.map((plugin) => ({
     key: plugin.id,
     version: tenancy.portrait(plugin).version,

@@ -236,8 +236,13 @@ function answering(handle: (request: FastifyRequest, reply: FastifyReply) => Pro
     } catch (error) {
       if (!(error instanceof Failure) || !OF_THE_HUB.has(error.code)) throw error;
       const status = BAD.has(error.code) ? 400 : STATUS[error.code];
-      const words = stripped(error.message, ERROR_CHARACTERS);
-      const body = OF_ARCHIVES.has(error.code) ? { success: false, error: words } : { error: words };
+      const there = error.code === 'conflict' ? error.details.where?.[0]?.at : undefined;
+      const words = stripped(
+        there === undefined ? error.message : `Plugin '${there}' already exists`,
+        ERROR_CHARACTERS,
+      );
+      const isOfArchive = there !== undefined || OF_ARCHIVES.has(error.code);
+      const body = isOfArchive ? { success: false, error: words } : { error: words };
       return reply.code(status).header('isopod-error-code', error.code).send(body);
     }
   };

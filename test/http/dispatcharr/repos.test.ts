@@ -55,6 +55,7 @@ beforeAll(async () => {
       install: async (_tenant, archive, _signal, options) => {
         installs.push(options);
         if (next instanceof Failure) throw next;
+        if (!options.overwrite && plugins.has(next.id)) throw thereAlready(next.id);
         plugins.set(next.id, next);
         return { plugins: [next], sha256: hash('sha256', archive), bytes: archive.length, replaced: [], changed: true };
       },
@@ -107,6 +108,11 @@ function tenancyOf(id: string): Tenancy {
     portrait: ({ version }: Plugin) => ({ version: version ?? '' }),
   };
   return tenancy as unknown as Tenancy;
+}
+
+/** As the installer says it. */
+function thereAlready(id: string): Failure {
+  return new Failure('conflict', 'There is one', { where: [{ at: id, problem: 'is there already' }] });
 }
 
 function send(method: string, path: string, body?: unknown, headers = {}): Promise<Answer> {
@@ -336,7 +342,7 @@ test('a plugin is installed from where its repository says it is, and known to b
   const order = { repo_id: id, slug: 'my-plugin', version: '1.0.0', download_url };
   const first = await send('POST', 'install/', { ...order, sha256: '' });
   expect(first).toMatchObject({ status: 201, body: { success: true, plugin: { key: 'my_plugin', enabled: false } } });
-  expect(installs).toEqual([{ dialect: 'dispatcharr', name: 'my-plugin.zip', overwrite: true }]);
+  expect(installs).toEqual([{ dialect: 'dispatcharr', name: 'my-plugin.zip', overwrite: false }]);
   // As a form has it.
   const again = await send('POST', 'install/', { ...order, repo_id: String(id), prerelease: 'false' });
   expect(again.status).toBe(200);
@@ -465,6 +471,29 @@ test('nothing is installed that is not what it should be', async () => {
     status: 400,
     body: { success: false, error: 'Archive is empty' },
   });
+});
+
+test('an archive takes the place of what it is meant for, and of no other plugin', async () => {
+  const id = await added(JSON.stringify(manifest()));
+  const order = {
+    repo_id: id,
+    slug: 'my-plugin',
+    version: '1.0.0',
+    download_url: server.at('/files/my-plugin-1.0.0.zip', 'zip'),
+  };
+  plugins.set('other', plugin({ id: 'other', dialect: 'dispatcharr' }));
+  next = plugin({ id: 'other', dialect: 'dispatcharr' });
+  const refused = { status: 400, body: { success: false, error: "Plugin 'other' already exists" } };
+  expect(await send('POST', 'install/', order)).toMatchObject(refused);
+  // Also while what it is meant for is there.
+  plugins.set('my_plugin', plugin({ id: 'my_plugin', dialect: 'dispatcharr' }));
+  expect(await send('POST', 'install/', order)).toMatchObject(refused);
+  expect(installs.map(({ overwrite }) => overwrite)).toEqual([false, false]);
+  // What it was before may be called otherwise, as its folder is.
+  next = plugin({ id: 'folder', dialect: 'dispatcharr' });
+  expect((await send('POST', 'install/', order)).status).toBe(201);
+  expect((await send('POST', 'install/', order)).status).toBe(200);
+  expect(installs.at(-1)?.overwrite).toBe(true);
 });
 
 test('one archive of a tenant comes at a time', async () => {
