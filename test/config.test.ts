@@ -89,7 +89,8 @@ test('without a file and variables all has a default', () => {
       stopMs: 1_000,
       environment: {},
     },
-    dispatcharr: { shim: 'on', version: '0.31.0', repos: [], applications: {} },
+    dispatcharr: { shim: 'on', version: '0.31.0', applications: {}, passwords: 'masked', repos: [] },
+    secretsKeysBefore: [],
     residents: {
       start: 'loaded',
       most: 64,

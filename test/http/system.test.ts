@@ -69,7 +69,9 @@ test('the API reference is made from the schemas and names every route', async (
     '/v1/plugins/{plugin}/disable',
     '/v1/plugins/{plugin}/enable',
     '/v1/plugins/{plugin}/invocations',
+    '/v1/plugins/{plugin}/logs',
     '/v1/plugins/{plugin}/permissions',
+    '/v1/plugins/{plugin}/reload',
     '/v1/plugins/{plugin}/settings',
     '/v1/schedules',
     '/v1/schedules/{id}',
@@ -83,6 +85,7 @@ test('the API reference is made from the schemas and names every route', async (
     '/v1/triggers',
     '/v1/triggers/{id}',
     '/v1/ui',
+    '/v1/updates',
   ]);
   const { post } = body.paths['/v1/plugins/{plugin}/invocations'];
   const request = post.requestBody.content['application/json'].schema;

@@ -88,13 +88,13 @@ describe.each(ENGINES)('on the %s engine', (engine) => {
     await store.tenants.create('left');
     await store.tenants.create('right');
     const [left, right] = [store.of('left').pluginStates, store.of('right').pluginStates];
-    expect(await left.get('a')).toEqual({ enabled: true, settings: {}, revision: 1 });
+    expect(await left.get('a')).toEqual({ enabled: null, everEnabled: false, settings: {}, known: null, revision: 1 });
     await left.replace('a', { colour: 'blue', depth: 3 });
     await left.enable('b', false);
     expect(await left.merge('a', { depth: null, size: [1] })).toMatchObject({
       settings: { colour: 'blue', size: [1] },
     });
-    expect(await left.get('a')).toMatchObject({ enabled: true, settings: { colour: 'blue', size: [1] } });
+    expect(await left.get('a')).toMatchObject({ settings: { colour: 'blue', size: [1] } });
     expect(await left.get('b')).toMatchObject({ enabled: false, settings: {} });
     expect(await right.all()).toEqual(new Map());
     await left.forget('b');
