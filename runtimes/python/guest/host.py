@@ -7,7 +7,7 @@ only until this program starts: then both are moved to numbers that only the Wir
 to where 2 does. So whatever a plugin prints, in whichever way, is never taken for a frame.
 
 Three kinds of threads are ours. The main thread imports the plugin, as it would be imported by its application, and
-then waits for signals. The reader takes frames, and never waits for the plugin: it starts a thread for each run,
+then is there for signals alone. The reader takes frames, and never waits for the plugin: it starts a thread for each run,
 tells runs that they are to end, and hands out answers. It ends the process when there is nobody left to read from.
 Everything else is a thread of a run, or of the plugin's own.
 
@@ -33,6 +33,7 @@ import itertools
 import logging
 import os
 import re
+import signal
 import sys
 import threading
 import traceback
@@ -44,11 +45,14 @@ from json import JSONEncoder, loads
 from os import _exit, getpid, read, write
 from queue import Empty, SimpleQueue
 from threading import Event, RLock, Thread, current_thread, get_ident
-from time import sleep, thread_time
+from time import thread_time
 from types import ModuleType, SimpleNamespace
 
 TEXT_MOST = 65_536  # characters of one line in the log, of a message, of a traceback
-TOLD_MOST = 1_048_576  # bytes of what is told beside the output of runs
+TOLD_MOST = 1_000_000  # bytes of what is told beside the output of runs
+PORTRAIT_MOST = 500_000  # bytes of what the plugin says of itself
+TASKS_MOST = 256
+NAME_MOST = 256  # characters of what is named on the wire
 ANSWER_WITHIN = 60  # seconds
 EXIT_WITHIN = 2  # seconds for what the plugin wants done at the end of the process
 LOGGER = 'apps.plugins.loader'  # the name that plugins know their logger by
@@ -136,12 +140,12 @@ def telling(what, value, encode=encode):
     """The JSON of something that is told beside the output of runs."""
     text = encode(value)
     if len(utf8(text)) > TOLD_MOST:
-        raise ValueError(f'{what} has more than {TOLD_MOST} bytes as JSON')
+        raise ValueError(f'{what} would have more than {TOLD_MOST} bytes as JSON')
     return text
 
 
-def cut(text):
-    return text if len(text) <= TEXT_MOST else text[:TEXT_MOST] + '…'
+def cut(text, most=TEXT_MOST):
+    return text if len(text) <= most else text[:most] + '…'
 
 
 # --- The wire ---------------------------------------------------------------------------------------------------------
@@ -553,6 +557,7 @@ class Host:
         lead_loggers(self._journal)
         threading.excepthook = self._thread_died
         remember_runs_in_threads()
+        shelter_from_signals(self._wire)
         os.register_at_fork(after_in_child=self._forked)
         sys.modules['isopod'] = isopod_module(self._wire, self._stopping)
 
@@ -568,18 +573,10 @@ class Host:
             _exit(1)
         self._instance = instance
         version = '.'.join(map(str, sys.version_info[:3]))
-        ready = {'t': 'ready', 'tasks': list(self._tasks), 'language': f'Python {version}'}
+        ready = {'t': 'ready', 'tasks': list(self._tasks)[:TASKS_MOST], 'language': f'Python {version}'}
         runs, portrait = callable(self._get('run')), self._portrait()
         self._end_lines()
         self._wire.send({**ready, 'runs': runs, 'portrait': portrait})
-
-    def wait(self):
-        """Handlers of signals run in the main thread, and may raise what they like."""
-        for_ever = Event()
-        while True:
-            _, error = self.attempt(for_ever.wait)
-            told = f'{type(error).__name__} was raised by a signal; it ends nothing'
-            self.attempt(lambda: self._wire.log('warning', told))
 
     def attempt(self, call):
         """Code of the plugin: what it returns and None, or None and what it has raised."""
@@ -620,7 +617,7 @@ class Host:
             value = self._get(name)
             told, error = self.attempt(lambda: presentable(value))
             portrait[name] = None if error is not None or told is LEFT_OUT else told
-            if len(utf8(encode(portrait))) > TOLD_MOST:
+            if len(utf8(encode(portrait))) > PORTRAIT_MOST:
                 self._wire.log('error', f'The attribute {name} is too large to be told')
                 portrait[name] = None
         return portrait
@@ -752,13 +749,22 @@ class Host:
         if error is not None:
             self._wire.log('error', f'It has not stopped well.\n{stack_of(error)}')
         self._end_lines()
+        self.attempt(self._run_exit_functions)
         told = None if error is None else described(error, kind_of(error))
         self._wire.send({'t': 'stopped', 'called': called, 'error': told})
-        _, error = self.attempt(lambda: self._begin(lambda: (sleep(EXIT_WITHIN), _exit(0)), name='isopod-exit'))
-        if error is None:
+        _exit(0)
+
+    def _run_exit_functions(self):
+        """The interpreter would run them when it ends, and wait for them as long as they like."""
+        done = Event()
+
+        def work():
             self.attempt(atexit._run_exitfuncs)
             self._end_lines()
-        _exit(0)
+            done.set()
+
+        self._begin(work, name='isopod-exit')
+        done.wait(EXIT_WITHIN)
 
     def _thread_died(self, args):
         if args.exc_type is SystemExit:
@@ -783,6 +789,26 @@ class Host:
         for stream in self._plain:
             stream.flush()
         _exit(code & 255)
+
+
+def shelter_from_signals(wire):
+    """Handlers run in the main thread, which only waits for them: what they raise there is of no use to anybody."""
+    install = signal.signal
+
+    @wraps(install)
+    def installing(number, handler):
+        def handling(*args):
+            try:
+                handler(*args)
+            except BaseException as error:
+                if wire.is_forked:
+                    raise
+                wire.log('warning', f'{type(error).__name__} was raised at a signal, and ends nothing')
+
+        return install(number, handling if callable(handler) else handler)
+
+    signal.signal = installing
+    installing(signal.SIGINT, signal.default_int_handler)
 
 
 class UnknownTask(Exception):
@@ -916,7 +942,7 @@ class Partial:
 def websocket_update(wire):
     def send_websocket_update(group_name, event_type, data, collect_garbage=False):
         text = telling('The data of an update', data)
-        group, event = cut(str(group_name)), cut(str(event_type))
+        group, event = cut(str(group_name), NAME_MOST), cut(str(event_type), NAME_MOST)
         wire.send({'t': 'update', 'run': run_id(), 'group': group, 'event': event}, data=text)
 
     return send_websocket_update
@@ -929,7 +955,10 @@ def shared_task(wire, tasks):
     def marking(function=None, *, name=None, bind=False, **options):
         if function is None:
             return lambda function: marking(function, name=name, bind=bind, **options)
-        task = Task(wire, function, name or f'{function.__module__}.{function.__name__}', bind)
+        name = name or f'{function.__module__}.{function.__name__}'
+        if not isinstance(name, str) or len(name) > NAME_MOST:
+            raise ValueError(f'The name of a task is text of at most {NAME_MOST} characters')
+        task = Task(wire, function, name, bind)
         say_without_effect(f'shared_task({task.name})', options)
         tasks[task.name] = task
         return task
@@ -961,13 +990,13 @@ class Task(Partial):
     def apply_async(self, args=None, kwargs=None, countdown=None, eta=None, **options):
         say_without_effect(f'apply_async of {self.name}', options)
         try:
-            args = telling('Arguments', list(args or ()), encode_plainly)
-            kwargs = telling('Arguments', dict(kwargs or {}), encode_plainly)
+            args, kwargs = list(args or ()), dict(kwargs or {})
+            telling('They', [args, kwargs], encode_plainly)
         except (TypeError, ValueError) as error:
             raise TypeError(f'The arguments of task {self.name} must be JSON: {error}') from None
         delay = max(0, round(seconds_until(countdown, eta) * 1000))
-        task = encode_plainly(self.name)
-        return AsyncResult(self._wire.ask('enqueue', task=task, args=args, kwargs=kwargs, delayMs=str(delay)))
+        wish = {'task': self.name, 'args': args, 'kwargs': kwargs, 'delayMs': delay}
+        return AsyncResult(self._wire.ask('enqueue', **{name: encode_plainly(one) for name, one in wish.items()}))
 
     def s(self, *args, **kwargs):
         return Signature(self, args, kwargs, takes_more=True)
@@ -1032,7 +1061,7 @@ def plugin_config(wire):
 
         def refresh_from_db(self, using=None, fields=None):
             row = wire.ask('config')
-            row['ever_enabled'] = row.pop('everEnabled')
+            row['ever_enabled'] = row.pop('everEnabled', True)
             self._stored = {name: one for name, one in row.items() if name != 'settings'}
             for name, one in row.items():
                 if fields is None or name in fields:
@@ -1202,7 +1231,8 @@ def main():
     host.settle()
     host.read(frames)
     host.boot(boot)
-    host.wait()
+    while True:
+        Event().wait()
 
 
 if __name__ == '__main__':
