@@ -36,7 +36,10 @@ export type ToGuest =
     }
   /** The same for a function that it has marked as a task. */
   | { t: 'task'; id: number; name: string; args: unknown[]; kwargs: Record<string, unknown>; outputBytes: number }
-  /** `ask`: the run is told, if it listens. `interrupt`: an exception is raised in it. The `result` comes all the same. */
+  /**
+   * `ask`: the run is told, if it listens. `interrupt`: an exception is raised in it, as often as this comes. The `result`
+   * comes all the same.
+   */
   | { t: 'cancel'; id: number; how: 'ask' | 'interrupt' }
   /** It lets the plugin stop, and answers `stopped`. Nothing else comes after it. */
   | {
@@ -77,7 +80,7 @@ export type FromGuest =
       delayMs: number;
     }
   | { t: 'look'; id: number; threads: number; children: number }
-  /** `called` is what of the plugin was run for it; null where it has nothing. */
+  /** `called` is what of the plugin was run for it; null where it has nothing. The process exits at once. */
   | { t: 'stopped'; called: 'stop' | 'run' | null; error: GuestError | null };
 
 export type RawPortrait = {
