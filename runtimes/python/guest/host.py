@@ -776,6 +776,7 @@ class Host:
 
     def _forked(self):
         self._wire.forget()
+        signal.set_wakeup_fd(-1)
         sys.stdout, sys.stderr = self._plain
 
     def _leave_child(self, error):
@@ -809,6 +810,15 @@ def shelter_from_signals(wire):
 
     signal.signal = installing
     installing(signal.SIGINT, signal.default_int_handler)
+
+
+def handle_signals():
+    """For ever. The main thread has to be woken for that, as a signal may interrupt any other."""
+    woken, waker = os.pipe()
+    os.set_blocking(waker, False)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    while True:
+        read(woken, 512)
 
 
 class UnknownTask(Exception):
@@ -1231,8 +1241,7 @@ def main():
     host.settle()
     host.read(frames)
     host.boot(boot)
-    while True:
-        Event().wait()
+    handle_signals()
 
 
 if __name__ == '__main__':

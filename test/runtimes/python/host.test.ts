@@ -100,6 +100,7 @@ test('what a plugin raises ends its run alone, and its traceback begins with its
 
   expect((await host.run('signals')).output.result).toBe('signals');
   await host.met(() => host.log.some((line) => line.includes('SystemExit was raised at a signal')));
+  await host.met(() => host.log.some((line) => line.includes('KeyboardInterrupt was raised at a signal')));
   expect((await host.run('still there')).output.result).toBe('still there');
 });
 
