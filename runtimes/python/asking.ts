@@ -16,7 +16,8 @@ export async function answered(
       case 'config': {
         const { name, version, description } = portrait;
         const settings = desk.settings();
-        return { t: 'answer', id, ok: { key: plugin.id, name, version, description, enabled: true, settings } };
+        const row = { key: plugin.id, name, version, description, enabled: true, everEnabled: true, settings };
+        return { t: 'answer', id, ok: row };
       }
       case 'configure':
         await desk.configure(ask.settings ?? {});

@@ -88,7 +88,7 @@ const FRAMES = {
     id: Id,
     cpuMs: Type.Number(),
     listens: Type.Boolean(),
-    output: Type.Optional(Type.Unknown()),
+    output: Type.Optional(Type.String()),
     error: Type.Optional(Fault),
   }),
   log: Type.Object({ t: Type.Literal('log'), run: Run, level: Type.String(), text: Type.String() }),

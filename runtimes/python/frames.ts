@@ -60,7 +60,8 @@ export type FromGuest =
   | { t: 'ready'; portrait: RawPortrait; tasks: string[]; runs: boolean; language: string }
   /** It could not be loaded; the process ends. */
   | { t: 'failed'; error: GuestError }
-  | { t: 'result'; id: number; cpuMs: number; listens: boolean; output: unknown }
+  /** `output` is JSON text, so that it stays as it is: not all of its numbers are numbers here. */
+  | { t: 'result'; id: number; cpuMs: number; listens: boolean; output: string }
   | { t: 'result'; id: number; cpuMs: number; listens: boolean; error: GuestError }
   | { t: 'log'; run: number | null; level: string; text: string }
   | { t: 'progress'; run: number; value: number }

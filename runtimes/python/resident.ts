@@ -362,7 +362,8 @@ export class PythonResident implements Resident {
   #longestFrame(): number {
     let most = this.#options.residency.limits.outputBytes;
     for (const { limits } of this.#runs.values()) most = Math.max(most, limits.outputBytes);
-    return Math.max(most, LEAST_FRAME) + FRAME_SLACK;
+    // It is text in a text: at worst, each of its letters is written as two.
+    return 2 * Math.max(most, LEAST_FRAME) + FRAME_SLACK;
   }
 }
 

@@ -7,11 +7,12 @@ export type Verdict = { ok: true; output: string } | { ok: false; failure: Failu
 /** What the result of a run amounts to. Contract: Dispatcharr `apps/plugins/loader.py`, but that nothing wrong is told as done. */
 export function verdictOn(result: FrameOf<'result'>, limits: Pick<Limits, 'outputBytes'>): Verdict {
   if (result.error !== undefined) return { ok: false, failure: failureOf(result.error, limits) };
-  const output = jsonOf(result.output);
-  if (output === null) return failed('plugin_invalid_output', 'What it returned cannot be told as JSON');
+  const { output = '' } = result;
   const bytes = Buffer.byteLength(output);
   if (bytes > limits.outputBytes) return { ok: false, failure: tooLong(limits.outputBytes, bytes) };
-  const words = ownError(result.output);
+  const read = valueOf(output);
+  if (read === null) return failed('plugin_invalid_output', 'What it returned cannot be told as JSON');
+  const words = ownError(read.value);
   if (words === null) return { ok: true, output };
   const pluginError = { name: STATUS_ERROR, message: words };
   return failed('plugin_error', 'The plugin answered with an error', { pluginError, output });
@@ -53,11 +54,11 @@ function ownError(output: unknown): string | null {
   return '';
 }
 
-function jsonOf(output: unknown): string | null {
+/** Null for what is no JSON: it may have been written by the plugin, past its host. */
+function valueOf(text: string): { value: unknown } | null {
   try {
-    return JSON.stringify(output ?? null);
+    return { value: JSON.parse(text) };
   } catch {
-    // Nested more deeply than can be written.
     return null;
   }
 }

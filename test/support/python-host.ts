@@ -124,7 +124,9 @@ export class PythonHost implements AsyncDisposable {
 
   async result(id: number): Promise<Result> {
     const result = await this.until((frame) => frame.t === 'result' && frame.id === id);
-    return { output: undefined, error: undefined, ...result } as unknown as Result;
+    const { output } = result as { output?: string };
+    const read = output === undefined ? undefined : JSON.parse(output);
+    return { error: undefined, ...result, output: read } as unknown as Result;
   }
 
   async run(action: string, options: { params?: unknown; outputBytes?: number } = {}): Promise<Result> {

@@ -711,11 +711,12 @@ class Host:
         if error is None:
             answer = value if isinstance(value, dict) else {'status': 'ok', 'result': value}
             # What it returned may still run code of its own: generators do.
-            text, error = self.attempt(lambda: encode(answer))
+            text, error = self.attempt(lambda: utf8(encode(answer)))
             if error is None:
-                size = len(utf8(text))
+                size = len(text)
                 if size <= most:
-                    return {'output': text}
+                    # As text: whoever reads the frame would make other numbers of some.
+                    return {'output': encode_plainly(text.decode())}
                 error = ValueError(f'What it returned has {size} bytes as JSON, and may have {most}')
                 return {'error': encode_plainly(described(error, 'too_large', bytes=size))}
             kind = 'unserialisable' if isinstance(error, Exception) else kind_of(error)
