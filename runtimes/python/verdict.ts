@@ -10,7 +10,7 @@ export function verdictOn(result: FrameOf<'result'>, limits: Pick<Limits, 'outpu
   const { output = '' } = result;
   const bytes = Buffer.byteLength(output);
   if (bytes > limits.outputBytes) return { ok: false, failure: tooLong(limits.outputBytes, bytes) };
-  const read = valueOf(output);
+  const read = parsed(output);
   if (read === null) return failed('plugin_invalid_output', 'What it returned cannot be told as JSON');
   const words = ownError(read.value);
   if (words === null) return { ok: true, output };
@@ -55,7 +55,7 @@ function ownError(output: unknown): string | null {
 }
 
 /** Null for what is no JSON: it may have been written by the plugin, past its host. */
-function valueOf(text: string): { value: unknown } | null {
+function parsed(text: string): { value: unknown } | null {
   try {
     return { value: JSON.parse(text) };
   } catch {
