@@ -91,13 +91,3 @@ export function portraitOf(
     actions: told !== null && told.actions.length > 0 ? told.actions : (manifest?.actions ?? []),
   };
 }
-
-/** The fields of a form as somebody has written them: those that are none are left out. */
-export function fieldsOf(_raw: unknown): FormField[] {
-  return [];
-}
-
-/** Buttons as somebody has written them: those that are none are left out. */
-export function actionsOf(_raw: unknown): Action[] {
-  return [];
-}
