@@ -21,6 +21,7 @@ import { SECRETS_FILE } from './engine/secret-keys.ts';
 import { TenantFolders } from './engine/tenant-folder.ts';
 import { backgroundDestination } from './log.ts';
 import type { ManifestDialect } from './manifests/dialect.ts';
+import { dispatcharr } from './manifests/dispatcharr.ts';
 import { ManifestReader } from './manifests/reader.ts';
 import { stash } from './manifests/stash.ts';
 import { PrivateCopies } from './packages/private-copies.ts';
@@ -31,7 +32,7 @@ import { Lodgings } from './programs/lodgings.ts';
 import { provesFirst, refuseOpenDoor, Service } from './service.ts';
 import { Store } from './store/store.ts';
 
-export const DIALECTS: readonly ManifestDialect[] = [stash];
+export const DIALECTS: readonly ManifestDialect[] = [stash, dispatcharr];
 
 /** Runtimes, and what reads plugins, ready to be used. */
 export async function openParts(config: Config, dialects: readonly ManifestDialect[] = DIALECTS): Promise<Parts> {
@@ -95,7 +96,7 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
     catalogueOf,
     folders,
     homes: new Homes(remover),
-    packages: { cache, reader, dialects },
+    packages: { cache, reader, dialects, remover },
     runtimes,
     isolations,
     confinement: [`external programs: ${fences}`],

@@ -8,7 +8,7 @@ import { pathProblem } from '../core/file-path.ts';
 import { type FileGrant, type Grant, type KeptGrant, UNGRANTED } from '../core/grant.ts';
 import { patternOf, written } from '../core/host-pattern.ts';
 import type { Request } from '../core/invocation.ts';
-import type { Plugin } from '../core/plugin.ts';
+import { isResident, type Plugin } from '../core/plugin.ts';
 import { type PluginState, UNTOUCHED } from '../core/store.ts';
 import { DEFAULT_TENANT } from '../core/tenant.ts';
 import { writtenOut } from '../core/text.ts';
@@ -16,6 +16,7 @@ import type { Catalogue } from '../engine/catalogue.ts';
 import type { EgressAttempt } from '../engine/invoker.ts';
 import { HOST_WORDS } from '../engine/permissions.ts';
 import { DIALECTS, openParts } from '../main.ts';
+import type { ManifestDialect } from '../manifests/dialect.ts';
 import { EXIT } from './exit.ts';
 import { report } from './report.ts';
 
@@ -62,7 +63,7 @@ export async function run(folder: string, options: RunOptions): Promise<number> 
     executors: { ...config.executors, spares: 0 },
     residents: { ...config.residents, start: 'demand' },
   };
-  const dialects = DIALECTS.map((dialect) => ({ ...dialect, folder: basename(dir) }));
+  const dialects = DIALECTS.map((dialect) => within(dialect, basename(dir)));
   const parts = scope.use(await openParts(small, dialects));
   // Nobody waits for it who would run it anyway.
   if (config.isolation.least !== 'none') await parts.isolations.check();
@@ -143,6 +144,12 @@ function argsOf(json: string | undefined): Record<string, unknown> {
   throw new ConfigError([`--args must be a JSON object such as '{"key": "value"}'`]);
 }
 
+/** The dialect with nothing but that folder to look at. */
+function within(dialect: ManifestDialect, folder: string): ManifestDialect {
+  const { folders } = dialect;
+  return folders === undefined ? { ...dialect, folder } : { ...dialect, folder: '.', folders: { ...folders, only: folder } };
+}
+
 function pick({ plugins, refused }: Catalogue, folder: string, id: string | undefined): Plugin {
   const why = refused.map(
     ({ file, line, column, reason }) => `${[file, line, column].filter((one) => one !== null).join(':')}: ${reason}`,
@@ -154,9 +161,12 @@ function pick({ plugins, refused }: Catalogue, folder: string, id: string | unde
     const known = plugins.size === 0 ? 'there are none' : `there are ${ids}`;
     throw new ConfigError([...why, `There is no plugin ${id} in ${folder}: ${known}`]);
   }
-  const [first, second] = plugins.values();
-  if (first === undefined) {
-    throw new ConfigError(why.length > 0 ? why : [`There is no manifest in ${folder}: a Stash plugin has a .yml file`]);
+  // A plugin of another format may have any file in its folder; a mistake in its manifest makes it nothing else.
+  const [others, residents] = [false, true].map((is) => [...plugins.values()].filter((one) => isResident(one) === is));
+  const [first, second] = others?.length ? others : (residents ?? []);
+  if (first === undefined || (why.length > 0 && first.portrait === null)) {
+    const expected = `There is no plugin in ${folder}: a Stash plugin has a .yml file, a Dispatcharr plugin plugin.py`;
+    throw new ConfigError(why.length > 0 ? why : [expected]);
   }
   if (second !== undefined)
     throw new ConfigError([`There are several plugins in ${folder}: pick one with --plugin, of ${ids}`]);

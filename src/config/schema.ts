@@ -86,7 +86,8 @@ export const Settings = Type.Object(
     pluginsDir: Type.String({
       default: 'plugins',
       minLength: 1,
-      description: 'Folder of the plugins, with a folder in it for each format; there is one so far: stash',
+      description:
+        'Folder of the plugins, with a folder in it for each format: stash, and dispatcharr, in which each folder is a plugin',
       path: true,
     }),
     applicationUrl: Type.Optional(

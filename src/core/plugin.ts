@@ -23,8 +23,14 @@ export type Plugin = {
   realDir: string;
   /** The folder, without links, that was copied for its tenant alone and that its programs may write to. */
   ownDir?: string;
-  /** Absolute path of the manifest. */
+  /** Absolute path of the manifest; of some formats it may be that there is none. */
   manifestFile: string;
+  /** What its folder is called where its program finds it, of a format whose programs know that name. */
+  folder?: string;
+  /** The same for as long as none of its files has changed, where that is looked at. */
+  stamp?: string;
+  /** The absolute path, without links, of its picture; null where it has none. */
+  logo?: string | null;
   program: Program;
   entries: Entry[];
   settings: Setting[];

@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import type { Plugin, Refusal } from '../core/plugin.ts';
+import { isResident, type Plugin, type Refusal } from '../core/plugin.ts';
 import type { InstalledPackage } from '../core/store.ts';
 import { folded } from '../core/text.ts';
 import type { ManifestDialect, ManifestSource } from '../manifests/dialect.ts';
 import { ManifestReader } from '../manifests/reader.ts';
 import { type DiscoveryLimits, discover } from '../packages/discovery.ts';
+import { stampOf as stampOfFolder } from '../packages/folder-stamp.ts';
+import { discoverFolders, logoIn } from '../packages/plugin-folders.ts';
 import { Again } from './again.ts';
 import type { Installed } from './installed.ts';
 
@@ -115,12 +117,11 @@ export class Catalogues implements AsyncDisposable {
   }
 
   async #loadDialect(dialect: ManifestDialect): Promise<Result[]> {
-    const found = await discover({
-      pluginsDir: this.#pluginsDir,
-      folder: dialect.folder,
-      isManifest: dialect.isManifest,
-      limits: this.#options.discovery ?? {},
-    });
+    const { folder, folders, isManifest } = dialect;
+    const where = { pluginsDir: this.#pluginsDir, folder, limits: this.#options.discovery ?? {} };
+    const found = await (folders === undefined
+      ? discover({ ...where, isManifest })
+      : discoverFolders({ ...where, ...folders }));
     const results: Result[] = [];
     const changed: { at: number; source: ManifestSource; manifestHash: string }[] = [];
     for (const [at, each] of found.entries()) {
@@ -163,7 +164,10 @@ function hashOf({ bytes, permissions }: Pick<ManifestSource, 'bytes' | 'permissi
 }
 
 async function stamped(plugin: Plugin, manifestHash: string): Promise<Loaded> {
-  return { plugin, manifestHash, programStamp: await stampOf(plugin) };
+  const programStamp = await stampOf(plugin);
+  if (!isResident(plugin)) return { plugin, manifestHash, programStamp };
+  const logo = await logoIn(plugin.realDir);
+  return { plugin: { ...plugin, stamp: programStamp, logo }, manifestHash, programStamp };
 }
 
 async function isUnchanged(
@@ -179,8 +183,9 @@ async function isUnchanged(
   );
 }
 
-/** Which file the program is and in which state. Only of programs that a runtime keeps compiled. */
-async function stampOf({ program, dir }: Plugin): Promise<string> {
+/** What a program is and in which state. Only of programs that a runtime keeps: one file compiled, or a folder copied. */
+async function stampOf({ program, dir, realDir }: Plugin): Promise<string> {
+  if (program.runtime === 'python') return await stampOfFolder(realDir);
   if (program.runtime !== 'isolate' || program.file === null) return '';
   try {
     const { dev, ino, size, mtimeNs, ctimeNs } = await stat(join(dir, program.file), { bigint: true });

@@ -12,10 +12,24 @@ export interface ManifestDialect {
   readonly expected: string;
   /** Whether a file of this name is a manifest. */
   isManifest(fileName: string): boolean;
+  /** Where its plugins are folders, and no manifest has to be there. Without it, each manifest is a plugin. */
+  readonly folders?: FolderForm;
   /** `import.meta.url` of the module that exports `load`: a thread cannot be handed a function. */
   readonly module: string;
   readonly load: LoadManifest;
 }
+
+/** What makes a folder a plugin. */
+export type FolderForm = {
+  /** It holds one of these; the better one first. */
+  readonly code: readonly string[];
+  /** What its manifest is called, where it has one. */
+  readonly manifest: string;
+  /** The only folder to look at, where it is known by name. */
+  readonly only?: string;
+  /** The id that a folder of an archive gives, or the archive itself where there is none; any name will do. */
+  idFrom(name: string): string;
+};
 
 /** Never throws for anything that the bytes hold. */
 export type LoadManifest = (source: ManifestSource) => Verdict;
@@ -30,7 +44,10 @@ export type ManifestSource = {
   path: string;
   /** The folder that it is in, without links; where it is not given, there are none. */
   realDir?: string;
+  /** Of nothing where the format can do without a manifest, and there is none that can be read. */
   bytes: Uint8Array;
+  /** The id that it was installed under, where it came in an archive. Only some formats find it nowhere else. */
+  id?: string;
   /** What is in the file of permissions beside it, or why that cannot be read; undefined where there is none. */
   permissions?: Uint8Array | string;
 };

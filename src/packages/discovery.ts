@@ -213,16 +213,16 @@ class Walk {
  */
 type Entry = { path: string; real: string; realDir: string; name: string; asks: boolean };
 
-type Kind = 'file' | 'folder' | 'link' | 'other';
+export type Kind = 'file' | 'folder' | 'link' | 'other';
 
 /** Of a directory entry or of stats. */
-function kindOf(entry: { isFile(): boolean; isDirectory(): boolean; isSymbolicLink(): boolean }): Kind {
+export function kindOf(entry: { isFile(): boolean; isDirectory(): boolean; isSymbolicLink(): boolean }): Kind {
   if (entry.isFile()) return 'file';
   if (entry.isDirectory()) return 'folder';
   return entry.isSymbolicLink() ? 'link' : 'other';
 }
 
 // Only the code: the message of a system error has the whole path in it.
-function codeOf(error: unknown): string {
+export function codeOf(error: unknown): string {
   return String((error as { code?: unknown }).code ?? 'unknown error');
 }

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { describe, test } from 'vitest';
 import { Catalogues } from '../../src/engine/catalogue.ts';
 import type { ManifestDialect } from '../../src/manifests/dialect.ts';
+import { dispatcharr } from '../../src/manifests/dispatcharr.ts';
 import { stash } from '../../src/manifests/stash.ts';
 
 /** A real plugins folder and its catalogues, both gone at the end of the scope. */
@@ -186,4 +187,65 @@ test('a reload asked for while another runs sees what was written in between', a
   assert.deepEqual([...last.plugins.keys()], ['a', 'b']);
   assert.equal(fixture.catalogues.current, last);
   assert.notEqual(await fixture.catalogues.reload(), last);
+});
+
+describe('plugins that are folders', () => {
+  const dialects = [stash, dispatcharr];
+
+  test('stand beside others; of two that give one id, the first counts and the other is refused by name', async () => {
+    await using fixture = await Fixture.with(
+      {
+        'stash/here.yml': '{}',
+        'dispatcharr/My Plugin/plugin.py': '',
+        'dispatcharr/My Plugin/logo.png': 'png',
+        'dispatcharr/my_plugin/plugin.py': '',
+        'dispatcharr/Here/plugin.py': '',
+        'dispatcharr/b\u202ed/plugin.py': '',
+      },
+      dialects,
+    );
+    const { plugins, ids, refused } = await fixture.reload();
+    assert.deepEqual(ids, ['here', 'my_plugin']);
+    assert.deepEqual(
+      refused.map(({ file }) => file),
+      ['dispatcharr/Here', 'dispatcharr/b\u202ed', 'dispatcharr/my_plugin'].sort(),
+    );
+    const plugin = plugins.get('my_plugin');
+    assert.equal(plugin?.folder, 'My Plugin');
+    assert.equal(plugin?.logo, join(fixture.dir, 'dispatcharr/My Plugin/logo.png'));
+  });
+
+  test('are new objects when any of their files is another, and only then', async () => {
+    await using fixture = await Fixture.with(
+      { 'dispatcharr/a/plugin.py': '', 'dispatcharr/a/lib/x.py': '1', 'dispatcharr/b/__init__.py': '' },
+      dialects,
+    );
+    let { plugins: before } = await fixture.reload();
+    const isSame = async (id: string) => {
+      const { plugins } = await fixture.reload();
+      const same = before.get(id) === plugins.get(id);
+      before = plugins;
+      return same;
+    };
+    assert.equal(await isSame('a'), true);
+    await fixture.write('dispatcharr/a/lib/x.py', '2');
+    const b = before.get('b');
+    const stamp = before.get('a')?.stamp;
+    assert.equal(await isSame('a'), false);
+    assert.notEqual(before.get('a')?.stamp, stamp);
+    assert.equal(before.get('b'), b);
+    await fixture.write('dispatcharr/a/lib/y.py', '');
+    assert.equal(await isSame('a'), false);
+    await rename(join(fixture.dir, 'dispatcharr/a/lib/y.py'), join(fixture.dir, 'dispatcharr/a/lib/z.py'));
+    assert.equal(await isSame('a'), false);
+    await fixture.write('dispatcharr/a/plugin.json', '{}');
+    assert.equal(await isSame('a'), false);
+    await fixture.write('dispatcharr/a/plugin.permissions.yaml', 'network: []');
+    assert.equal(await isSame('a'), false);
+    // What Python writes beside what it has run.
+    await fixture.write('dispatcharr/a/lib/__pycache__/x.cpython-313.pyc', '');
+    assert.equal(await isSame('a'), true);
+    await rm(join(fixture.dir, 'dispatcharr/a/lib'), { recursive: true });
+    assert.equal(await isSame('a'), false);
+  });
 });

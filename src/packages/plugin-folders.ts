@@ -1,0 +1,169 @@
+/**
+ * Plugins that are folders: each folder directly below one that holds a file with its code. What is said of strangers'
+ * files in discovery.ts holds here, too. Folders whose name begins with a dot are none, since what is being put in place
+ * or taken away is called so.
+ */
+import { lstat, readdir, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, join, relative, resolve, sep } from 'node:path';
+import { permissionsFileOf, type Refusal } from '../core/plugin.ts';
+import { codeOf, DISCOVERY_LIMITS, type DiscoveryLimits, type Found, kindOf, PERMISSIONS_BYTES } from './discovery.ts';
+import { readManifestFile, Unreadable } from './manifest-file.ts';
+
+/** One of `code` must be there, `manifest` may be. */
+export type FolderNames = { code: readonly string[]; manifest: string };
+
+export type PluginFoldersOptions = FolderNames & {
+  pluginsDir: string;
+  /** The folder below `pluginsDir` whose folders are looked at. */
+  folder: string;
+  /** The only one of them, whatever it is called and wherever it leads. */
+  only?: string;
+  limits?: Partial<DiscoveryLimits>;
+};
+
+/** All plugins in the order of their names, and what was refused on the way. A plugin without a manifest has an empty one. */
+export async function discoverFolders(options: PluginFoldersOptions): Promise<Found[]> {
+  const limits = { ...DISCOVERY_LIMITS, ...options.limits };
+  const pluginsDir = resolve(options.pluginsDir);
+  const root = join(pluginsDir, options.folder);
+  const found: Found[] = [];
+  const fileOf = (path: string) => relative(pluginsDir, path).split(sep).join('/');
+  const refuse = (path: string, reason: string) => {
+    found.push({ ok: false, refusal: { file: fileOf(path), line: null, column: null, reason } satisfies Refusal });
+  };
+
+  let realRoot: string;
+  let names: string[];
+  try {
+    // The folder itself may be a link to anywhere: only the operator can have put it there.
+    realRoot = await realpath(root);
+    names = options.only === undefined ? await readdir(realRoot) : [options.only];
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') refuse(root, `cannot be opened (${codeOf(error)})`);
+    return found;
+  }
+  if (names.length > limits.entriesPerFolder) {
+    refuse(root, `a folder may hold ${limits.entriesPerFolder} files; nothing in this one is loaded`);
+    return found;
+  }
+
+  let bytes = 0;
+  for (const name of inByteOrder(names)) {
+    if (name.startsWith('.') && name !== options.only) continue;
+    const path = join(root, name);
+    const realDir = name === options.only ? await realpath(path).catch(() => path) : await folderAt(realRoot, name);
+    if (typeof realDir !== 'string') {
+      if (realDir.reason !== null) refuse(path, realDir.reason);
+      continue;
+    }
+    if (!(await holdsCode(realDir, options.code))) continue;
+    const read = await readPluginFolder(realDir, options.manifest, limits.manifestBytes);
+    bytes += read.bytes.length + (read.permissions?.length ?? 0);
+    if (bytes > limits.totalBytes) {
+      refuse(path, `all manifests together may have ${limits.totalBytes} bytes; nothing from here on is loaded`);
+      break;
+    }
+    found.push({ ok: true, file: fileOf(path), path: join(path, options.manifest), realDir, ...read });
+  }
+  return found;
+}
+
+/** Its manifest, or nothing where there is none that can be read, and the file of permissions beside that. */
+export async function readPluginFolder(
+  realDir: string,
+  manifest: string,
+  mostBytes = DISCOVERY_LIMITS.manifestBytes,
+): Promise<{ bytes: Uint8Array; permissions?: Uint8Array | string }> {
+  const file = await fileIn(realDir, manifest);
+  const bytes = file === null ? NOTHING : await readManifestFile(file, mostBytes).catch(() => NOTHING);
+  const beside = join(realDir, permissionsFileOf(manifest));
+  if ((await lstat(beside).catch(() => null)) === null) return { bytes };
+  try {
+    return { bytes, permissions: await readManifestFile(beside, PERMISSIONS_BYTES) };
+  } catch (error) {
+    return { bytes, permissions: error instanceof Unreadable ? error.message : `cannot be read (${codeOf(error)})` };
+  }
+}
+
+const NOTHING = new Uint8Array(0);
+
+/** Which folder of an archive is its plugin, as its path in there; undefined where none is. */
+export function pluginFolderOf(files: readonly { path: string }[], { code }: FolderNames): string | undefined {
+  const candidates = files.flatMap(({ path }) => {
+    const rank = code.indexOf(basename(path));
+    return rank === -1 ? [] : [{ folder: dirname(path), rank }];
+  });
+  const [best] = candidates.sort(
+    (one, other) =>
+      one.rank - other.rank ||
+      depthOf(one.folder) - depthOf(other.folder) ||
+      Buffer.compare(Buffer.from(one.folder), Buffer.from(other.folder)),
+  );
+  return best?.folder;
+}
+
+const LOGO = 'logo.png';
+
+/** The picture of a folder; null where it has none. */
+export async function logoIn(realDir: string): Promise<string | null> {
+  const path = join(realDir, LOGO);
+  return (await lstat(path).catch(() => null))?.isFile() === true ? path : null;
+}
+
+/** The same in an archive, as its path in there: in whatever case, and best of all from the plugin's own folder. */
+export function logoOf(files: readonly { path: string }[], folder: string): string | null {
+  const logos = files.map(({ path }) => path).filter((path) => basename(path).toLowerCase() === LOGO);
+  return (
+    logos.find((path) => dirname(path) === folder) ?? logos.find((path) => isBelow(path, folder)) ?? logos[0] ?? null
+  );
+}
+
+function isBelow(path: string, folder: string): boolean {
+  return path.startsWith(`${folder}/`);
+}
+
+function depthOf(folder: string): number {
+  return folder === '.' ? 0 : folder.split('/').length;
+}
+
+function inByteOrder(names: readonly string[]): string[] {
+  return names
+    .map((name) => ({ name, bytes: Buffer.from(name) }))
+    .sort((one, other) => Buffer.compare(one.bytes, other.bytes))
+    .map(({ name }) => name);
+}
+
+/** The folder of that name without links, or why there is none; nothing is said of what is no folder at all. */
+async function folderAt(realRoot: string, name: string): Promise<string | { reason: string | null }> {
+  const path = join(realRoot, name);
+  try {
+    const kind = kindOf(await lstat(path));
+    if (kind === 'folder') return path;
+    if (kind !== 'link') return { reason: null };
+    const real = await realpath(path);
+    if (!real.startsWith(realRoot + sep)) {
+      return { reason: 'the link leads out of the plugins folder and is not followed' };
+    }
+    return (await stat(real)).isDirectory() ? real : { reason: null };
+  } catch (error) {
+    return { reason: `cannot be opened (${codeOf(error)})` };
+  }
+}
+
+async function holdsCode(realDir: string, code: readonly string[]): Promise<boolean> {
+  for (const name of code) if ((await fileIn(realDir, name)) !== null) return true;
+  return false;
+}
+
+/** A regular file in there, also through a link that stays in there; without links. */
+async function fileIn(realDir: string, name: string): Promise<string | null> {
+  try {
+    const path = join(realDir, name);
+    const kind = kindOf(await lstat(path));
+    if (kind !== 'link') return kind === 'file' ? path : null;
+    const real = await realpath(path);
+    return real.startsWith(realDir + sep) && (await stat(real)).isFile() ? real : null;
+  } catch {
+    return null;
+  }
+}
