@@ -167,7 +167,12 @@ export class Service implements AsyncDisposable {
       store,
       tenantBytes: config.packages.tenantBytes,
       catalogue: async (tenant) => (await tenancies.find(tenant))?.catalogue,
-      refresh: (tenant) => tenancies.learn(tenant, 'packages', 'grants'),
+      refresh: (tenant) => tenancies.learn(tenant, 'packages', 'grants', 'plugin_states'),
+      residencies: engine.residencies,
+      clear: async (tenant, plugin) => {
+        const tenancy = await tenancies.find(tenant);
+        if (tenancy !== undefined) await engine.residencies.clear(tenancy, plugin);
+      },
     });
     const hub = new Hub({
       store,

@@ -180,6 +180,9 @@ export const FAILURE_CODES = Object.keys(KINDS) as FailureCode[];
 /** The limit that was hit: what was allowed and what was seen, both in `unit`. */
 export type LimitHit = { name: string; allowed: number; observed: number; unit: 'ms' | 'bytes' | 'count' };
 
+/** It is no archive that we can read, or has nothing, too many files, too large a one, too much in all, a bad name, no plugin. */
+export type PackageProblem = 'zip' | 'empty' | 'files' | 'file bytes' | 'bytes' | 'path' | 'no plugin';
+
 /** The plugin's own words about its error. Data, never part of a message of ours. Already capped. */
 export type PluginError = { name: string; message: string; stack?: string };
 
@@ -197,6 +200,8 @@ export type FailureDetails = {
   /** True only where the plugin provably did not start, or had no effect outside itself. */
   retryable?: boolean;
   retryAfterMs?: number;
+  /** What is wrong with an archive, of `package_rejected`. */
+  rejection?: PackageProblem;
   /** Where in the request or in a file, e.g. JSON pointers. */
   where?: readonly { at: string; problem: string }[];
 };

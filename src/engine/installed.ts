@@ -2,12 +2,13 @@ import { hash } from 'node:crypto';
 import { realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Failure } from '../core/failure.ts';
-import { type Plugin, permissionsFileOf, type Refusal, type Verdict } from '../core/plugin.ts';
+import { isResident, type Plugin, permissionsFileOf, type Refusal, type Verdict } from '../core/plugin.ts';
 import type { InstalledPackage } from '../core/store.ts';
-import type { ManifestDialect, ManifestSource } from '../manifests/dialect.ts';
+import type { FolderForm, ManifestDialect, ManifestSource } from '../manifests/dialect.ts';
 import type { ManifestReader } from '../manifests/reader.ts';
 import { DISCOVERY_LIMITS, PERMISSIONS_BYTES } from '../packages/discovery.ts';
 import { readManifestFile, Unreadable } from '../packages/manifest-file.ts';
+import { logoOf } from '../packages/plugin-folders.ts';
 import type { PrivateCopies } from '../packages/private-copies.ts';
 import type { Held, UnpackCache } from '../packages/unpack-cache.ts';
 
@@ -60,7 +61,7 @@ export class Installed implements Disposable {
       else if (folder !== undefined && before !== undefined && isSame(before.from, from)) {
         found.push(await this.#placed(from, folder, before.plugin));
       } else if (folder !== undefined) {
-        const source = await sourceOf(from, folder);
+        const source = await sourceOf(from, folder, dialects.find(({ name }) => name === from.dialect)?.folders);
         if ('ok' in source) found.push(source);
         else sources.set(from.dialect, [...(sources.get(from.dialect) ?? []), source]);
       }
@@ -103,8 +104,9 @@ export class Installed implements Disposable {
   async #judged({ from, folder, file }: Source, verdict: Verdict | undefined): Promise<InstalledPlugin> {
     if (verdict === undefined) return refused(from, `there are no plugins of the format "${from.dialect}" here`);
     if (!verdict.ok) return { ok: false, file, from, refusal: verdict.refusal };
-    if (verdict.plugin.id !== from.plugin) return refused(from, `it was installed as ${JSON.stringify(from.plugin)}`);
-    return await this.#placed(from, folder, verdict.plugin);
+    const { plugin } = verdict;
+    if (plugin.id !== from.plugin) return refused(from, `it was installed as ${JSON.stringify(from.plugin)}`);
+    return await this.#placed(from, folder, isResident(plugin) ? await asFolder(from, folder, plugin) : plugin);
   }
 
   /** The plugin in the folder that it runs in. */
@@ -128,24 +130,39 @@ export class Installed implements Disposable {
   }
 }
 
+/** What is known of a plugin that is a whole folder. */
+async function asFolder({ sha256, manifest }: InstalledPackage, { dir, tree }: Held, plugin: Plugin): Promise<Plugin> {
+  const logo = logoOf(tree.files, dirname(manifest));
+  const root = await realpath(dir).catch(() => dir);
+  return { ...plugin, stamp: `${sha256}/${manifest}`, logo: logo === null ? null : join(root, logo) };
+}
+
 type Source = ManifestSource & { from: InstalledPackage; folder: Held };
 
-/** The manifest as it was recorded: what is read is what was verified. */
-async function sourceOf(from: InstalledPackage, folder: Held): Promise<Source | InstalledPlugin> {
+/** The manifest as it was recorded: what is read is what was verified. Where plugins are `folders`, there may be none. */
+async function sourceOf(
+  from: InstalledPackage,
+  folder: Held,
+  folders: FolderForm | undefined,
+): Promise<Source | InstalledPlugin> {
   const known = folder.tree.files.find(({ path }) => path === from.manifest);
-  if (known === undefined) return refused(from, 'there is no such file in the archive');
+  const isReadable = known !== undefined && known.bytes <= DISCOVERY_LIMITS.manifestBytes;
+  if (known === undefined && folders === undefined) return refused(from, 'there is no such file in the archive');
   const path = join(folder.dir, from.manifest);
   try {
-    const bytes = await readManifestFile(path, DISCOVERY_LIMITS.manifestBytes);
+    const isLeftOut = folders !== undefined && !isReadable;
+    const bytes = isLeftOut ? NOTHING : await readManifestFile(path, DISCOVERY_LIMITS.manifestBytes);
     const permissions = await permissionsOf(from, folder);
-    if (hash('sha256', bytes) === known.sha256 && permissions !== CHANGED) {
-      return { file: fileOf(from), path, bytes, from, folder, ...(permissions && { permissions }) };
+    if ((isLeftOut || hash('sha256', bytes) === known?.sha256) && permissions !== CHANGED) {
+      return { file: fileOf(from), path, bytes, id: from.plugin, from, folder, ...(permissions && { permissions }) };
     }
   } catch {
     // Somebody takes it away from under us, which is as bad as changing it.
   }
   return refused(from, 'the file was changed while it was read: reload');
 }
+
+const NOTHING = new Uint8Array(0);
 
 const CHANGED = Symbol('changed');
 

@@ -3,22 +3,30 @@
  * is anything kept: bytes, plugins and quota in one transaction, so that it is on all nodes or on none.
  */
 import { Failure } from '../core/failure.ts';
-import type { Plugin, Refusal, Verdict } from '../core/plugin.ts';
+import type { Dialect, Plugin } from '../core/plugin.ts';
 import type { InstalledPackage } from '../core/store.ts';
 import { folded } from '../core/text.ts';
-import type { ManifestDialect, ManifestSource } from '../manifests/dialect.ts';
+import type { ManifestDialect } from '../manifests/dialect.ts';
 import type { ManifestReader } from '../manifests/reader.ts';
-import { discover } from '../packages/discovery.ts';
+import type { Remover } from '../packages/remover.ts';
 import { roomOf } from '../packages/tree.ts';
-import type { Fresh, UnpackCache } from '../packages/unpack-cache.ts';
-import type { PackagedPlugin } from '../store/packages.ts';
+import type { UnpackCache } from '../packages/unpack-cache.ts';
+import { thereAlready } from '../store/packages.ts';
 import type { Store } from '../store/store.ts';
+import { type Packaged, pluginsIn } from './archive-plugins.ts';
 import type { Catalogue } from './catalogue.ts';
 import { Installations } from './installations.ts';
 import { noTenant } from './invoker.ts';
+import type { Residencies } from './residencies.ts';
+import type { Tenancy } from './tenancy.ts';
 
-/** What archives are opened and read with. */
-export type PackageParts = { cache: UnpackCache; reader: ManifestReader; dialects: readonly ManifestDialect[] };
+/** What archives are opened and read with, and plugins taken away. */
+export type PackageParts = {
+  cache: UnpackCache;
+  reader: ManifestReader;
+  dialects: readonly ManifestDialect[];
+  remover: Remover;
+};
 
 export type InstallerOptions = PackageParts & {
   store: Store;
@@ -28,6 +36,10 @@ export type InstallerOptions = PackageParts & {
   catalogue(tenant: string): Promise<Catalogue | undefined>;
   /** Resolves when what was installed or removed is known on this node. */
   refresh(tenant: string): Promise<void>;
+  /** Who of the plugins lives here. */
+  residencies?: Pick<Residencies, 'stop'>;
+  /** Removes what a plugin that is gone has kept on this node. */
+  clear?(tenant: string, plugin: string): Promise<void>;
 };
 
 /** An archive that is installed. */
@@ -42,7 +54,14 @@ export type Installed = {
   changed: boolean;
 };
 
-type Packaged = PackagedPlugin & { described: Plugin };
+export type InstallOptions = {
+  /** Of this format only; else of whichever the archive is. */
+  dialect?: Dialect | undefined;
+  /** What the archive is called, without its folder: it names a plugin that lies at its top. */
+  name?: string | undefined;
+  /** False where a plugin that is there already is to stay as it is. */
+  overwrite?: boolean | undefined;
+};
 
 export class Installer {
   readonly #options: InstallerOptions;
@@ -57,8 +76,14 @@ export class Installer {
    * what else those archives had stays. Throws `package_rejected`, `manifest_rejected`, `conflict`, `quota_exceeded`,
    * `concurrency_limited`, and the reason of the signal as long as nothing has happened.
    */
-  async install(tenant: string, archive: Buffer, signal: AbortSignal): Promise<Installed> {
-    const installed = await this.#installations.inTurn(tenant, signal, () => this.#install(tenant, archive, signal));
+  async install(
+    tenant: string,
+    archive: Buffer,
+    signal: AbortSignal,
+    options: InstallOptions = {},
+  ): Promise<Installed> {
+    const install = () => this.#install(tenant, archive, signal, options);
+    const installed = await this.#installations.inTurn(tenant, signal, install);
     if (installed.changed) await this.#settle(tenant);
     return installed;
   }
@@ -69,24 +94,50 @@ export class Installer {
     if (!(await store.of(tenant).packages.remove(plugin, settings))) {
       const { plugins } = await this.#catalogue(tenant);
       if (!plugins.has(plugin)) throw new Failure('not_found', `There is no plugin "${plugin}"`);
-      throw new Failure('conflict', `The plugin "${plugin}" is a plain folder: remove that folder, then reload`);
+      throw isPlainFolder(plugin);
     }
     await this.#settle(tenant);
+    await this.#options.clear?.(tenant, plugin);
   }
 
-  async #install(tenant: string, archive: Buffer, signal: AbortSignal): Promise<Installed> {
-    const { store, cache, tenantBytes } = this.#options;
+  /**
+   * Removes a plugin whichever way it came, with all that was set for it and all that it has kept. Whether there was one;
+   * what is remembered of it goes in any case. Throws `conflict` for a plain folder that is more than this plugin.
+   */
+  async discard(tenancy: Tenancy, plugin: string): Promise<boolean> {
+    const { store, remover, residencies, dialects, clear } = this.#options;
+    const { plugins, packages } = tenancy.catalogue;
+    const there = plugins.get(plugin);
+    const isPlain = there !== undefined && !packages.has(plugin);
+    const isFolder = dialects.some(({ name, folders }) => name === there?.dialect && folders !== undefined);
+    if (isPlain && !isFolder) throw isPlainFolder(plugin);
+    // While all of it is there: it may have something to put away.
+    if (there !== undefined) await residencies?.stop(tenancy, there, 'delete');
+    if (isPlain) await takenAway(remover, there);
+    const came = await store.of(tenancy.id).packages.discard(plugin);
+    await this.#settle(tenancy.id);
+    await clear?.(tenancy.id, plugin);
+    return there !== undefined || came;
+  }
+
+  async #install(
+    tenant: string,
+    archive: Buffer,
+    signal: AbortSignal,
+    { dialect, name, overwrite = true }: InstallOptions,
+  ): Promise<Installed> {
+    const { store, cache, tenantBytes, dialects, reader } = this.#options;
     await using fresh = await cache.unpack(archive);
-    const found = await this.#read(fresh);
+    const found = await pluginsIn(fresh, { dialects, reader, dialect, name });
     const { packages } = store.of(tenant);
-    await this.#assertNoClash(tenant, found, await packages.list());
+    await this.#assertNoClash(tenant, found, await packages.list(), overwrite);
     signal.throwIfAborted();
     const { sha256, tree } = fresh;
     const kept = { bytes: fresh.archive, sha256, treeHash: tree.hash, unpackedBytes: roomOf(tree) };
     const { changed, replaced } = await packages.install(
       kept,
       found.map(({ plugin, dialect, manifest }) => ({ plugin, dialect, manifest })),
-      tenantBytes,
+      { unpackedMost: tenantBytes, overwrite },
     );
     // It is installed already: whoever needs the folder and does not find it unpacks it again.
     await fresh.keep().catch(() => {});
@@ -100,51 +151,25 @@ export class Installer {
     await this.#options.store.bundles.removeUnused();
   }
 
-  /** All plugins in the archive, or a refusal. */
-  async #read({ dir }: Fresh): Promise<Packaged[]> {
-    const { dialects, reader } = this.#options;
-    const packaged: Packaged[] = [];
-    const refused: Refusal[] = [];
-    let manifests = 0;
-    for (const dialect of dialects) {
-      const found = await discover({ pluginsDir: dir, folder: '.', isManifest: dialect.isManifest });
-      manifests += found.length;
-      if (manifests > PLUGINS_MOST) throw tooManyPlugins(manifests);
-      const sources = found.flatMap((one) => (one.ok ? [one] : []));
-      const verdicts = await reader.read(dialect, sources);
-      for (const one of found) if (!one.ok) refused.push(one.refusal);
-      for (const [at, source] of sources.entries()) {
-        const verdict = verdicts[at] as Verdict;
-        if (verdict.ok) packaged.push(packagedOf(verdict.plugin, source));
-        else refused.push(verdict.refusal);
-      }
-    }
-    if (refused.length > 0) throw manifestsRejected(refused);
-    if (packaged.length === 0) {
-      const expected = dialects.map((one) => one.expected).join(', or ');
-      throw new Failure('package_rejected', `There is no plugin in the archive. It must hold ${expected}`);
-    }
-    const ids = new Map<string, Packaged>();
-    for (const one of packaged) {
-      const other = ids.get(folded(one.plugin));
-      const words = `the archive has a plugin of the id ${JSON.stringify(one.plugin)} twice (case does not matter)`;
-      if (other !== undefined) {
-        throw manifestsRejected([
-          { file: one.manifest, line: null, column: null, reason: `${words}: ${other.manifest}` },
-        ]);
-      }
-      ids.set(folded(one.plugin), one);
-    }
-    return packaged;
-  }
-
-  async #assertNoClash(tenant: string, found: readonly Packaged[], before: readonly InstalledPackage[]): Promise<void> {
+  async #assertNoClash(
+    tenant: string,
+    found: readonly Packaged[],
+    before: readonly InstalledPackage[],
+    overwrite: boolean,
+  ): Promise<void> {
     const catalogue = await this.#catalogue(tenant);
     const plain = [...catalogue.plugins.keys()].filter((id) => !catalogue.packages.has(id));
-    for (const { plugin } of found) {
+    for (const { plugin, dialect } of found) {
       const folder = plain.find((id) => folded(id) === folded(plugin));
+      if (folder !== undefined && !overwrite) throw thereAlready(folder);
       if (folder !== undefined) {
         throw new Failure('conflict', `There is a plain folder with a plugin "${folder}": remove it and reload first`);
+      }
+      // What was allowed to the one, and that it is enabled, is not for another program that is called so.
+      const stranger = before.find((one) => one.plugin === plugin && one.dialect !== dialect);
+      if (stranger !== undefined) {
+        const words = `There is a plugin "${plugin}" of another format, ${stranger.dialect}: remove it first`;
+        throw new Failure('conflict', words);
       }
       const other = before.find((one) => one.plugin !== plugin && folded(one.plugin) === folded(plugin));
       if (other !== undefined) {
@@ -161,28 +186,17 @@ export class Installer {
   }
 }
 
-function packagedOf(described: Plugin, { file }: ManifestSource): Packaged {
-  return { plugin: described.id, dialect: described.dialect, manifest: file, described };
+/** That folder and no other: of what is only a link, the link. It is in nobody's way at once, and goes in its own time. */
+async function takenAway(remover: Remover, { id, dir }: Plugin): Promise<void> {
+  try {
+    await remover.remove(dir);
+  } catch (error) {
+    const { code } = error as { code?: string };
+    if (code === undefined) throw error;
+    throw new Failure('conflict', `The folder of the plugin "${id}" cannot be removed (${code})`, { cause: error });
+  }
 }
 
-/** Of one archive. Each costs rows, a manifest that is read again and again, and a place in lists. */
-const PLUGINS_MOST = 100;
-
-function tooManyPlugins(observed: number): Failure {
-  const limit = { name: 'plugins', allowed: PLUGINS_MOST, observed, unit: 'count' } as const;
-  return new Failure('package_rejected', `The archive has ${observed} plugins, and may have ${PLUGINS_MOST}`, {
-    limit,
-  });
-}
-
-const REFUSALS_MOST = 20;
-
-function manifestsRejected(refused: readonly Refusal[]): Failure {
-  const where = refused.slice(0, REFUSALS_MOST).map(({ file, line, column, reason }) => ({
-    at: [file, line, column].filter((part) => part !== null).join(':'),
-    problem: reason,
-  }));
-  const [first] = where;
-  const more = refused.length > 1 ? ` (and ${refused.length - 1} more)` : '';
-  return new Failure('manifest_rejected', `${first?.at}: ${first?.problem}${more}`, { where });
+function isPlainFolder(id: string): Failure {
+  return new Failure('conflict', `The plugin "${id}" is a plain folder: remove that folder, then reload`);
 }

@@ -5,6 +5,7 @@ import { Failure } from '../core/failure.ts';
 import type { Installer } from '../engine/installer.ts';
 import type { App } from './app.ts';
 import { ARCHIVE_TYPES, assertFits, readArchive } from './archive-body.ts';
+import { archiveName } from './archive-name.ts';
 import { callerSignal } from './caller-signal.ts';
 import { InstallAnswer, Problems } from './schemas.ts';
 
@@ -20,6 +21,15 @@ const Archive = {
   description: 'A zip archive with one plugin or more',
   content: Object.fromEntries(ARCHIVE_TYPES.map((type) => [type, { schema: { type: 'string', format: 'binary' } }])),
 };
+
+const Headers = Type.Object({
+  'content-disposition': Type.Optional(
+    Type.String({
+      description:
+        'What the archive is called, e.g. `attachment; filename="my_plugin.zip"`: it names a Dispatcharr plugin that lies at the top of it',
+    }),
+  ),
+});
 
 const Query = Type.Object(
   {
@@ -55,6 +65,7 @@ export async function packages(app: App, { installer, archiveBytes }: PackageRou
           operationId: 'installPlugins',
           summary: 'Install the plugins of an archive, or put another version of them in their place',
           tags,
+          headers: Headers,
           body: Archive,
           response: {
             200: { ...InstallAnswer, description: 'All of it was installed already' },
@@ -74,6 +85,7 @@ export async function packages(app: App, { installer, archiveBytes }: PackageRou
           request.tenant,
           archive,
           callerSignal(reply),
+          { name: archiveName(request.headers['content-disposition']) },
         );
         const told = plugins.map(({ id, name, version, dialect }) => ({ id, name, version, dialect }));
         return reply.code(changed ? 201 : 200).send({ plugins: told, ...installed });

@@ -17,9 +17,9 @@ const DEVICE = /^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)
 
 export function entryPath(name: Buffer, { depth, nameBytes, pathBytes }: ArchiveLimits): EntryPath {
   const refuse = (problem: string): never => {
-    throw new Rejected(shown(name), problem);
+    throw new Rejected(shown(name), problem, 'path');
   };
-  if (name.length === 0) throw new Rejected('(an entry)', 'has no name');
+  if (name.length === 0) throw new Rejected('(an entry)', 'has no name', 'path');
   if (!isUtf8(name)) return refuse('has a name that is not UTF-8');
   const whole = name.toString();
   if (whole.includes('\0')) refuse('has a NUL in its name');
@@ -60,7 +60,7 @@ export class PathBook {
   add({ path, parts, isFolder }: EntryPath): void {
     for (let depth = 1; depth < parts.length; depth += 1) this.#enter(parts.slice(0, depth).join('/'), true, path);
     const known = this.#enter(path, isFolder, path);
-    if (known.listed) throw new Rejected(shown(path), 'is in the archive twice');
+    if (known.listed) throw new Rejected(shown(path), 'is in the archive twice', 'path');
     known.listed = true;
   }
 
@@ -68,15 +68,20 @@ export class PathBook {
     const key = folded(path.normalize('NFD')).normalize('NFC');
     const known = this.#known.get(key);
     if (known === undefined) {
-      if (this.#known.size >= this.#most) throw new Rejected(null, `it has more than ${this.#most} files and folders`);
+      if (this.#known.size >= this.#most) {
+        throw new Rejected(null, `it has more than ${this.#most} files and folders`, 'files');
+      }
       const made = { path, isFolder, listed: false };
       this.#known.set(key, made);
       return made;
     }
     if (known.path !== path) {
-      throw new Rejected(shown(entry), `cannot be told from ${shown(known.path)} where case or accents do not count`);
+      const words = `cannot be told from ${shown(known.path)} where case or accents do not count`;
+      throw new Rejected(shown(entry), words, 'path');
     }
-    if (known.isFolder !== isFolder) throw new Rejected(shown(entry), `needs ${shown(path)} to be a file and a folder`);
+    if (known.isFolder !== isFolder) {
+      throw new Rejected(shown(entry), `needs ${shown(path)} to be a file and a folder`, 'path');
+    }
     return known;
   }
 }

@@ -146,10 +146,11 @@ export class Unpacker implements AsyncDisposable {
     const { wallMs, heapMb } = this.#thread;
     const { name, code } = error as { name?: string; code?: string };
     if (name === 'AbortError') {
-      return packageRejected({ entry: null, problem: `it takes longer than ${wallMs} ms to unpack` });
+      return packageRejected({ entry: null, problem: `it takes longer than ${wallMs} ms to unpack`, kind: 'bytes' });
     }
     if (code === 'ERR_WORKER_OUT_OF_MEMORY') {
-      return packageRejected({ entry: null, problem: `it takes more than ${heapMb} MB of memory to unpack` });
+      const problem = `it takes more than ${heapMb} MB of memory to unpack`;
+      return packageRejected({ entry: null, problem, kind: 'bytes' });
     }
     if (code === 'ENOSPC' || code === 'EDQUOT') {
       return new Failure('overloaded', 'There is no room left to unpack the archive', { cause: error });

@@ -41,7 +41,9 @@ const ATTRIBUTE = { volume: 0x08, folder: 0x10, device: 0x40, reparse: 0x400 } a
 export async function readZip(archive: Buffer, limits: ArchiveLimits): Promise<ZipContent> {
   const end = endOf(archive);
   const claimed = archive.readUInt16LE(end + 10);
-  if (claimed > limits.entries) throw new Rejected(null, `it has ${claimed} entries, and may have ${limits.entries}`);
+  if (claimed > limits.entries) {
+    throw new Rejected(null, `it has ${claimed} entries, and may have ${limits.entries}`, 'files');
+  }
   const entries = await listed(archive, end, limits);
   const paths = new PathBook(limits.entries);
   const files: ZipFile[] = [];
@@ -61,7 +63,7 @@ export async function readZip(archive: Buffer, limits: ArchiveLimits): Promise<Z
   }
   assertSeamless(archive, entries, archive.readUInt32LE(end + 16));
   assertBounded(archive, files, limits);
-  if (files.length === 0) throw new Rejected(null, 'there is no file in it');
+  if (files.length === 0) throw new Rejected(null, 'there is no file in it', 'empty');
   return { files, folders: paths.folders };
 }
 
@@ -125,8 +127,8 @@ async function attempt<T>(entry: string | null, does: () => Promise<T>): Promise
 
 /** Files and folders are what we take, as whoever wrote the archive means them and whatever they wrote it on. */
 function assertPlain(entry: yauzl.Entry, { isFolder }: EntryPath): void {
-  const refuse = (problem: string): never => {
-    throw new Rejected(shown(entry.fileNameRaw), problem);
+  const refuse = (problem: string, kind?: 'path'): never => {
+    throw new Rejected(shown(entry.fileNameRaw), problem, kind);
   };
   const flags = entry.generalPurposeBitFlag;
   if ((flags & (FLAG.encrypted | FLAG.strong | FLAG.masked)) !== 0) refuse('is encrypted');
@@ -137,11 +139,11 @@ function assertPlain(entry: yauzl.Entry, { isFolder }: EntryPath): void {
   const mode = entry.externalFileAttributes >>> 16;
   const type = mode & MODE.type;
   if (type !== 0 && type !== MODE.file && type !== MODE.folder) {
-    refuse(`is ${kindOf(type)}, not a file or a folder`);
+    refuse(`is ${kindOf(type)}, not a file or a folder`, 'path');
   }
   const { volume, device, reparse } = ATTRIBUTE;
   if ((entry.externalFileAttributes & (volume | device | reparse)) !== 0) {
-    refuse('is a link or a device by its attributes, not a file or a folder');
+    refuse('is a link or a device by its attributes, not a file or a folder', 'path');
   }
   const isFolderToo = type === MODE.folder || (entry.externalFileAttributes & ATTRIBUTE.folder) !== 0;
   if (isFolder ? type === MODE.file : isFolderToo) refuse('says that it is a file and a folder');
@@ -150,8 +152,8 @@ function assertPlain(entry: yauzl.Entry, { isFolder }: EntryPath): void {
   for (const { id, data } of entry.extraFields) {
     if (id === EXTRA.zip64) refuse('is in the format for archives above 4 GB (zip64)');
     if (id === EXTRA.unicodePath && !data.subarray(5).equals(entry.fileNameRaw)) refuse('has two names');
-    if (id === EXTRA.unix && data.length > 12) refuse('is a link, not a file or a folder');
-    if (id === EXTRA.asiUnix && isLinkOfAsi(data)) refuse('is a link, not a file or a folder');
+    if (id === EXTRA.unix && data.length > 12) refuse('is a link, not a file or a folder', 'path');
+    if (id === EXTRA.asiUnix && isLinkOfAsi(data)) refuse('is a link, not a file or a folder', 'path');
   }
   if ([entry.compressedSize, entry.uncompressedSize, entry.relativeOffsetOfLocalHeader].includes(MOST_32)) {
     refuse('is in the format for archives above 4 GB (zip64)');
@@ -256,16 +258,19 @@ function assertBounded(archive: Buffer, files: readonly ZipFile[], limits: Archi
   const { fileBytes, unpackedBytes, ratio, ratioFreeBytes } = limits;
   let all = 0;
   for (const { path, bytes, data } of files) {
-    if (bytes > fileBytes) throw new Rejected(shown(path), `has ${bytes} bytes unpacked, and may have ${fileBytes}`);
+    if (bytes > fileBytes) {
+      throw new Rejected(shown(path), `has ${bytes} bytes unpacked, and may have ${fileBytes}`, 'file bytes');
+    }
     if (bytes > ratioFreeBytes && bytes > data.length * ratio) {
-      throw new Rejected(shown(path), `unpacks to more than ${ratio} times its size`);
+      throw new Rejected(shown(path), `unpacks to more than ${ratio} times its size`, 'file bytes');
     }
     all += bytes;
     if (all > unpackedBytes) {
-      throw new Rejected(shown(path), `is one too many: all files together may have ${unpackedBytes} bytes unpacked`);
+      const words = `is one too many: all files together may have ${unpackedBytes} bytes unpacked`;
+      throw new Rejected(shown(path), words, 'bytes');
     }
   }
   if (all > ratioFreeBytes && all > archive.length * ratio) {
-    throw new Rejected(null, `it unpacks to more than ${ratio} times its size`);
+    throw new Rejected(null, `it unpacks to more than ${ratio} times its size`, 'bytes');
   }
 }

@@ -9,6 +9,13 @@ import { inTransaction } from './transaction.ts';
 /** A plugin of an archive, and where its manifest is in there. */
 export type PackagedPlugin = { plugin: string; dialect: string; manifest: string };
 
+export type InstallTerms = {
+  /** What all packages of the tenant may take of a disk. */
+  unpackedMost?: number;
+  /** Whether a plugin that came in another archive is replaced. */
+  overwrite?: boolean;
+};
+
 /** The packages that a tenant has installed. */
 export class Packages {
   readonly #db: Db;
@@ -23,18 +30,20 @@ export class Packages {
 
   /**
    * Archive and plugins are there for all nodes at the same moment. What was installed under their ids before is gone;
-   * what else came with it stays. `unpackedMost` is what all packages of the tenant may take of a disk. Throws `not_found`
-   * and `quota_exceeded`.
+   * what else came with it stays. Throws `not_found`, `quota_exceeded`, and `conflict` where something is there that is
+   * not to be overwritten.
    */
   async install(
     archive: Archive,
     plugins: readonly PackagedPlugin[],
-    unpackedMost = Number.POSITIVE_INFINITY,
+    { unpackedMost = Number.POSITIVE_INFINITY, overwrite = true }: InstallTerms = {},
   ): Promise<Installation> {
     return await inTransaction(this.#db, async (tx) => {
       const most = await this.#quota(tx);
       const { fill } = await this.#bundles.put(tx, archive);
       const before = new Map((await this.#rows(tx)).map((row) => [row.plugin, row]));
+      const there = overwrite ? undefined : plugins.find(({ plugin }) => before.has(plugin));
+      if (there !== undefined) throw thereAlready(there.plugin);
       const sha256 = Buffer.from(archive.sha256, 'hex');
       const changed = plugins.filter(({ plugin, dialect, manifest }) => {
         const row = before.get(plugin);
@@ -77,19 +86,33 @@ export class Packages {
         .where('plugin', '=', plugin)
         .executeTakeFirstOrThrow();
       if (numDeletedRows === 0n) return false;
-      for (const table of ['grants', 'observed_hosts'] as const) {
-        await tx.deleteFrom(table).where('tenant', '=', this.#tenant).where('plugin', '=', plugin).execute();
-      }
-      if (settings === 'forget') {
-        await tx.deleteFrom('plugin_states').where('tenant', '=', this.#tenant).where('plugin', '=', plugin).execute();
-      }
+      await this.#clear(tx, plugin, settings === 'forget' ? ALL : GRANTED);
       return true;
+    });
+  }
+
+  /** Whether there was one. All that is kept of a plugin is forgotten, whether it came in an archive or not. */
+  async discard(plugin: string): Promise<boolean> {
+    return await inTransaction(this.#db, async (tx) => {
+      const { numDeletedRows } = await tx
+        .deleteFrom('packages')
+        .where('tenant', '=', this.#tenant)
+        .where('plugin', '=', plugin)
+        .executeTakeFirstOrThrow();
+      await this.#clear(tx, plugin, ALL);
+      return numDeletedRows > 0n;
     });
   }
 
   /** The archive of a package in the list. */
   archive({ sha256 }: Pick<InstalledPackage, 'sha256'>): Promise<Buffer> {
     return this.#bundles.get(Buffer.from(sha256, 'hex'));
+  }
+
+  async #clear(tx: Tx, plugin: string, tables: readonly OfPlugin[]): Promise<void> {
+    for (const table of tables) {
+      await tx.deleteFrom(table).where('tenant', '=', this.#tenant).where('plugin', '=', plugin).execute();
+    }
   }
 
   #rows(db: Db) {
@@ -121,6 +144,15 @@ export class Packages {
     const observed = await storedBytes(tx, this.#tenant);
     if (observed > most) throw noRoom(this.#tenant, most, observed);
   }
+}
+
+/** What was allowed to a plugin, and all that is kept of one beside its package. */
+const GRANTED = ['grants', 'observed_hosts'] as const;
+const ALL = [...GRANTED, 'plugin_states'] as const;
+type OfPlugin = (typeof ALL)[number];
+
+export function thereAlready(plugin: string): Failure {
+  return new Failure('conflict', `There is a plugin "${plugin}" already`);
 }
 
 function tooMuchUnpacked(tenant: string, allowed: number, observed: number): Failure {

@@ -1,13 +1,16 @@
 // Installed plugins of several tenants on several nodes: one database, and a data folder for each node.
 import { strict as assert } from 'node:assert';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Failure } from '../../src/core/failure.ts';
 import { Catalogues } from '../../src/engine/catalogue.ts';
+import { Homes } from '../../src/engine/homes.ts';
 import { Installed } from '../../src/engine/installed.ts';
-import { Installer } from '../../src/engine/installer.ts';
+import { Installer, type InstallOptions } from '../../src/engine/installer.ts';
+import type { Tenancy } from '../../src/engine/tenancy.ts';
+import { dispatcharr } from '../../src/manifests/dispatcharr.ts';
 import { ManifestReader } from '../../src/manifests/reader.ts';
 import { stash } from '../../src/manifests/stash.ts';
 import { PrivateCopies } from '../../src/packages/private-copies.ts';
@@ -16,11 +19,11 @@ import { UnpackCache } from '../../src/packages/unpack-cache.ts';
 import { Unpacker } from '../../src/packages/unpacker.ts';
 import { Store } from '../../src/store/store.ts';
 import { testDatabase } from '../support/databases.ts';
-import { zipOf } from '../support/zip.ts';
+import { zip, zipOf } from '../support/zip.ts';
 
 const scope = new AsyncDisposableStack();
 const never = new AbortController().signal;
-const dialects = [stash];
+const dialects = [stash, dispatcharr];
 const TENANT_BYTES = 1_000_000;
 let root: string;
 let store: Store;
@@ -53,6 +56,7 @@ class Node {
   readonly dataDir: string;
   readonly cache: UnpackCache;
   readonly installer: Installer;
+  readonly homes = new Homes(remover);
   readonly #catalogues = new Map<string, Catalogues>();
 
   private constructor(dataDir: string) {
@@ -63,9 +67,11 @@ class Node {
       cache: this.cache,
       reader,
       dialects,
+      remover,
       tenantBytes: TENANT_BYTES,
       catalogue: async (id) => this.of(id).current,
       refresh: async (id) => void (await this.of(id).reload()),
+      clear: async (id, plugin) => void (await this.homes.remove(this.dirOf(id), plugin)),
     });
   }
 
@@ -73,10 +79,19 @@ class Node {
     return new Node(await mkdtemp(join(root, 'node-')));
   }
 
+  dirOf(id: string): string {
+    return join(this.dataDir, 'tenants', id);
+  }
+
+  /** As much of it as removing a plugin asks for. */
+  tenancy(id: string): Tenancy {
+    return { id, dir: this.dirOf(id), catalogue: this.of(id).current } as unknown as Tenancy;
+  }
+
   of(id: string): Catalogues {
     const known = this.#catalogues.get(id);
     if (known !== undefined) return known;
-    const dir = join(this.dataDir, 'tenants', id);
+    const dir = this.dirOf(id);
     const copies = new PrivateCopies(join(dir, 'packages'), unpacker, remover);
     const installed = new Installed({ records: store.of(id).packages, cache: this.cache, copies });
     const made = scope.use(new Catalogues({ pluginsDir: join(dir, 'plugins'), dialects, reader, installed }));
@@ -276,5 +291,163 @@ describe('what an archive takes', () => {
     });
     await node.installer.install(tenant, archive('one', 50_000), never);
     expect((await store.of(tenant).packages.list()).map(({ plugin }) => plugin)).toEqual(['one']);
+  });
+});
+
+describe('an archive that is one folder', () => {
+  const install = (node: Node, files: Record<string, string>, options: InstallOptions = {}) =>
+    node.installer.install(tenant, zipOf(files), never, options);
+  const rejection = async (installing: Promise<unknown>) => {
+    const failure = Failure.from(await installing.then(() => undefined).catch((error) => error));
+    return [failure.code, failure.details.rejection ?? failure.message];
+  };
+
+  test('is a plugin called like the folder with its code, and stays what it is while its archive is the same', async () => {
+    const node = await Node.start();
+    const files = {
+      'repo/README.md': '',
+      'repo/.github/workflows/ci.yml': 'on: push',
+      'repo/__init__.py': '',
+      'repo/My-Plugin v2/plugin.py': 'code',
+      'repo/My-Plugin v2/plugin.json': '{"name":"Mine","actions":[{"id":"go","label":"Go"}]}',
+      'repo/My-Plugin v2/plugin.permissions.yaml': 'network: [example.org]',
+      'repo/Logo.PNG': 'png',
+    };
+    const { plugins, changed } = await install(node, files);
+    expect([plugins.map(({ id, dialect, name }) => [id, dialect, name]), changed]).toEqual([
+      [['my_plugin_v2', 'dispatcharr', 'Mine']],
+      true,
+    ]);
+    expect(await store.of(tenant).packages.list()).toMatchObject([
+      { plugin: 'my_plugin_v2', dialect: 'dispatcharr', manifest: 'repo/My-Plugin v2/plugin.json' },
+    ]);
+    const elsewhere = await Node.start();
+    for (const one of [node, elsewhere]) {
+      const { plugins, packages, refused } = await one.of(tenant).reload();
+      const plugin = plugins.get('my_plugin_v2');
+      assert(plugin !== undefined);
+      expect([plugin.portrait?.actions, plugin.folder, plugin.asks?.network, packages.size, refused]).toEqual([
+        [{ id: 'go', label: 'Go' }],
+        'my_plugin_v2',
+        ['example.org'],
+        1,
+        [],
+      ]);
+      expect(await readFile(join(plugin.realDir, 'plugin.py'), 'utf8')).toBe('code');
+      expect(await readFile(plugin.logo ?? '', 'utf8')).toBe('png');
+      expect((await one.of(tenant).reload()).plugins.get('my_plugin_v2')).toBe(plugin);
+      const { code } = await one.homes.open(one.dirOf(tenant), plugin);
+      expect([basename(code), (await readdir(code)).sort()]).toEqual([
+        'my_plugin_v2',
+        ['plugin.json', 'plugin.permissions.yaml', 'plugin.py'],
+      ]);
+    }
+    const before = node.of(tenant).current.plugins.get('my_plugin_v2');
+    await install(node, { 'my_plugin_v2/plugin.py': 'other' });
+    const after = node.of(tenant).current.plugins.get('my_plugin_v2');
+    expect([after === before, after?.stamp === before?.stamp, after?.portrait, after?.logo]).toEqual([
+      false,
+      false,
+      null,
+      null,
+    ]);
+  });
+
+  test('has the name of the archive where its code is at the top', async () => {
+    const node = await Node.start();
+    expect(await rejection(install(node, { 'plugin.py': '' }))).toEqual([
+      'package_rejected',
+      expect.stringMatching('Content-Disposition'),
+    ]);
+    const { plugins } = await install(
+      node,
+      { 'plugin.py': '', 'sub/plugin.py': '' },
+      { name: 'My-Golden Plugin.v1.zip' },
+    );
+    expect(plugins.map(({ id }) => id)).toEqual(['my_golden_plugin_v1']);
+    const plugin = node.of(tenant).current.plugins.get('my_golden_plugin_v1');
+    expect(await readdir(plugin?.realDir ?? '')).toEqual(['plugin.py', 'sub']);
+  });
+
+  test('is none where it is a plugin of another format, unless it is asked for as one', async () => {
+    const node = await Node.start();
+    const both = { ...external('both'), 'both/plugin.py': '' };
+    const asked = await install(node, both, { dialect: 'dispatcharr' });
+    expect(asked.plugins.map(({ dialect }) => dialect)).toEqual(['dispatcharr']);
+    // Another program under its name would have all that it was allowed.
+    expect(await rejection(install(node, both))).toEqual(['conflict', expect.stringMatching('of another format')]);
+    await node.installer.remove(tenant, 'both', 'forget');
+    expect((await install(node, both)).plugins.map(({ dialect }) => dialect)).toEqual(['stash']);
+    // A Stash plugin with a mistake in its manifest is not taken for something else.
+    const mistaken = { 'x/x.yml': 'nmae: x', 'x/plugin.py': '' };
+    expect(await rejection(install(node, mistaken))).toEqual(['manifest_rejected', expect.stringMatching('nmae')]);
+  });
+
+  test('replaces another only where it may', async () => {
+    const node = await Node.start();
+    const files = { 'mine/plugin.py': '' };
+    await install(node, files, { overwrite: false });
+    const again = [files, { 'mine/plugin.py': 'two' }].map((one) => install(node, one, { overwrite: false }));
+    for (const one of again) expect(await rejection(one)).toEqual(['conflict', 'There is a plugin "mine" already']);
+    expect((await install(node, { 'mine/plugin.py': 'two' })).replaced).toEqual(['mine']);
+  });
+
+  test('that is not taken says what is wrong with it', async () => {
+    const node = await Node.start();
+    const problems: [Buffer, string][] = [
+      [Buffer.from('no zip'), 'zip'],
+      [zipOf({}), 'empty'],
+      [zipOf(Object.fromEntries(Array.from({ length: 10_001 }, (_, at) => [`${at}`, '']))), 'files'],
+      [zip([{ name: 'a', content: 'x', bytes: 2 ** 27 }]), 'file bytes'],
+      [zip(['a', 'b', 'c'].map((name) => ({ name, data: Buffer.alloc(2 ** 19), method: 8, bytes: 9e7 }))), 'bytes'],
+      [zipOf({ '../plugin.py': '' }), 'path'],
+      [zip([{ name: 'a/plugin.py', mode: 0o120777, content: '/etc/passwd' }]), 'path'],
+      [zipOf({ 'a/b.py': '' }), 'no plugin'],
+    ];
+    for (const [archive, kind] of problems) {
+      expect(await rejection(node.installer.install(tenant, archive, never))).toEqual(['package_rejected', kind]);
+    }
+    expect(await store.of(tenant).packages.list()).toEqual([]);
+  });
+});
+
+describe('a plugin that is discarded', () => {
+  test('is gone with its package, what was set for it and what it has kept', async () => {
+    const node = await Node.start();
+    await node.installer.install(tenant, zipOf({ 'mine/plugin.py': '' }), never);
+    const { pluginStates } = store.of(tenant);
+    await pluginStates.replace('mine', { a: 1 });
+    await pluginStates.replace('remembered', { a: 1 });
+    const plugin = node.of(tenant).current.plugins.get('mine');
+    assert(plugin !== undefined);
+    const { data } = await node.homes.open(node.dirOf(tenant), plugin);
+    expect(await node.installer.discard(node.tenancy(tenant), 'mine')).toBe(true);
+    expect([[...node.of(tenant).current.plugins], await store.of(tenant).packages.list()]).toEqual([[], []]);
+    expect((await pluginStates.get('mine')).settings).toEqual({});
+    await assert.rejects(readdir(data), { code: 'ENOENT' });
+    expect(await node.installer.discard(node.tenancy(tenant), 'remembered')).toBe(false);
+    expect((await pluginStates.all()).size).toBe(0);
+  });
+
+  test('is gone with its folder, whatever that is called; of a link, only the link is', async () => {
+    const node = await Node.start();
+    const folder = join(node.dirOf(tenant), 'plugins/dispatcharr');
+    for (const name of ['Legacy Dir', 'other']) {
+      await mkdir(join(folder, name), { recursive: true });
+      await writeFile(join(folder, name, 'plugin.py'), '');
+    }
+    await symlink('other', join(folder, 'link'));
+    await mkdir(join(folder, '../stash'));
+    await writeFile(join(folder, '../stash/plain.yml'), '{}');
+    await node.of(tenant).reload();
+    expect(await node.installer.discard(node.tenancy(tenant), 'legacy_dir')).toBe(true);
+    expect([...node.of(tenant).current.plugins.keys()]).toEqual(['plain', 'link', 'other']);
+    expect(await node.installer.discard(node.tenancy(tenant), 'link')).toBe(true);
+    expect([...node.of(tenant).current.plugins.keys()]).toEqual(['plain', 'other']);
+    await vi.waitFor(async () => expect(await readdir(folder)).toEqual(['other']));
+    expect(await readdir(join(folder, 'other'))).toEqual(['plugin.py']);
+    await assert.rejects(node.installer.discard(node.tenancy(tenant), 'plain'), { code: 'conflict' });
+    expect(await node.installer.discard(node.tenancy(tenant), '../stash')).toBe(false);
+    expect(await readdir(join(folder, '..'))).toEqual(['dispatcharr', 'stash']);
   });
 });

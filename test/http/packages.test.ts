@@ -53,6 +53,20 @@ function install(archive: Buffer, headers: Record<string, string> = {}): Promise
 const remove = (plugin: string, query = '') => service.fetch(`/v1/plugins/${plugin}${query}`, { method: 'DELETE' });
 const ids = async () => (await service.get('/v1/plugins')).body.plugins.map(({ id }: { id: string }) => id);
 
+test('an archive with a folder of Python is a plugin that waits until it is trusted, and is called by its header', async () => {
+  const archive = zipOf({ 'plugin.py': 'class Plugin: pass', 'plugin.json': '{"name":"Named"}' });
+  const nameless = await install(archive);
+  expect([nameless.status, nameless.body.code]).toEqual([422, 'package_rejected']);
+  expect(nameless.body.detail).toMatch('Content-Disposition');
+  const installed = await install(archive, { 'content-disposition': 'attachment; filename="My Python.zip"' });
+  expect([installed.status, installed.body.plugins]).toEqual([
+    201,
+    [{ id: 'my_python', name: 'Named', version: null, dialect: 'dispatcharr' }],
+  ]);
+  expect((await service.get('/v1/plugins/my_python')).body.enabled).toBe(false);
+  expect((await remove('my_python')).status).toBe(204);
+});
+
 test('an embedded plugin is installed, runs, is replaced and removed', async () => {
   const first = zipOf(embedded('hello', 'first'));
   const installed = await install(first);

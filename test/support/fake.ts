@@ -126,7 +126,7 @@ export async function startFakeService(options: FakeOptions = {}): Promise<FakeS
     catalogueOf: (tenant: string) =>
       tenant === DEFAULT_TENANT ? catalogue : new FakeCatalogue(tenants[tenant] ?? [], []),
     folders: new TenantFolders(config.dataDir, remover),
-    packages: { cache, reader, dialects: [] },
+    packages: { cache, reader, dialects: [], remover },
     runtimes: [runtime],
     isolations: new Isolations({ runtimes: [runtime], least: config.isolation.least }),
     confinement: [],
