@@ -9,7 +9,8 @@
 import { Failure, type Rung } from '../../src/core/failure.ts';
 import type { Limits } from '../../src/core/limits.ts';
 import type { LogLevel } from '../../src/core/outcome.ts';
-import { actionsOf, fieldsOf, type Portrait, portraitOf, withDefaults } from '../../src/core/portrait.ts';
+import { type Portrait, portraitOf, withDefaults } from '../../src/core/portrait.ts';
+import { portrayed } from '../../src/core/portrayal.ts';
 import type { Residency, ResidentLine, StopReason } from '../../src/core/resident.ts';
 import type { Session } from '../../src/core/session.ts';
 import { onAbort } from '../../src/core/signal.ts';
@@ -192,7 +193,7 @@ export class PythonResident implements Resident {
       await this.death;
       throw failure;
     }
-    const told = rawPortrait((first as FrameOf<'ready'>).portrait);
+    const told = portrayed((first as FrameOf<'ready'>).portrait);
     this.#portrait = portraitOf(plugin.id, { manifest: plugin.portrait ?? null, told });
     desk.described(told);
   }
@@ -370,24 +371,6 @@ export class PythonResident implements Resident {
 /** Jobs of its own begin so; see Desk.enqueue. */
 export const TASK = 'shared_task:';
 
-function rawPortrait(raw: Record<string, unknown>): Portrait {
-  const text = (name: string) => (typeof raw[name] === 'string' ? cleaned(raw[name] as string) : '');
-  return {
-    name: text('name'),
-    version: text('version'),
-    description: text('description'),
-    author: text('author'),
-    helpUrl: text('help_url'),
-    fields: fieldsOf(raw.fields),
-    actions: actionsOf(raw.actions),
-  };
-}
-
-/** As it can be kept. */
-function cleaned(text: string): string {
-  return text.slice(0, WORDS_LETTERS).toWellFormed().replaceAll('\0', '');
-}
-
 function levelOf(level: string): LogLevel {
   return LEVELS.find((one) => one === level) ?? 'info';
 }
@@ -417,5 +400,4 @@ const MOST_UNREAD = 64 << 20;
 const LEAST_FRAME = 1 << 20;
 const FRAME_SLACK = 65_536;
 const LINE_LETTERS = 16_384;
-const WORDS_LETTERS = 4_096;
 const MOST_CPU_MS = 86_400_000;

@@ -12,9 +12,11 @@ const ID_LETTERS = 200;
 const TEXT_LETTERS = 16 * 1024;
 const OPTIONS_MOST = 1_000;
 const EVENTS_MOST = 100;
-/** Of a default, or of what is asked before an action: lists and objects inside each other, and values in all. */
+/** Of a default, or of what is asked before an action: lists and objects inside each other; values and letters in all. */
 const JSON_DEPTH = 32;
-const JSON_VALUES = 10_000;
+const JSON_MOST = { values: 10_000, letters: 128 * 1024 };
+/** Of a number that is written as text. */
+const NUMBER_LETTERS = 1_000;
 
 /** What is no text counts as not said, as in its host; so do lists that are none. */
 export function portrayed(raw: Readonly<Record<string, unknown>>): Portrait {
@@ -133,7 +135,8 @@ function typeOf(value: unknown): FormField['type'] {
 /** What Python's float() takes, as far as JSON can say it. */
 function float(value: unknown): number {
   if (typeof value === 'boolean') return Number(value);
-  const plain = typeof value === 'string' ? value.trim().replace(/(?<=\d)_(?=\d)/g, '') : '';
+  const short = typeof value === 'string' && value.length <= NUMBER_LETTERS ? value : '';
+  const plain = short.trim().replace(/(?<=\d)_(?=\d)/g, '');
   const number = DECIMAL.test(plain) ? Number(plain) : value;
   if (typeof number !== 'number' || !Number.isFinite(number)) throw new Unfit();
   return number;
@@ -155,19 +158,25 @@ function listOf<T>(value: unknown, most: number, read: (one: unknown) => T): T[]
 
 function json(value: unknown): unknown {
   if (value === null || value === undefined) throw new Unfit();
-  return bounded(value, 0, { values: JSON_VALUES });
+  return bounded(value, 0, { ...JSON_MOST });
 }
 
 /** A copy of it that any database takes. */
-function bounded(value: unknown, depth: number, left: { values: number }): unknown {
+function bounded(value: unknown, depth: number, left: typeof JSON_MOST): unknown {
   left.values -= 1;
   if (left.values < 0 || depth > JSON_DEPTH) throw new Unfit();
-  if (typeof value === 'string') return storable(value);
+  if (typeof value === 'string') return storable(within(value, left));
   if (typeof value !== 'object' || value === null) return value;
   if (Array.isArray(value)) return value.map((one) => bounded(one, depth + 1, left));
   return Object.fromEntries(
-    Object.entries(value).map(([key, under]) => [storable(key), bounded(under, depth + 1, left)]),
+    Object.entries(value).map(([key, under]) => [storable(within(key, left)), bounded(under, depth + 1, left)]),
   );
+}
+
+function within(all: string, left: typeof JSON_MOST): string {
+  left.letters -= all.length;
+  if (left.letters < 0) throw new Unfit();
+  return all;
 }
 
 function words(value: unknown, most: number): string {

@@ -63,6 +63,8 @@ describe('a field is left out, and no other with it,', () => {
     'with an option of no value': field({ options: [{ value: '', label: 'None' }] }),
     'with too many options': field({ options: Array(1_001).fill({ value: 'a', label: 'a' }) }),
     'with a default that is too deep': field({ default: deep(33) }),
+    'with a default that is too long': field({ default: { a: ['x'.repeat(128 * 1024)] } }),
+    'with a bound that is endless': field({ max: '1'.padEnd(2_000, ' ') }),
     'with a default that is too large': field({ default: Array(10_000).fill(0) }),
   };
   test.each(Object.entries(left))('%s', (_, raw) => {
