@@ -140,7 +140,10 @@ test('run takes a folder with one manifest, or is told which', async () => {
 
 test.each([
   [['run', 'absent'], 'isopod: absent is not a folder\n'],
-  [['run', 'empty'], 'isopod: There is no manifest in empty: a Stash plugin has a .yml file\n'],
+  [
+    ['run', 'empty'],
+    'isopod: There is no plugin in empty: a Stash plugin has a .yml file, a Dispatcharr plugin plugin.py\n',
+  ],
   [['run', 'bad'], /^isopod: bad\/bad\.yml:2(:\d+)?: .*foo/],
   [['run', 'plugins/stash/greet', '--args', '[1]'], /--args must be a JSON object/],
   [['run', 'plugins/stash/greet', '--args', '{'], /--args is not JSON: /],

@@ -147,7 +147,9 @@ function argsOf(json: string | undefined): Record<string, unknown> {
 /** The dialect with nothing but that folder to look at. */
 function within(dialect: ManifestDialect, folder: string): ManifestDialect {
   const { folders } = dialect;
-  return folders === undefined ? { ...dialect, folder } : { ...dialect, folder: '.', folders: { ...folders, only: folder } };
+  return folders === undefined
+    ? { ...dialect, folder }
+    : { ...dialect, folder: '.', folders: { ...folders, only: folder } };
 }
 
 function pick({ plugins, refused }: Catalogue, folder: string, id: string | undefined): Plugin {

@@ -44,6 +44,10 @@ test('each folder with code is a plugin, in the order of their bytes; nothing el
     'dispatcharr/ä',
   ]);
   expect(await discoverFolders({ pluginsDir: folder.path, folder: 'absent', ...NAMES })).toEqual([]);
+  for (const [only, isPlugin] of Object.entries({ '.hidden': true, a: true, 'no code': false, absent: false })) {
+    const one = await discoverFolders({ pluginsDir: join(folder.path, 'dispatcharr'), folder: '.', only, ...NAMES });
+    expect(one.map((each) => each.ok && each.file)).toEqual(isPlugin ? [only] : []);
+  }
 });
 
 test('a manifest that cannot be read is none, and neither a FIFO nor a link out of its folder is opened', async () => {
