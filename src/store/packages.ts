@@ -151,8 +151,10 @@ const GRANTED = ['grants', 'observed_hosts'] as const;
 const ALL = [...GRANTED, 'plugin_states'] as const;
 type OfPlugin = (typeof ALL)[number];
 
+/** It names the plugin, for whoever knows only the archive. */
 export function thereAlready(plugin: string): Failure {
-  return new Failure('conflict', `There is a plugin "${plugin}" already`);
+  const where = [{ at: plugin, problem: 'is there already' }];
+  return new Failure('conflict', `There is a plugin "${plugin}" already`, { where });
 }
 
 function tooMuchUnpacked(tenant: string, allowed: number, observed: number): Failure {

@@ -389,6 +389,9 @@ describe('an archive that is one folder', () => {
     await install(node, files, { overwrite: false });
     const again = [files, { 'mine/plugin.py': 'two' }].map((one) => install(node, one, { overwrite: false }));
     for (const one of again) expect(await rejection(one)).toEqual(['conflict', 'There is a plugin "mine" already']);
+    await assert.rejects(install(node, files, { overwrite: false }), {
+      details: { where: [{ at: 'mine', problem: 'is there already' }] },
+    });
     expect((await install(node, { 'mine/plugin.py': 'two' })).replaced).toEqual(['mine']);
   });
 
