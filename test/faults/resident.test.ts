@@ -119,15 +119,15 @@ describe('misdeeds', () => {
     leave: { code: 'plugin_crashed', says: /exit status 7/ },
     abort: { code: 'plugin_crashed', says: /SIGABRT/ },
     eat: { code: 'plugin_memory_exceeded' },
-    fork: { code: 'plugin_resource_exceeded' },
+    fork: { code: 'plugin_resource_exceeded', asked: { limits: { residentMb: 2_048 } } },
     flood: { code: 'plugin_resource_exceeded' },
     garbage: { code: 'plugin_invalid_output', says: /no JSON/ },
   };
 
-  for (const [action, { code, args = {}, survives, says = /./ }] of Object.entries(NAMED)) {
+  for (const [action, { code, args = {}, asked = {}, survives, says = /./ }] of Object.entries(NAMED)) {
     test(`${action} is ${code}`, async () => {
       const before = (outputOf(await run('count')) as { result: number }).result;
-      const failure = failureOf(await run(action, args));
+      const failure = failureOf(await run(action, args, asked));
       assert.equal(failure.code, code, failure.message);
       assert.match(failure.message, says);
       const after = (outputOf(await run('count')) as { result: number }).result;
