@@ -40,10 +40,11 @@ export function hookArgsOf(plugin: Pick<Plugin, 'program'>, event: HookEvent): R
 /** What an action finds as `payload`. Contract: Dispatcharr `core/utils.py`: what Python takes for false is not there. */
 function payloadOf(input: unknown): Record<string, unknown> {
   if (typeof input !== 'object' || input === null || Array.isArray(input)) return {};
-  return Object.fromEntries(Object.entries(input).filter(([, value]) => !isEmpty(value)));
+  return Object.fromEntries(Object.entries(input).filter(([, value]) => !isFalsy(value)));
 }
 
-function isEmpty(value: unknown): boolean {
+/** What Python takes for false. */
+export function isFalsy(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return !value;
   return Array.isArray(value) ? value.length === 0 : Object.keys(value).length === 0;
 }

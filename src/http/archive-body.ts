@@ -32,7 +32,8 @@ async function exactly(chunks: AsyncIterable<Buffer>, length: number): Promise<B
   throw new Failure('invalid_request', `The body has ${at} bytes, and its header says ${length}`);
 }
 
-async function untold(chunks: AsyncIterable<Buffer>, most: number): Promise<Buffer> {
+/** Throws `payload_too_large` for more than `most`. */
+export async function untold(chunks: AsyncIterable<Buffer>, most: number): Promise<Buffer> {
   let archive = Buffer.allocUnsafeSlow(Math.min(FIRST_BYTES, most));
   let length = 0;
   for await (const chunk of chunks) {

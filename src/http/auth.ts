@@ -28,6 +28,8 @@ declare module 'fastify' {
     open?: boolean;
     /** What a token must allow. A route that is not open and says nothing here is for operators alone. */
     scope?: Scope;
+    /** Tokens may be shown as API keys there, too: `X-API-Key: t`, or `Authorization: ApiKey t`. */
+    apiKeys?: boolean;
   }
 }
 
@@ -47,13 +49,16 @@ type Hook = (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDone
 
 export function authenticate({ tokens, bearers, tenancies }: AuthOptions): Hook {
   const digests = tokens.map(digest);
-  const callerOf = (headers: FastifyRequest['headers']) =>
-    tokens.length === 0 ? openCaller(headers, bearers) : tokenCaller(headers.authorization, digests, bearers);
+  const callerOf = ({ headers }: FastifyRequest, config: FastifyContextConfig) => {
+    const shown = shownIn(headers, config);
+    if (tokens.length === 0) return openCaller(headers, shown, bearers);
+    return shown === undefined ? nobodyKnown(headers) : tokenCaller(shown, digests, bearers);
+  };
   return (request, reply, done) => {
     // Made anew each time it is asked for.
     const { config } = request.routeOptions;
     if (config.open === true) return done();
-    const caller = callerOf(request.headers);
+    const caller = callerOf(request, config);
     if (!(caller instanceof Promise)) return enter({ request, reply, config, done }, caller, tenancies);
     caller.then((one) => enter({ request, reply, config, done }, one, tenancies), done);
   };
@@ -83,9 +88,9 @@ function isCurrent({ tenancy, caller: { held } }: FastifyRequest, { tenancies }:
 }
 
 async function renewed(request: FastifyRequest, { bearers, tenancies }: Rights): Promise<void> {
-  const { caller } = request;
+  const { caller, headers, routeOptions } = request;
   if (caller.held !== null) {
-    const now = await bearer(shownIn(request.headers.authorization ?? '') ?? '', bearers);
+    const now = await bearer(shownIn(headers, routeOptions.config) ?? '', bearers);
     if (now instanceof Failure) throw now;
     request.caller = now;
   }
@@ -105,14 +110,12 @@ const OPERATOR: Caller = Object.freeze({
   held: null,
 });
 
-function tokenCaller(
-  authorization: string | undefined,
-  digests: readonly Buffer[],
-  bearers: Bearers,
-): Judged | Promise<Judged> {
-  if (authorization === undefined) return new Failure('unauthenticated', 'This needs a token');
-  const shown = shownIn(authorization);
-  if (shown === undefined) return new Failure('unauthenticated', 'The Authorization header is not "Bearer <token>"');
+function nobodyKnown({ authorization }: FastifyRequest['headers']): Failure {
+  const words = authorization === undefined ? 'This needs a token' : 'The Authorization header is not "Bearer <token>"';
+  return new Failure('unauthenticated', words);
+}
+
+function tokenCaller(shown: string, digests: readonly Buffer[], bearers: Bearers): Judged | Promise<Judged> {
   const mine = digest(shown);
   let known = false;
   // Always all of them: how long it takes must not tell how close a guess was.
@@ -121,8 +124,11 @@ function tokenCaller(
 }
 
 /** A token that is shown counts as what it is; whoever holds a revoked one is nobody, wherever they are. */
-function openCaller(headers: FastifyRequest['headers'], bearers: Bearers): Judged | Promise<Judged> {
-  const shown = headers.authorization === undefined ? undefined : shownIn(headers.authorization);
+function openCaller(
+  headers: FastifyRequest['headers'],
+  shown: string | undefined,
+  bearers: Bearers,
+): Judged | Promise<Judged> {
   if (shown !== undefined) return bearer(shown, bearers);
   return stranger(headers) ?? OPERATOR;
 }
@@ -140,8 +146,18 @@ function judged(found: Found): Judged {
   return new Failure('unauthenticated', words);
 }
 
-function shownIn(authorization: string): string | undefined {
-  return /^bearer +(\S+)$/i.exec(authorization)?.[1];
+/** The token that a request shows, in one of the ways in which its route takes it. */
+export function shownIn(
+  headers: FastifyRequest['headers'],
+  { apiKeys = false }: FastifyContextConfig,
+): string | undefined {
+  const { authorization } = headers;
+  const way = apiKeys ? /^(?:bearer|apikey) +(\S+)$/i : /^bearer +(\S+)$/i;
+  const shown = authorization === undefined ? undefined : way.exec(authorization)?.[1];
+  if (shown !== undefined || !apiKeys) return shown;
+  const key = headers['x-api-key'];
+  // Sent twice, it has a comma and a space in it.
+  return typeof key === 'string' && /^\S+$/.test(key) ? key : undefined;
 }
 
 // ── what they may do, and with whose plugins ──────────────────────────────────────────────────────────────────────

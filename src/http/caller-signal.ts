@@ -1,14 +1,24 @@
 import type { FastifyReply } from 'fastify';
 import { Failure } from '../core/failure.ts';
+import type { Running } from '../engine/invoker.ts';
 
 /** Aborts when the caller goes away before they were answered. */
 export function callerSignal(reply: FastifyReply): AbortSignal {
   const gone = new AbortController();
-  // Not `request.signal`: Fastify fires that one as soon as the body has been read.
+  whenGone(reply, (failure) => gone.abort(failure));
+  return gone.signal;
+}
+
+/** The same for an invocation, which ends then. */
+export function stopWhenGone(reply: FastifyReply, running: Running): void {
+  whenGone(reply, running.stop);
+}
+
+// Not `request.signal`: Fastify fires that one as soon as the body has been read.
+function whenGone(reply: FastifyReply, tell: (failure: Failure) => void): void {
   const leave = () => {
-    if (!reply.raw.writableFinished) gone.abort(new Failure('cancelled', 'The caller went away'));
+    if (!reply.raw.writableFinished) tell(new Failure('cancelled', 'The caller went away'));
   };
   if (reply.raw.destroyed) leave();
   else reply.raw.once('close', leave);
-  return gone.signal;
 }

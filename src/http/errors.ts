@@ -159,11 +159,10 @@ export class HttpFailure extends Failure {
 /** For what is thrown on the way: our own refusals, and Fastify's. */
 export function errorHandler(requestBytes: number, bug: AppOptions['bug']) {
   return (error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
-    const failure = error instanceof Failure ? error : translated(error as FastifyError, requestBytes, request);
-    const status = error instanceof HttpFailure ? error.status : statusOf(error);
+    const { failure, status } = caught(error, request, requestBytes);
     const invocation = request.routeOptions.config.invokes === true ? request.invocation || randomUUID() : undefined;
     if (failure.code === 'internal') bug(failure, invocation);
-    const circumstances: Circumstances = status !== undefined && status < 500 ? { status } : {};
+    const circumstances: Circumstances = { status };
     if (invocation !== undefined) {
       circumstances.invocation = invocation;
       reply.headers({ 'isopod-invocation': circumstances.invocation, 'server-timing': NO_TIME });
@@ -172,8 +171,18 @@ export function errorHandler(requestBytes: number, bug: AppOptions['bug']) {
   };
 }
 
-function statusOf(error: unknown): number | undefined {
-  return error instanceof Failure ? undefined : (error as FastifyError).statusCode;
+/** Whatever was thrown as a failure, with the status that it has. */
+export function caught(
+  error: unknown,
+  request: FastifyRequest,
+  requestBytes: number,
+): { failure: Failure; status: number } {
+  if (error instanceof Failure) {
+    return { failure: error, status: error instanceof HttpFailure ? error.status : STATUS[error.code] };
+  }
+  const failure = translated(error as FastifyError, requestBytes, request);
+  const { statusCode = 500 } = error as FastifyError;
+  return { failure, status: statusCode < 500 ? statusCode : STATUS[failure.code] };
 }
 
 /** Of an invocation that was refused before it was one. */

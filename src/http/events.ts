@@ -3,12 +3,13 @@ import { CHAIN_HEADER } from '../core/application.ts';
 import type { Chain, Chains } from '../core/chain.ts';
 import { Failure } from '../core/failure.ts';
 import type { EventWish } from '../core/hook.ts';
-import { heldBecause } from '../core/hook-policy.ts';
+import { type HeldBecause, type HeldEvent, heldBecause } from '../core/hook-policy.ts';
 import { hasEnded } from '../core/job.ts';
 import type { Limits } from '../core/limits.ts';
 import type { TenantKeep } from '../core/tenant-store.ts';
 import type { Dispatcher, Plan } from '../engine/dispatcher.ts';
 import type { JobNews } from '../engine/job-news.ts';
+import type { Tenancy } from '../engine/tenancy.ts';
 import type { App } from './app.ts';
 import { callerSignal } from './caller-signal.ts';
 import { attributesIn, CLOUD_EVENT, type CloudEvent, deliveryOf, objectOf, triggerOf } from './cloud-events.ts';
@@ -93,13 +94,9 @@ async function taken(request: FastifyRequest, reply: FastifyReply, taking: Takin
   const { plan, chain, preference, routes } = taking;
   const { tenancy } = request;
   const { dispatcher } = routes;
-  const why = heldBecause(tenancy.hookPolicy);
-  if (why !== null) {
-    dispatcher.refuseLoop(plan);
-    dispatcher.refuseHeld(plan);
-    const { id } = plan.event;
-    const held = await routes.keep(request.tenant).events.hold({ id, wish: plan.wish, chain }, tenancy.hookPolicy);
-    const until = why === 'paused' ? null : held.dueAt;
+  const kept = await heldOf(tenancy, { plan, chain }, routes);
+  if (kept !== null) {
+    const { held, until, why } = kept;
     const known = { id: held.id, type: plan.event.type, object: plan.event.object };
     return answered(reply, 202, heldText(known, held.chain ?? { ...plan.chain, root: held.id }, { until, why }));
   }
@@ -109,6 +106,23 @@ async function taken(request: FastifyRequest, reply: FastifyReply, taking: Takin
   const done = answered(reply, 200, dispatchedText(dispatched));
   // Some were not run: whoever sends it again wants them to be.
   return signal.aborted ? { ...done, kept: null } : done;
+}
+
+type Kept = { held: HeldEvent; until: Date | null; why: HeldBecause };
+
+/** Keeps an event where its tenant has them kept; null where its hooks are to be run at once. */
+export async function heldOf(
+  tenancy: Tenancy,
+  { plan, chain }: Pick<Taking, 'plan' | 'chain'>,
+  { dispatcher, keep }: Pick<EventRoutes, 'dispatcher'> & { keep(tenant: string): Pick<TenantKeep, 'events'> },
+): Promise<Kept | null> {
+  const { hookPolicy: policy } = tenancy;
+  const why = heldBecause(policy);
+  if (why === null) return null;
+  dispatcher.refuseLoop(plan);
+  dispatcher.refuseHeld(plan);
+  const held = await keep(tenancy.id).events.hold({ id: plan.event.id, wish: plan.wish, chain }, policy);
+  return { held, until: why === 'paused' ? null : held.dueAt, why };
 }
 
 async function queued(

@@ -1,14 +1,14 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
-import { Failure } from '../core/failure.ts';
 import type { Request } from '../core/invocation.ts';
 import { type Job, wishFor } from '../core/job.ts';
 import type { LogLine } from '../core/outcome.ts';
 import type { TenantJobs, TenantKeep } from '../core/tenant-store.ts';
-import type { Invoker, Running, Settled } from '../engine/invoker.ts';
+import type { Invoker, Settled } from '../engine/invoker.ts';
 import type { JobNews } from '../engine/job-news.ts';
 import { answerText, reportOf, serverTiming, type Timings, timingsOf } from './answer.ts';
 import type { App } from './app.ts';
+import { stopWhenGone } from './caller-signal.ts';
 import { type Problem, problem } from './errors.ts';
 import { type Idempotency, idempotencyOf } from './idempotency.ts';
 import { JobAnswer } from './job-schemas.ts';
@@ -148,15 +148,6 @@ async function invokeOnce(
     const { status, text } = answered(settled, timingsOf(settled), logs);
     return { kept: happened ? { status, text } : null, send: () => answer(reply, settled, logs) };
   });
-}
-
-// Not `request.signal`: Fastify fires that one as soon as the body has been read.
-function stopWhenGone(reply: FastifyReply, running: Running): void {
-  const gone = () => {
-    if (!reply.raw.writableFinished) running.stop(new Failure('cancelled', 'The caller went away'));
-  };
-  if (reply.raw.destroyed) gone();
-  else reply.raw.once('close', gone);
 }
 
 type Answered = Omit<Settled, 'plugin'> & { plugin: { id: string; version: string | null } | undefined };

@@ -20,22 +20,33 @@ export function parseJson(app: FastifyInstance): void {
 export function addJsonParser(app: Pick<FastifyInstance, 'addContentTypeParser'>, mediaType: string): void {
   app.addContentTypeParser(mediaType, { parseAs: 'buffer' }, (request, body, done) => {
     const bytes = body as Buffer;
-    // What is not UTF-8 would become question marks, and nobody would know.
-    if (!isUtf8(bytes)) return done(new Failure('invalid_request', 'The body is not UTF-8, which JSON is written in'));
-    const text = bytes.toString();
-    // Clients set the header without having anything to say.
-    if (text === '' && request.routeOptions.schema?.body === undefined) return done(null);
-    if (text === '') return done(new Failure('invalid_request', 'The body is empty; the least there is to send is {}'));
-    const problem = text.length > DEEPEST * 2 ? tooMuch(text) : null;
-    if (problem !== null) return done(new Failure('invalid_request', problem));
+    if (bytes.length === 0) {
+      // Clients set the header without having anything to say.
+      if (request.routeOptions.schema?.body === undefined) return done(null);
+      return done(new Failure('invalid_request', 'The body is empty; the least there is to send is {}'));
+    }
     let value: unknown;
     try {
-      value = JSON.parse(text);
+      value = readJson(bytes);
     } catch (error) {
-      return done(new Failure('invalid_request', `The body is not JSON: ${(error as Error).message}`));
+      return done(error as Failure);
     }
     done(null, value);
   });
+}
+
+/** Throws `invalid_request` for what is no JSON, or more of it than anybody has to send. */
+export function readJson(bytes: Buffer): unknown {
+  // What is not UTF-8 would become question marks, and nobody would know.
+  if (!isUtf8(bytes)) throw new Failure('invalid_request', 'The body is not UTF-8, which JSON is written in');
+  const text = bytes.toString();
+  const problem = text.length > DEEPEST * 2 ? tooMuch(text) : null;
+  if (problem !== null) throw new Failure('invalid_request', problem);
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new Failure('invalid_request', `The body is not JSON: ${(error as Error).message}`);
+  }
 }
 
 /** What is wrong with the shape of a text that looks like JSON; null where nothing is. */
