@@ -19,6 +19,8 @@ export type PortraitsOptions = {
 /** What is remembered of one plugin, as JSON. */
 const PORTRAIT_BYTES = 524_288;
 const AGAIN_MS = 1_000;
+/** How long somebody waits to see it. */
+const HEARD_MS = 2_000;
 const AGAIN_MS_MOST = 60_000;
 
 type Told = { tenancy: Tenancy; plugin: Plugin; portrait: Portrait };
@@ -31,7 +33,7 @@ export class Portraits implements AsyncDisposable {
   readonly #options: PortraitsOptions;
   /** What is still to be written, by tenant and plugin. */
   readonly #told = new Map<string, Told>();
-  readonly #working = new Set<Promise<void>>();
+  readonly #working = new Map<string, Promise<void>>();
   readonly #closing = new AbortController();
 
   constructor(options: PortraitsOptions) {
@@ -44,14 +46,21 @@ export class Portraits implements AsyncDisposable {
     const isUnderWay = this.#told.has(key);
     this.#told.set(key, { tenancy, plugin, portrait });
     if (isUnderWay) return;
-    const work = this.#remember(key).finally(() => this.#working.delete(work));
-    this.#working.add(work);
+    this.#working.set(
+      key,
+      this.#remember(key).finally(() => this.#working.delete(key)),
+    );
+  }
+
+  /** Resolves when what a plugin has said of itself is known here; where the database is away, after a while. */
+  async heard(tenancy: Tenancy, plugin: string): Promise<void> {
+    await Promise.race([this.#working.get(`${tenancy.key}\n${plugin}`), sleep(HEARD_MS, undefined, { ref: false })]);
   }
 
   /** Resolves when nothing is written any more. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort();
-    await Promise.all(this.#working);
+    await Promise.all(this.#working.values());
   }
 
   async #remember(key: string): Promise<void> {

@@ -51,6 +51,14 @@ export class PluginStates {
     return this.#know(plugin, () => known);
   }
 
+  /** The same of what lies in its folder; what its code has told and where it came from stays. */
+  knowFound(plugin: string, found: Pick<KnownPlugin, 'dialect' | 'portrait'>): Promise<void> {
+    return this.#know(plugin, (before) => {
+      if (before !== null && before.dialect === found.dialect && before.isLoaded) return before;
+      return { ...found, isLoaded: false, source: before?.source ?? null };
+    });
+  }
+
   /** Only where it came from. */
   knowSource(plugin: string, dialect: Dialect, source: PluginSource | null): Promise<void> {
     return this.#know(plugin, (before) => ({ ...(before ?? { dialect, portrait: null, isLoaded: false }), source }));
