@@ -18,6 +18,7 @@ import { Installer } from './engine/installer.ts';
 import type { Isolations } from './engine/isolation.ts';
 import { JobFeed } from './engine/job-feed.ts';
 import { JobNews } from './engine/job-news.ts';
+import { KnownPlugins } from './engine/known-plugins.ts';
 import { Observer, type ObserverOptions } from './engine/observer.ts';
 import { Permissions } from './engine/permissions.ts';
 import { PluginDesk } from './engine/plugin-desk.ts';
@@ -221,6 +222,16 @@ export class Service implements AsyncDisposable {
       stash,
       logs,
       updates,
+      dispatcharr: {
+        hub,
+        known: new KnownPlugins(store, tenancies),
+        heard: (tenancy, plugin) => portraits.heard(tenancy, plugin),
+        origins: (tenancy) => hub.origins(tenancy),
+        settingsOf: (tenancy, plugin) =>
+          config.dispatcharr.passwords === 'clear' ? vault.opened(tenancy, plugin) : vault.shown(tenancy, plugin),
+        install: (tenant, archive, signal, options) => installer.install(tenant, archive, signal, options),
+        discard: (tenancy, plugin) => installer.discard(tenancy, plugin),
+      },
       news,
       nextTimes,
       longestMs: config.limits.wallMs + config.concurrency.waitMs + LAST_ANSWERS_MS,

@@ -12,9 +12,11 @@ import fastify, {
   type RawServerDefault,
 } from 'fastify';
 import { Failure } from '../core/failure.ts';
+import type { Residencies } from '../engine/residencies.ts';
 import type { Tenancy } from '../engine/tenancy.ts';
 import { type AuthOptions, authenticate, authenticateAgain, type Caller } from './auth.ts';
 import { budgetBodies } from './body-budget.ts';
+import { type DispatcharrParts, dispatcharr, MOUNT } from './dispatcharr/scope.ts';
 import { docs } from './docs.ts';
 import { errorHandler, problem, sendProblem } from './errors.ts';
 import { type EventRoutes, events } from './events.ts';
@@ -73,7 +75,7 @@ export type AppOptions = {
   HookRoutes &
   JobRoutes &
   OrderRoutes &
-  StashRoutes;
+  StashRoutes & { residencies: Residencies; dispatcharr: DispatcharrParts };
 
 export async function createApp(options: AppOptions): Promise<App> {
   const {
@@ -142,11 +144,14 @@ export async function createApp(options: AppOptions): Promise<App> {
   uiParts(app);
   uiPage(app);
   await stash(app, options);
+  await dispatcharr(app, { ...options, ...options.dispatcharr });
   system(app, options);
   app.get('/openapi.json', { config: { open: true }, schema: { hide: true } }, () => app.swagger());
   // By other methods, /v1/plugins/reload is a plugin of that name.
   methods.delete('/v1/plugins/reload');
-  for (const [url, known] of [...methods]) refuseOtherMethods(app, url, known);
+  // Dispatcharr's addresses say so in words of their own.
+  const ours = [...methods].filter(([url]) => url !== MOUNT && !url.startsWith(`${MOUNT}/`));
+  for (const [url, known] of ours) refuseOtherMethods(app, url, known);
   return app;
 }
 

@@ -47,6 +47,8 @@ test('a large body that does not come in steadily is refused, and what was held 
     tenancies: { find: () => ({ rate: null }) } as never,
     requestBytes: 200_000,
     requestBytesAtOnce: 200_000,
+    archiveBytes: 1_024,
+    dispatcharr: { hub: {} } as never,
     version: '0',
     paceMs: 100,
     unready: () => null,

@@ -45,6 +45,23 @@ test('the API reference is made from the schemas and names every route', async (
   expect(status).toBe(200);
   expect(body.openapi).toBe('3.1.0');
   expect(Object.keys(body.paths).sort()).toEqual([
+    '/api/plugins/events/',
+    '/api/plugins/plugins/',
+    '/api/plugins/plugins/import/',
+    '/api/plugins/plugins/reload/',
+    '/api/plugins/plugins/{key}/delete/',
+    '/api/plugins/plugins/{key}/enabled/',
+    '/api/plugins/plugins/{key}/logo/',
+    '/api/plugins/plugins/{key}/run/',
+    '/api/plugins/plugins/{key}/settings/',
+    '/api/plugins/repos/',
+    '/api/plugins/repos/available/',
+    '/api/plugins/repos/install/',
+    '/api/plugins/repos/plugin-detail/',
+    '/api/plugins/repos/preview/',
+    '/api/plugins/repos/settings/',
+    '/api/plugins/repos/{id}/',
+    '/api/plugins/repos/{id}/refresh/',
     '/graphql',
     '/healthz',
     '/metrics',

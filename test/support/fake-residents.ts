@@ -1,4 +1,6 @@
+import type { Failure } from '../../src/core/failure.ts';
 import type { Plugin } from '../../src/core/plugin.ts';
+import type { Portrait } from '../../src/core/portrait.ts';
 import type { Desk, Residency, ResidentLine, ResidentState, Residents, StopReason } from '../../src/core/resident.ts';
 
 /** Residents that are up as soon as they are asked to be, and gone when the test lets them go. */
@@ -7,6 +9,9 @@ export class FakeResidents implements Residents {
   readonly asked: string[] = [];
   readonly states = new Map<string, Partial<ResidentState>>();
   readonly lines = new Map<string, ResidentLine[]>();
+  /** Why those plugins do not start, and what those say of themselves that do. */
+  readonly unfit = new Map<string, Failure>();
+  readonly portraits = new Map<string, Portrait>();
   /** What each stop waits for. */
   leaving: Promise<void> = Promise.resolve();
   readonly #up = new Map<string, Residency>();
@@ -15,7 +20,11 @@ export class FakeResidents implements Residents {
     const { tenant, plugin } = residency;
     if (this.#up.has(key(tenant, plugin.id))) return;
     this.asked.push(`start ${plugin.id}`);
+    const why = this.unfit.get(plugin.id);
+    if (why !== undefined) throw why;
     this.#up.set(key(tenant, plugin.id), residency);
+    const portrait = this.portraits.get(plugin.id);
+    if (portrait !== undefined) residency.desk.described(portrait);
   }
 
   async stop(tenant: string, plugin: string, reason: StopReason): Promise<void> {

@@ -1,7 +1,7 @@
 /** A service with a runtime that does as the test says: for tests whose subject is HTTP itself. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { type Config, completed } from '../../src/config.ts';
 import type { Invocation } from '../../src/core/invocation.ts';
 import { unchecked } from '../../src/core/isolation.ts';
@@ -10,11 +10,14 @@ import { isResident, type Plugin, type Refusal } from '../../src/core/plugin.ts'
 import type { Portrait } from '../../src/core/portrait.ts';
 import type { Runtime } from '../../src/core/runtime.ts';
 import { DEFAULT_TENANT, NO_QUOTAS, type Tenant } from '../../src/core/tenant.ts';
-import type { Catalogue } from '../../src/engine/catalogue.ts';
+import { type Catalogue, Catalogues } from '../../src/engine/catalogue.ts';
 import { Homes } from '../../src/engine/homes.ts';
+import { Installed, type PackageRecords } from '../../src/engine/installed.ts';
 import { Isolations } from '../../src/engine/isolation.ts';
 import { TenantFolders } from '../../src/engine/tenant-folder.ts';
+import type { ManifestDialect } from '../../src/manifests/dialect.ts';
 import { ManifestReader } from '../../src/manifests/reader.ts';
+import { PrivateCopies } from '../../src/packages/private-copies.ts';
 import { Remover } from '../../src/packages/remover.ts';
 import { UnpackCache } from '../../src/packages/unpack-cache.ts';
 import { Unpacker } from '../../src/packages/unpacker.ts';
@@ -32,6 +35,8 @@ export type FakeOptions = {
   refused?: readonly Refusal[];
   /** The plugins of other tenants, by id. */
   tenants?: Record<string, readonly Plugin[]>;
+  /** A format whose plugins are looked for on disk instead, and may come in archives, and the folders that are there. */
+  onDisk?: { dialect: ManifestDialect; folders: Readonly<Record<string, Readonly<Record<string, string | Buffer>>>> };
   /** What the plugin "demo" does when it is run; by default it answers its arguments. */
   act?: Act;
   config?: Overrides;
@@ -103,7 +108,7 @@ function byId(plugins: readonly Plugin[]) {
 export type FakeService = TestService & { runtime: FakeRuntime; catalogue: FakeCatalogue; databaseUrl: string };
 
 export async function startFakeService(options: FakeOptions = {}): Promise<FakeService> {
-  const { plugins = [plugin()], refused = [], tenants = {}, act = echo, config: overrides = {} } = options;
+  const { plugins = [plugin()], refused = [], tenants = {}, onDisk, act = echo, config: overrides = {} } = options;
   const folder = await mkdtemp(join(tmpdir(), 'isopod-fake-'));
   const config: Config = completed(
     merged({ port: 0, drainMs: 2_000, isolation: { check: 'demand' } }, overrides),
@@ -118,15 +123,26 @@ export async function startFakeService(options: FakeOptions = {}): Promise<FakeS
   const { url } = scope.use(await testDatabase());
   const store = await Store.open({ url, dataDir: folder });
   const reader = scope.use(new ManifestReader());
-  const unpacker = scope.use(new Unpacker());
+  const unpacker = scope.use(new Unpacker(config.packages));
   const cache = new UnpackCache({ dir: join(folder, 'cache'), unpacker, stranger: unpacker, bytes: 0 });
   const remover = scope.use(new Remover());
+  const dialects = onDisk === undefined ? [] : [onDisk.dialect];
+  const pluginsDir = resolve(config.pluginsDir);
+  for (const [name, files] of Object.entries(onDisk?.folders ?? {})) {
+    await writeFolder(join(pluginsDir, onDisk?.dialect.folder ?? '', name), files);
+  }
+  const found = (records?: PackageRecords) => {
+    const copies = new PrivateCopies(join(folder, 'copies'), unpacker, remover);
+    const installed = records && { installed: new Installed({ records, cache, copies }) };
+    return new Catalogues({ pluginsDir, dialects, reader, ...installed });
+  };
+  const given = (tenant: string) =>
+    tenant === DEFAULT_TENANT ? catalogue : new FakeCatalogue(tenants[tenant] ?? [], []);
   const parts = {
     homes: new Homes(remover),
-    catalogueOf: (tenant: string) =>
-      tenant === DEFAULT_TENANT ? catalogue : new FakeCatalogue(tenants[tenant] ?? [], []),
+    catalogueOf: (tenant: string, records?: PackageRecords) => (onDisk === undefined ? given(tenant) : found(records)),
     folders: new TenantFolders(config.dataDir, remover),
-    packages: { cache, reader, dialects: [], remover },
+    packages: { cache, reader, dialects, remover },
     runtimes: [runtime],
     isolations: new Isolations({ runtimes: [runtime], least: config.isolation.least }),
     confinement: [],
@@ -136,6 +152,11 @@ export async function startFakeService(options: FakeOptions = {}): Promise<FakeS
   const service = await Service.start(config, parts, destination);
   const test = new TestService(service, config, lines, () => scope.disposeAsync());
   return Object.assign(test, { runtime, catalogue, databaseUrl: url });
+}
+
+async function writeFolder(dir: string, files: Readonly<Record<string, string | Buffer>>): Promise<void> {
+  await mkdir(dir, { recursive: true });
+  for (const [name, content] of Object.entries(files)) await writeFile(join(dir, name), content);
 }
 
 export function plugin(more: Partial<Plugin> = {}): Plugin {

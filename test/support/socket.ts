@@ -20,7 +20,13 @@ export function raw(url: string, bytes: string): Promise<string> {
 /** A request whose body comes in two parts: `begun` resolves when the first is sent, `finish` sends the rest. */
 export async function slowly(
   url: string,
-  { method, path, token, body }: { method: string; path: string; token: string; body: string },
+  {
+    method,
+    path,
+    token,
+    body,
+    type = 'application/json',
+  }: { method: string; path: string; token: string; body: string; type?: string },
 ): Promise<{ finish(): Promise<string> }> {
   const { port, hostname } = new URL(url);
   const socket = connect(Number(port), hostname).setEncoding('utf8');
@@ -35,7 +41,7 @@ export async function slowly(
     'Host: localhost',
     'Connection: close',
     'Expect: 100-continue',
-    'Content-Type: application/json',
+    `Content-Type: ${type}`,
     `Authorization: Bearer ${token}`,
     `Content-Length: ${Buffer.byteLength(body)}`,
   ];

@@ -1,0 +1,23 @@
+/** What the host tells plugins of. Contract: Dispatcharr `apps/connect/models.py`; the last three came after 0.29. */
+export const EVENT_NAMES: readonly string[] = [
+  'channel_start',
+  'channel_stop',
+  'channel_reconnect',
+  'channel_error',
+  'channel_failover',
+  'stream_switch',
+  'recording_start',
+  'recording_end',
+  'epg_refresh',
+  'm3u_refresh',
+  'client_connect',
+  'client_disconnect',
+  'login_failed',
+  'epg_blocked',
+  'm3u_blocked',
+  'vod_start',
+  'vod_stop',
+  'm3u_error',
+  'epg_error',
+  'channel_buffering',
+];
