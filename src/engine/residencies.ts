@@ -4,6 +4,7 @@ import { isResident, type Plugin } from '../core/plugin.ts';
 import type { Desk, Residency, ResidentLine, ResidentState, Residents, StopReason } from '../core/resident.ts';
 import type { Runtime } from '../core/runtime.ts';
 import type { Holder, Sessions } from '../core/session.ts';
+import { Again } from './again.ts';
 import type { Homes } from './homes.ts';
 import type { EgressAttempt } from './invoker.ts';
 import type { Tenancy } from './tenancy.ts';
@@ -28,7 +29,8 @@ const STARTED_AT_ONCE = 1;
 export class Residencies {
   readonly #options: ResidenciesOptions;
   readonly #closing = new AbortController();
-  readonly #settling = new Map<string, Promise<void>>();
+  readonly #rounds = new WeakMap<Tenancy, Again>();
+  readonly #settling = new Set<Promise<void>>();
 
   constructor(options: ResidenciesOptions) {
     this.#options = options;
@@ -93,20 +95,20 @@ export class Residencies {
    * it, and what goes wrong is told to whoever asks for the plugin.
    */
   settle(tenancy: Tenancy): void {
-    if (this.#closing.signal.aborted || this.#settling.has(tenancy.key)) return;
-    const settling = this.#settle(tenancy).finally(() => this.#settling.delete(tenancy.key));
-    this.#settling.set(tenancy.key, settling);
+    if (this.#closing.signal.aborted) return;
+    const rounds = this.#rounds.get(tenancy) ?? new Again(() => this.#settle(tenancy));
+    this.#rounds.set(tenancy, rounds);
+    const settling = rounds.ask().finally(() => this.#settling.delete(settling));
+    this.#settling.add(settling);
   }
 
   /** Resolves when nothing is being started any more. */
   async close(): Promise<void> {
     this.#closing.abort(new Failure('draining', 'The service is shutting down'));
-    await Promise.all(this.#settling.values());
+    await Promise.allSettled(this.#settling);
   }
 
   async #settle(tenancy: Tenancy): Promise<void> {
-    // What is settled while we are at it is looked at, too: the tenancy is asked anew for each.
-    await Promise.resolve();
     const all = [...tenancy.catalogue.plugins.values()].filter(isResident);
     const off = all.filter(({ id }) => !tenancy.isEnabled(id));
     await Promise.all(off.map((plugin) => this.stop(tenancy, plugin, 'disable')));
@@ -114,6 +116,7 @@ export class Residencies {
     const next = async (from: Iterator<Plugin>) => {
       for (let one = from.next(); one.done !== true; one = from.next()) {
         const plugin = one.value;
+        if (tenancy.isClosed) return;
         if (!tenancy.isEnabled(plugin.id) || tenancy.catalogue.plugins.get(plugin.id) !== plugin) continue;
         await this.start(tenancy, plugin).catch(() => {});
       }

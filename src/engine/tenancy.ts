@@ -94,6 +94,7 @@ export class Tenancy implements AsyncDisposable {
   #rate: Rate | null;
   #endpoint: Endpoint | undefined;
   #gone = false;
+  #closed = false;
   /** What was let go of last is ended then. */
   #letting: Promise<void> = Promise.resolve();
 
@@ -226,6 +227,11 @@ export class Tenancy implements AsyncDisposable {
     return this.#runs > 0 || this.#options.residencies?.houses(this.id) === true;
   }
 
+  /** Nothing is to be started for it any more. */
+  get isClosed(): boolean {
+    return this.#gone || this.#closed;
+  }
+
   /** There is no such tenant any more. */
   get isGone(): boolean {
     return this.#gone;
@@ -280,6 +286,7 @@ export class Tenancy implements AsyncDisposable {
 
   /** Nothing is held for its plugins after this. What runs of them goes on. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
     this.#letGo(this.#gone ? 'delete' : 'shutdown');
     await this.#letting;
     await this.#options.catalogue[Symbol.asyncDispose]();

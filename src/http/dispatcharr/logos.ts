@@ -13,7 +13,7 @@ import { pluginIn } from './plugin-view.ts';
 import { refused } from './refused.ts';
 import { Errors, Key, tags } from './schemas.ts';
 
-export type LogoRoutes = { tenancies: Pick<Tenancies, 'find'> };
+export type LogoRoutes = { tenancies: Pick<Tenancies, 'loaded'> };
 
 export function logos(scope: App, { tenancies }: LogoRoutes): void {
   scope.get(
@@ -38,7 +38,8 @@ export function logos(scope: App, { tenancies }: LogoRoutes): void {
     async (request: FastifyRequest, reply: FastifyReply) => {
       const { key } = request.params as { key: string };
       assertKey(key);
-      const tenancy = await tenancies.find(tenantIn(request.originalUrl) ?? DEFAULT_TENANT);
+      // Whoever shows the picture has listed the plugins; for whoever only guesses names nothing is loaded.
+      const tenancy = tenancies.loaded(tenantIn(request.originalUrl) ?? DEFAULT_TENANT);
       const plugin = tenancy && pluginIn(tenancy, key);
       const logo = plugin === undefined ? 'absent' : await logoOf(plugin);
       // One answer for all: whom there is, and what they have, is nobody's business.
