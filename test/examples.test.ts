@@ -36,6 +36,12 @@ describe('the README', () => {
             new URL(`plugins/stash/${name}`, root).pathname,
           ]),
         ),
+        ...Object.fromEntries(
+          ['tally', 'heartbeat'].map((name) => [
+            `dispatcharr/${name}`,
+            new URL(`plugins/dispatcharr/${name}`, root).pathname,
+          ]),
+        ),
         hello: { 'hello.yml': block('yaml', 0), 'hello.js': block('js', 0) },
         count: { 'count.yml': block('yaml', 1), 'count.py': block('python', 0) },
       },

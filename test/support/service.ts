@@ -10,7 +10,7 @@ import { merged, type Overrides } from './overrides.ts';
 
 export type TestServiceOptions = {
   /**
-   * Stash plugins by folder: either their files, name and content, or the path of a folder to copy.
+   * Stash plugins by folder, or others by format and folder (`dispatcharr/tally`): either their files, name and content, or the path of a folder to copy.
    * A file ending in `.sh` or `.py` or whose content starts with `#!` may be executed.
    */
   plugins?: Record<string, Record<string, string> | string>;
@@ -29,7 +29,7 @@ export async function startTestService(options: TestServiceOptions = {}): Promis
   const cleanUp = () => scope.disposeAsync();
   try {
     for (const [name, files] of Object.entries(plugins))
-      await writePlugin(join(folder, 'plugins', 'stash', name), files);
+      await writePlugin(join(folder, 'plugins', name.includes('/') ? '' : 'stash', name), files);
     const database = await testDatabase();
     scope.use(database);
     const preset = { port: 0, drainMs: 2_000, databaseUrl: database.url, isolation: { check: 'demand' } };
