@@ -11,7 +11,7 @@ export default async function setup(): Promise<void> {
   const { proven, stdout, stderr } = await check();
   const said = read(stdout);
   const line =
-    said === null ? `unknown: ${firstLine(stderr)}` : `processes ${said.processes}, executors ${said.executors}`;
+    said === null ? `unknown: ${firstLine(stderr)}` : KINDS.map((kind) => `${kind} ${said[kind]}`).join(', ');
   process.stdout.write(`isolation: ${line}\n`);
   if (proven || process.env.CI !== 'true') return;
   throw new Error(
@@ -29,10 +29,13 @@ function check(): Promise<{ proven: boolean; stdout: string; stderr: string }> {
   });
 }
 
-function read(stdout: string): { processes: string; executors: string } | null {
+const KINDS = ['processes', 'residents', 'executors'] as const;
+type Kind = (typeof KINDS)[number];
+
+function read(stdout: string): Record<Kind, string> | null {
   try {
-    const { processes, executors } = JSON.parse(stdout) as Record<'processes' | 'executors', Attested>;
-    return { processes: said(processes), executors: said(executors) };
+    const { processes, residents, executors } = JSON.parse(stdout) as Record<Kind, Attested>;
+    return { processes: said(processes), residents: said(residents), executors: said(executors) };
   } catch {
     return null;
   }
