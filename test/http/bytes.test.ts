@@ -72,6 +72,8 @@ test('whoever is too slow to send a request is told so and let go', async () => 
     tokens: [],
     tenancies: { find: () => ({ rate: null }) } as never,
     requestBytes: 1_024,
+    archiveBytes: 1_024,
+    dispatcharr: { hub: {} } as never,
     version: '0',
     headersMs: 100,
     requestMs: 200,
