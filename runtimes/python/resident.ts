@@ -129,7 +129,6 @@ export class PythonResident implements Resident {
     if (!stopped.aborted) this.#say(this.#frameFor(run, wanted));
     else run.settle({ by: 'death', failure: Failure.from(stopped.reason) });
     const end = await run.ended;
-    this.#process?.look();
     this.#runs.delete(run.id);
     const cpuMs = Math.max(run.cpuMs, end.by === 'result' ? Math.min(end.result.cpuMs, MOST_CPU_MS) : 0);
     return { end, cpuMs, peakBytes: Math.max(run.peakBytes, this.residentBytes), rung: run.rung, stopped: why };

@@ -3,7 +3,7 @@ import type { Writable } from 'node:stream';
 import { setImmediate as turn } from 'node:timers/promises';
 import { type Ending, MOST_PROCESSES } from '../confinement/launcher.ts';
 import type { Sandbox } from '../confinement/sandbox.ts';
-import type { Sample, Tree } from '../confinement/tree.ts';
+import type { Sample } from '../confinement/tree.ts';
 import { Failure } from '../core/failure.ts';
 import type { Limits } from '../core/limits.ts';
 import { keptIn } from './kept.ts';
@@ -43,7 +43,6 @@ export class ResidentProcess implements AsyncDisposable {
   readonly #options: ResidentProcessOptions;
   readonly #memory: Memory;
   readonly #output: Promise<unknown>;
-  #tree: Tree | null = null;
   #watch: Disposable | null = null;
   #because: Failure | null = null;
   #residentBytes = 0;
@@ -95,15 +94,6 @@ export class ResidentProcess implements AsyncDisposable {
     return this.#cpuMs;
   }
 
-  /** The most that it has had. */
-  get peakBytes(): number {
-    return this.#memory.peakBytes;
-  }
-
-  look(): void {
-    if (this.#tree !== null) this.#see(this.#tree.sample(MOST_PROCESSES + 1));
-  }
-
   /** Ends it at once, for this; the first reason counts. */
   kill(because: Failure): void {
     this.#because ??= because;
@@ -135,7 +125,6 @@ export class ResidentProcess implements AsyncDisposable {
     if (isUp === null) throw bootedTooSlowly(limits.bootMs);
     const tree = this.#sandbox.go();
     tree.begin();
-    this.#tree = tree;
     this.#watch = meter.watch({
       tree,
       memory: this.#memory,
