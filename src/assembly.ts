@@ -68,6 +68,8 @@ export type AssemblyOptions = {
   ports?(): Iterable<number>;
   /** Told of what is a bug of ours. */
   bug?(error: unknown): void;
+  /** Told of each program that stays which has died, or could not be started. */
+  onDied?: ResidenciesOptions['onDied'];
   /** Whom residents turn to; without it nobody is there. */
   desk?: ResidenciesOptions['desk'];
   /** Told of a tenant that is gone. */
@@ -85,6 +87,7 @@ export async function assemble({
   ports = () => [],
   bug = () => {},
   desk = () => nobody,
+  onDied,
   onGone = () => {},
   onPresumed = () => {},
   ...told
@@ -120,6 +123,7 @@ export async function assemble({
     start: config.residents.start,
     desk,
     ...(told.onEgress === undefined ? {} : { onEgress: told.onEgress }),
+    ...(onDied === undefined ? {} : { onDied }),
   });
   scope.defer(() => residencies.close());
   const limiter = new Limiter(config.concurrency);

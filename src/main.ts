@@ -84,7 +84,6 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
       ...config.dispatcharr,
       lodgings,
       memoryMb: config.residents.memoryMb || halfOfMemoryMb(),
-      graceMs: config.processes.graceMs,
       applicationOf: (tenant) => config.dispatcharr.applications[tenant] ?? null,
       secrets,
     }),

@@ -6,6 +6,7 @@ import { assemble, type Engine, type Parts } from './assembly.ts';
 import { type Config, ConfigError } from './config.ts';
 import { Failure } from './core/failure.ts';
 import type { OwnFields } from './core/graphql.ts';
+import type { Plugin } from './core/plugin.ts';
 import { DEFAULT_TENANT } from './core/tenant.ts';
 import { Bearers } from './engine/bearers.ts';
 import type { Catalogue } from './engine/catalogue.ts';
@@ -26,7 +27,7 @@ import { PluginLogs } from './engine/plugin-logs.ts';
 import { Portraits } from './engine/portraits.ts';
 import { Registrar } from './engine/registrar.ts';
 import { SecretKeys, type SecretKeysOptions } from './engine/secret-keys.ts';
-import type { Records } from './engine/tenancy.ts';
+import type { Records, Tenancy } from './engine/tenancy.ts';
 import { Updates } from './engine/updates.ts';
 import { Vault, type VaultOptions } from './engine/vault.ts';
 import { Worker } from './engine/worker.ts';
@@ -126,6 +127,7 @@ export class Service implements AsyncDisposable {
         metrics?.settled(settled);
         logs.settled(settled, tenancy);
       },
+      onDied: (tenancy, plugin, failure) => log.notice(died(tenancy, plugin, failure)),
       onLogged: (from, lines) => logs.logged(from, lines),
       onEgress: (attempt, tenancy) => {
         log.egress(attempt);
@@ -349,6 +351,12 @@ function unpassed(tenant: string): Notice {
   const what =
     'An application does not pass on the header Isopod-Hook-Chain with its events: what comes while a plugin changes something there is taken for what came of it';
   return { level: 'warn', what, words: `tenant ${tenant}` };
+}
+
+function died({ id }: Tenancy, plugin: Plugin, { code, message, details: { limit } }: Failure): Notice {
+  const hit = limit === undefined ? '' : ` (${limit.name}: ${limit.allowed} allowed, ${limit.observed} observed)`;
+  const words = `tenant ${id}, plugin ${plugin.id}: ${code}: ${message}${hit}`;
+  return { level: 'warn', what: 'The program of a plugin that stays has died, or could not be started', words };
 }
 
 /** Whether nothing is to be run before it is known how far it is held back. */

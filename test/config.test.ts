@@ -99,6 +99,7 @@ test('without a file and variables all has a default', () => {
       wallMs: 300_000,
       cpuMs: 120_000,
       idleMs: 0,
+      graceMs: 1_000,
       stopMs: 5_000,
       dataMb: 1_024,
       deaths: 5,

@@ -62,6 +62,7 @@ export class PythonProber implements Prober {
           home: async () => home,
           openSession: () => invocation.session,
           desk: NOBODY,
+          died: () => {},
         };
         const probing: Invocation = {
           ...invocation,

@@ -4,7 +4,8 @@
  * ends it, and with it all of its runs.
  *
  * A run that has to end is first asked to, then an exception is raised in it; only what heeds neither costs the process, and
- * what else goes on there: SIGTERM, and then the whole tree.
+ * what else goes on there: SIGTERM, and then the whole tree. Where it has to end only because somebody does not wait any
+ * longer, it goes on instead, as long as runs of this plugin may.
  */
 import { Failure, type Rung } from '../../src/core/failure.ts';
 import type { Limits } from '../../src/core/limits.ts';
@@ -23,7 +24,7 @@ import type { Occupant, Rooms } from '../../src/programs/rooms.ts';
 import type { RunJournal } from '../../src/programs/run-journal.ts';
 import { within } from '../../src/programs/settling.ts';
 import { answered } from './asking.ts';
-import { type Frame, type FrameOf, FrameReader } from './frame-reader.ts';
+import { type Fault, type Frame, type FrameOf, FrameReader } from './frame-reader.ts';
 import type { ToGuest } from './frames.ts';
 import { Redaction } from './redaction.ts';
 import { Run, type RunEnd } from './run.ts';
@@ -50,6 +51,8 @@ export type Wanted = {
   action: string;
   args: unknown;
   limits: Limits;
+  /** How long runs of this plugin may take, where this one's caller waits for less. */
+  usualWallMs: number;
   journal: RunJournal;
 };
 
@@ -117,19 +120,21 @@ export class PythonResident implements Resident {
   /** Null where it is on its way out: nothing has begun. */
   async run(wanted: Wanted, signal: AbortSignal): Promise<RunTold | null> {
     if (this.#state !== 'up') return null;
+    if (this.#runs.size >= RUNS_AT_ONCE) throw tooManyRuns(this.#runs.size + 1);
     const run = new Run({ ...wanted, id: this.#next++ });
     this.#runs.set(run.id, run);
     this.#redaction.look();
+    void run.ended.then(() => this.#runs.delete(run.id));
     const stopped = AbortSignal.any([signal, run.over.signal]);
     let why: Failure | null = null;
     using _stop = onAbort(stopped, (failure) => {
       why ??= failure;
-      void this.#stop(run, failure, run.over.signal.aborted ? 'interrupt' : 'ask');
+      void this.#stop(run, failure, run.over.signal.aborted ? 'interrupt' : 'ask', wanted);
     });
     if (!stopped.aborted) this.#say(this.#frameFor(run, wanted));
     else run.settle({ by: 'death', failure: Failure.from(stopped.reason) });
-    const end = await run.ended;
-    this.#runs.delete(run.id);
+    const end = this.#redacted(await run.told);
+    if (end.by === 'result' && end.result.error !== undefined) this.#logFault(end.result.error, run);
     const cpuMs = Math.max(run.cpuMs, end.by === 'result' ? Math.min(end.result.cpuMs, MOST_CPU_MS) : 0);
     return { end, cpuMs, peakBytes: Math.max(run.peakBytes, this.residentBytes), rung: run.rung, stopped: why };
   }
@@ -151,7 +156,8 @@ export class PythonResident implements Resident {
       this.#state = 'stopping';
       this.#say({ t: 'stop', reason, ...this.#terms() });
       const { stopMs, graceMs } = this.#options;
-      const because = new Failure('cancelled', WORDS[reason]);
+      const because = new Failure(reason === 'reload' ? 'executor_lost' : 'cancelled', WORDS[reason]);
+      this.#process?.expect(because);
       await within<unknown>(stopMs, this.#stopped.promise, this.death);
       this.#process?.stdin.end();
       // It ends by itself then; who does not is asked once more.
@@ -205,7 +211,10 @@ export class PythonResident implements Resident {
     }
     if ('t' in first && first.t === 'ready') return null;
     if ('t' in first && first.t === 'failed') {
-      const { details } = failureOf(first.error, limits);
+      this.#redaction.look();
+      const fault = this.#redactedFault(first.error);
+      this.#logFault(fault, undefined);
+      const { details } = failureOf(fault, limits);
       return new Failure('plugin_boot_failed', 'The code of the plugin could not be loaded', details);
     }
     const { failure } = first as Death;
@@ -232,6 +241,22 @@ export class PythonResident implements Resident {
     this.#process?.letting.lead({ session: this.#session });
     before?.end();
     this.#renewing = setTimeout(() => this.#lead(), SESSION_MS).unref();
+  }
+
+  /** What a plugin says of its own errors is a log, too. */
+  #redacted(end: RunEnd): RunEnd {
+    if (end.by !== 'result' || end.result.error === undefined) return end;
+    return { by: 'result', result: { ...end.result, error: this.#redactedFault(end.result.error) } };
+  }
+
+  #redactedFault(fault: Fault): Fault {
+    const [message, stack] = [this.#redaction.redacted(fault.message), this.#redaction.redacted(fault.stack)];
+    return { ...fault, message, stack };
+  }
+
+  #logFault({ kind, name, message, stack }: Fault, run: Run | undefined): void {
+    if (kind === 'cancelled') return;
+    this.#logged('error', stack === '' ? `${name}: ${message}` : stack, run);
   }
 
   // ── what is said ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -269,7 +294,7 @@ export class PythonResident implements Resident {
   }
 
   /** Climbs as far as it takes. */
-  async #stop(run: Run, because: Failure, from: 'ask' | 'interrupt'): Promise<void> {
+  async #stop(run: Run, because: Failure, from: 'ask' | 'interrupt', wanted: Wanted): Promise<void> {
     const { graceMs } = this.#options;
     for (const how of from === 'ask' ? (['ask', 'interrupt'] as const) : (['interrupt'] as const)) {
       run.rung = how === 'ask' ? 'cooperative' : 'interrupted';
@@ -277,11 +302,27 @@ export class PythonResident implements Resident {
       if (graceMs > 0 && (await within(graceMs, run.ended)) !== null) return;
     }
     if (!this.#runs.has(run.id)) return;
+    if (because.details.mayGoOn === true) return this.#leave(run, wanted);
     // From here on it is about the process, and all that goes on in it.
     this.#state = 'stopping';
     const words = `Its process was ended, as another run of the plugin had to be: ${because.message}`;
     const lost = new Failure('executor_lost', words, { cause: because });
     run.rung = (await this.#process?.terminate(lost, graceMs)) ?? 'killed';
+  }
+
+  /** It goes on for as long as it may, and is ended then. */
+  #leave(run: Run, wanted: Wanted): void {
+    run.leave();
+    const { usualWallMs: allowed } = wanted;
+    const late = setTimeout(
+      () => {
+        const limit = { name: 'wallMs', allowed, observed: allowed, unit: 'ms' } as const;
+        const failure = new Failure('plugin_timeout', `The plugin took longer than ${allowed} ms`, { limit });
+        void this.#stop(run, failure, 'interrupt', wanted);
+      },
+      Math.max(0, run.startedAt + allowed - performance.now()),
+    ).unref();
+    void run.ended.then(() => clearTimeout(late));
   }
 
   // ── what is heard ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -367,6 +408,12 @@ export class PythonResident implements Resident {
   }
 }
 
+function tooManyRuns(observed: number): Failure {
+  const limit = { name: 'runs', allowed: RUNS_AT_ONCE, observed, unit: 'count' } as const;
+  const words = `${RUNS_AT_ONCE} runs of the plugin go on already, those that nobody waits for any more included`;
+  return new Failure('concurrency_limited', words, { limit, retryable: true, retryAfterMs: 1_000 });
+}
+
 /** Jobs of its own begin so; see Desk.enqueue. */
 export const TASK = 'shared_task:';
 
@@ -390,6 +437,7 @@ const WORDS: Record<StopReason, string> = {
   reload: 'The plugin was loaded anew',
   shutdown: 'The process of the plugin was ended',
 };
+const RUNS_AT_ONCE = 64;
 const LOOK_MS = 500;
 const LEAVE_MS = 500;
 const SESSION_MS = 3_600_000;

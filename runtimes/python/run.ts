@@ -3,13 +3,15 @@ import type { Limits } from '../../src/core/limits.ts';
 import type { RunJournal } from '../../src/programs/run-journal.ts';
 import type { FrameOf } from './frame-reader.ts';
 
-export type RunOptions = { id: number; invocation: string; limits: Limits; journal: RunJournal; cpuMs: number };
+export type RunOptions = { id: number; invocation: string; limits: Limits; journal: RunJournal };
 
 /** How a run has come to an end. */
 export type RunEnd =
   | { by: 'result'; result: FrameOf<'result'> }
   /** Its process has ended, or is about to, for this. */
-  | { by: 'death'; failure: Failure };
+  | { by: 'death'; failure: Failure }
+  /** It goes on, and nobody waits for it. */
+  | { by: 'leaving' };
 
 /** One run that a resident has under way: what it may use, and what it has used. */
 export class Run {
@@ -17,6 +19,9 @@ export class Run {
   readonly invocation: string;
   readonly limits: Limits;
   readonly journal: RunJournal;
+  /** When it is over, or nobody waits for it any more. */
+  readonly told: Promise<RunEnd>;
+  /** When it is over. */
   readonly ended: Promise<RunEnd>;
   readonly startedAt = performance.now();
   /** Aborted where it goes over a limit of its own. */
@@ -26,19 +31,27 @@ export class Run {
   /** What of it had an effect, if it was asked to end. */
   rung: Rung = 'cooperative';
   readonly #end: (end: RunEnd) => void;
+  readonly #leave: (end: RunEnd) => void;
 
-  constructor({ id, invocation, limits, journal }: Omit<RunOptions, 'cpuMs'>) {
+  constructor({ id, invocation, limits, journal }: RunOptions) {
     this.id = id;
     this.invocation = invocation;
     this.limits = limits;
     this.journal = journal;
-    const { promise, resolve } = Promise.withResolvers<RunEnd>();
-    this.ended = promise;
-    this.#end = resolve;
+    const ended = Promise.withResolvers<RunEnd>();
+    const left = Promise.withResolvers<RunEnd>();
+    this.ended = ended.promise;
+    this.told = Promise.race([ended.promise, left.promise]);
+    this.#end = ended.resolve;
+    this.#leave = left.resolve;
   }
 
   settle(end: RunEnd): void {
     this.#end(end);
+  }
+
+  leave(): void {
+    this.#leave({ by: 'leaving' });
   }
 
   /** Its part of the processor time and of the memory that its process was seen to use. */

@@ -199,13 +199,14 @@ export class PythonRuntime implements Runtime {
   }
 }
 
-function wanted({ id, entry, args, limits }: Invocation, journal: RunJournal) {
+function wanted({ id, entry, args, limits, usualLimits }: Invocation, journal: RunJournal) {
   const action = 'name' in entry ? entry.name : '';
-  return { invocation: id, action, args, limits, journal };
+  return { invocation: id, action, args, limits, usualWallMs: usualLimits.wallMs, journal };
 }
 
 function verdictOf({ end, stopped, rung }: RunTold, { limits }: Invocation): Verdict {
   if (stopped !== null) return { ok: false, failure: stopped.with({ rung }) };
   if (end.by === 'result') return verdictOn(end.result, limits);
-  return { ok: false, failure: end.failure };
+  if (end.by === 'death') return { ok: false, failure: end.failure };
+  return { ok: false, failure: new Failure('internal', 'Nobody waited for it, and somebody does') };
 }

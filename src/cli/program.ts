@@ -47,6 +47,7 @@ export async function main(words: readonly string[]): Promise<number> {
     .argument('<folder>', 'the folder of the plugin')
     .option('--task <name>', 'the task to run; without it this is an operation')
     .option('--args <json>', 'arguments for the plugin, a JSON object')
+    .option('--settings <json>', 'what is set for a plugin that stays between calls, a JSON object')
     .option('--plugin <id>', 'which plugin, where the folder holds several')
     .option('--application <url>', 'the application that the plugin may call')
     .option('--application-api-key-env <name>', 'the variable that has the API key of it')

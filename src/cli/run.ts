@@ -14,6 +14,7 @@ import { DEFAULT_TENANT } from '../core/tenant.ts';
 import { writtenOut } from '../core/text.ts';
 import type { Catalogue } from '../engine/catalogue.ts';
 import type { EgressAttempt } from '../engine/invoker.ts';
+import { nobody } from '../engine/nobody.ts';
 import { HOST_WORDS } from '../engine/permissions.ts';
 import { DIALECTS, openParts } from '../main.ts';
 import type { ManifestDialect } from '../manifests/dialect.ts';
@@ -24,6 +25,7 @@ export type RunOptions = {
   task?: string;
   args?: string;
   plugin?: string;
+  settings?: string;
   application?: string;
   applicationApiKeyEnv?: string;
   allowNetwork?: string[];
@@ -34,7 +36,8 @@ export type RunOptions = {
 
 /** Takes one plugin through the same path as the service does, without a server. Resolves with the exit code. */
 export async function run(folder: string, options: RunOptions): Promise<number> {
-  const args = argsOf(options.args);
+  const args = objectIn('--args', options.args);
+  const settings = objectIn('--settings', options.settings);
   const grant = grantOf(options);
   const dir = resolve(folder);
   if (!(await stat(dir).catch(() => null))?.isDirectory()) throw new ConfigError([`${folder} is not a folder`]);
@@ -77,7 +80,14 @@ export async function run(folder: string, options: RunOptions): Promise<number> 
     process.stderr.write(`${writtenOut(line)}${because === 'not granted' ? ` (--allow-network ${host})` : ''}\n`);
   };
   const engine = scope.use(
-    await assemble({ config: small, parts, records: alone(grants, states), onSettled: () => {}, onEgress }),
+    await assemble({
+      config: small,
+      parts,
+      records: alone(grants, states),
+      desk: () => ({ ...nobody, settings: () => settings }),
+      onSettled: () => {},
+      onEgress,
+    }),
   );
   const plugin = pick(engine.tenancies.default.catalogue, folder, options.plugin);
   grants.set(plugin.id, { ...UNGRANTED, grant });
@@ -132,16 +142,16 @@ function grantOf({ allowNetwork = [], allowFiles = [] }: RunOptions): Grant {
   return { network, files, limits: {} };
 }
 
-function argsOf(json: string | undefined): Record<string, unknown> {
+function objectIn(option: string, json: string | undefined): Record<string, unknown> {
   if (json === undefined) return {};
   let value: unknown;
   try {
     value = JSON.parse(json);
   } catch (error) {
-    throw new ConfigError([`--args is not JSON: ${(error as Error).message}`]);
+    throw new ConfigError([`${option} is not JSON: ${(error as Error).message}`]);
   }
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
-  throw new ConfigError([`--args must be a JSON object such as '{"key": "value"}'`]);
+  throw new ConfigError([`${option} must be a JSON object such as '{"key": "value"}'`]);
 }
 
 /** The dialect with nothing but that folder to look at. */

@@ -364,6 +364,12 @@ export const Settings = Type.Object(
           30 * DAY,
           'One that does nothing for so long is ended until it is called again; 0 lets it be',
         ),
+        graceMs: whole(
+          1_000,
+          0,
+          600_000,
+          'How long a run that has to end may take to heed that, each time that it is told, before its process is ended',
+        ),
         stopMs: whole(5_000, 0, 600_000, 'How long one may take to stop when it is asked to'),
         dataMb: whole(1_024, 1, 1_048_576, 'What the folders of one may take of a disk'),
         deaths: whole(5, 1, 1_000, 'One that dies so often is left alone for a while'),

@@ -108,7 +108,7 @@ const KINDS = {
     blame: 'plugin',
     health: true,
     again: 'asked',
-    hint: 'It died of a signal that was not ours; look at its logs.',
+    hint: 'Its process has ended without being told to; look at its logs.',
   },
   plugin_cpu_exceeded: { blame: 'plugin', health: true, again: 'asked', hint: 'Compute less, or raise cpuMs.' },
   plugin_timeout: { blame: 'plugin', health: true, again: 'asked', hint: 'Finish sooner, or raise wallMs.' },
@@ -197,6 +197,8 @@ export type FailureDetails = {
   /** JSON text of the output that came with the failure, e.g. of a plugin that answers an error and an output. */
   output?: string;
   rung?: Rung;
+  /** Nobody waits for it any more, and that is all: where others would end with what is stopped, it may go on. */
+  mayGoOn?: true;
   /** True only where the plugin provably did not start, or had no effect outside itself. */
   retryable?: boolean;
   retryAfterMs?: number;

@@ -63,6 +63,8 @@ export type Residency = {
   /** A way to its application and to what it was granted, for what it does beside its runs. */
   openSession(stop: (failure: Failure) => void): Session;
   desk: Desk;
+  /** Told when it has died, or could not be started. */
+  died(failure: Failure): void;
 };
 
 /** Folders of one resident alone, absolute and without links. */

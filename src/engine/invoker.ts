@@ -164,7 +164,7 @@ export class Invoker {
           controller,
         });
         const number = this.#running.add(call);
-        const deadline = setTimeout(() => controller.abort(tooSlow(call.limits)), call.limits.wallMs);
+        const deadline = setTimeout(() => controller.abort(tooSlow(call)), call.limits.wallMs);
         try {
           isolation = standing.grade;
           outcome = await standing.runtime.run(call, controller.signal);
@@ -365,9 +365,11 @@ function hookOf(plugin: Plugin, tenancy: Tenancy, { at, name }: HookName): Entry
   throw new Failure('not_found', `Plugin "${plugin.id}" has no hook ${JSON.stringify(name)} any more`);
 }
 
-function tooSlow({ wallMs }: Limits): Failure {
+function tooSlow({ limits: { wallMs }, usualLimits }: Pick<Invocation, 'limits' | 'usualLimits'>): Failure {
   const limit = { name: 'wallMs', allowed: wallMs, observed: wallMs, unit: 'ms' } as const;
-  return new Failure('plugin_timeout', `The plugin took longer than ${wallMs} ms`, { limit });
+  // A caller who waits for less than the plugin may take has no say over what else it does.
+  const patience = wallMs < usualLimits.wallMs ? ({ mayGoOn: true } as const) : {};
+  return new Failure('plugin_timeout', `The plugin took longer than ${wallMs} ms`, { limit, ...patience });
 }
 
 function refused(failure: Failure): Outcome {

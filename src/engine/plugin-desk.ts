@@ -57,6 +57,7 @@ export class PluginDesk implements Desk {
   }
 
   described(portrait: Portrait): void {
+    this.#tenancy.heardOf(this.#plugin.id);
     this.#parts.portraits.tell(this.#tenancy, this.#plugin, portrait);
   }
 

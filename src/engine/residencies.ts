@@ -17,6 +17,8 @@ export type ResidenciesOptions = {
   start: 'loaded' | 'demand';
   desk(tenancy: Tenancy, plugin: Plugin): Desk;
   onEgress?(attempt: EgressAttempt, tenancy: Tenancy): void;
+  /** Told of each that has died, or could not be started. */
+  onDied?(tenancy: Tenancy, plugin: Plugin, failure: Failure): void;
 };
 
 /** So many of a tenant are started at the same time, of those that nobody waits for. */
@@ -47,6 +49,7 @@ export class Residencies {
       home: () => homes.open(tenancy.dir, plugin),
       openSession: (stop) => sessions.open(this.#holder(tenancy, plugin, stop)),
       desk: desk(tenancy, plugin),
+      died: (failure) => this.#options.onDied?.(tenancy, plugin, failure),
     };
   }
 
@@ -88,6 +91,18 @@ export class Residencies {
   /** Removes what a plugin that is gone has had: its folders. */
   async clear(tenancy: Tenancy, plugin: string): Promise<void> {
     await this.#options.homes.remove(tenancy.dir, plugin);
+  }
+
+  /** Ends it, and takes away all that it has kept; where it is enabled it is started again. */
+  async empty(tenancy: Tenancy, plugin: Plugin): Promise<void> {
+    await this.stop(tenancy, plugin, 'reload');
+    await this.clear(tenancy, plugin.id);
+    this.settle(tenancy);
+  }
+
+  /** Forgets how often it has died. */
+  pardon(tenancy: Tenancy, plugin: Plugin): void {
+    this.#residentsOf(plugin)?.pardon(tenancy.id, plugin.id);
   }
 
   /**

@@ -93,6 +93,8 @@ export class Tenancy implements AsyncDisposable {
   #terms: Terms;
   #rate: Rate | null;
   #endpoint: Endpoint | undefined;
+  /** Plugins whose files are others than those whose code was heard last. */
+  readonly #outdated = new Set<string>();
   #gone = false;
   #closed = false;
   /** What was let go of last is ended then. */
@@ -174,8 +176,13 @@ export class Tenancy implements AsyncDisposable {
   /** What a plugin says of itself: while it is enabled, what its code has told counts over its manifest. */
   portrait({ id, portrait = null }: Plugin): Portrait {
     const { known } = this.#states.get(id) ?? {};
-    const told = known?.isLoaded === true ? known.portrait : null;
+    const told = known?.isLoaded === true && !this.#outdated.has(id) ? known.portrait : null;
     return portraitOf(id, { manifest: portrait, told: this.isEnabled(id) ? told : null });
+  }
+
+  /** What its code has told is of the files that are there now. */
+  heardOf(plugin: string): void {
+    this.#outdated.delete(plugin);
   }
 
   /** What can be asked of a plugin. */
@@ -273,14 +280,15 @@ export class Tenancy implements AsyncDisposable {
     const { plugins: after } = catalogue.current;
     const kept = new Set(after.values());
     for (const runtime of runtimes) runtime.retain(this.id, kept);
-    await residencies?.retain(this, kept, 'delete');
-    residencies?.settle(this);
     // A plugin whose files have not changed is the same object as before.
     const known = [...after.keys()].filter((id) => before.has(id));
     const changed = known.filter((id) => before.get(id) !== after.get(id));
     const removed = [...before.keys()].filter((id) => !after.has(id));
+    for (const id of changed) this.#outdated.add(id);
     for (const id of [...changed, ...removed]) quarantine.forget(quarantineKey(this.id, id));
     const added = [...after.keys()].filter((id) => !before.has(id));
+    await residencies?.retain(this, kept, 'delete');
+    residencies?.settle(this);
     return { catalogue: catalogue.current, added, changed, removed };
   }
 

@@ -17,7 +17,7 @@ export function stopWhenGone(reply: FastifyReply, running: Running): void {
 // Not `request.signal`: Fastify fires that one as soon as the body has been read.
 function whenGone(reply: FastifyReply, tell: (failure: Failure) => void): void {
   const leave = () => {
-    if (!reply.raw.writableFinished) tell(new Failure('cancelled', 'The caller went away'));
+    if (!reply.raw.writableFinished) tell(new Failure('cancelled', 'The caller went away', { mayGoOn: true }));
   };
   if (reply.raw.destroyed) leave();
   else reply.raw.once('close', leave);

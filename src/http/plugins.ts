@@ -1,4 +1,5 @@
 import { type Static, Type } from 'typebox';
+import { isResident } from '../core/plugin.ts';
 import type { InstalledPackage } from '../core/store.ts';
 import type { Configurator } from '../engine/configurator.ts';
 import type { Isolations } from '../engine/isolation.ts';
@@ -9,7 +10,7 @@ import { summaryOf } from './plugin-summary.ts';
 import { type AskSchema, PluginEntry, PluginList, PluginSummary, Problems, ReloadAnswer } from './schemas.ts';
 
 export type PluginRoutes = {
-  residencies: Pick<Residencies, 'state'>;
+  residencies: Pick<Residencies, 'state' | 'pardon'>;
   isolations: Isolations;
   quarantine: Quarantine;
   configurator: Configurator;
@@ -117,6 +118,11 @@ export function plugins(app: App, { isolations, quarantine, configurator, reside
       async ({ params, tenancy }) => {
         const plugin = tenancy.plugin(params.plugin);
         await configurator.enable(tenancy, plugin.id, enabled);
+        if (enabled && isResident(plugin)) {
+          // It may have been mended: what starts is what its files are by now.
+          residencies.pardon(tenancy, plugin);
+          await tenancy.reload();
+        }
         return { ...summaryOf(plugin, tenancy, residencies), enabled };
       },
     );

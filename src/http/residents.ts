@@ -1,8 +1,9 @@
 import { Type } from 'typebox';
 import { Failure } from '../core/failure.ts';
-import { isResident } from '../core/plugin.ts';
+import { isResident, type Plugin } from '../core/plugin.ts';
 import type { PluginLogs } from '../engine/plugin-logs.ts';
 import type { Residencies } from '../engine/residencies.ts';
+import type { Tenancy } from '../engine/tenancy.ts';
 import type { App } from './app.ts';
 import { summaryOf } from './plugin-summary.ts';
 import { PluginParams } from './plugins.ts';
@@ -25,15 +26,22 @@ const tags = ['plugins'];
 
 /** What there is to see and to do where a program stays between calls. */
 export function residents(app: App, { residencies, logs }: ResidentRoutes): void {
+  /** As it is by now; that it does not start is seen in its state. */
+  const renewed = async (tenancy: Tenancy, id: string): Promise<Plugin> => {
+    const plugin = tenancy.plugin(id);
+    if (tenancy.isEnabled(id)) await residencies.start(tenancy, plugin).catch(Failure.from);
+    return plugin;
+  };
+
   app.post(
     '/v1/plugins/:plugin/reload',
     {
       config: { scope: 'manage' },
       schema: {
         operationId: 'reloadPlugin',
-        summary: 'Stop a program that stays between calls, and forget how it has done; it is started anew soon',
+        summary: 'Stop a program that stays between calls, read its files again, and start it where it is enabled',
         description:
-          'Nobody else is touched, and its files are looked at again. A plugin whose program ends with each call has nothing to be renewed: 409.',
+          'Answered when it is up, or could not be started: `resident` says which. How often it has died is forgotten. Of others, those whose files have changed are renewed as well. A plugin whose program ends with each call has nothing to be renewed: 409.',
         tags,
         params: PluginParams,
         response: { 200: PluginSummary, ...Problems(401, 403, 404, 409, 429, 503) },
@@ -45,8 +53,33 @@ export function residents(app: App, { residencies, logs }: ResidentRoutes): void
         const words = `Nothing of plugin "${plugin.id}" stays between calls, so there is nothing to renew`;
         throw new Failure('conflict', `${words}: POST /v1/plugins/reload reads all manifests again`);
       }
-      await residencies.renew(tenancy, plugin);
-      return summaryOf(plugin, tenancy, residencies);
+      await residencies.stop(tenancy, plugin, 'reload');
+      await tenancy.reload();
+      return summaryOf(await renewed(tenancy, plugin.id), tenancy, residencies);
+    },
+  );
+
+  app.delete(
+    '/v1/plugins/:plugin/data',
+    {
+      config: { scope: 'manage' },
+      schema: {
+        operationId: 'emptyPlugin',
+        summary: 'Take away all that a program that stays has kept in its folders; what is set for it stays',
+        tags,
+        params: PluginParams,
+        response: {
+          204: { type: 'null', description: 'It is empty, and started anew where it is enabled' },
+          ...Problems(401, 403, 404, 409, 429, 503),
+        },
+      },
+    },
+    async ({ params, tenancy }, reply) => {
+      const plugin = tenancy.plugin(params.plugin);
+      if (!isResident(plugin))
+        throw new Failure('conflict', `Plugin "${plugin.id}" keeps nothing in folders of its own`);
+      await residencies.empty(tenancy, plugin);
+      return reply.code(204).send(null);
     },
   );
 

@@ -179,6 +179,8 @@ export class ResidentPool<R extends Resident> implements Residents, AsyncDisposa
   /** It was nobody who ended it. */
   #died(berth: Berth<R>, failure: Failure): void {
     if (this.#closing.signal.aborted) return berth.rest(null);
+    berth.log({ level: 'error', message: `${failure.message} (${failure.code})`, at: new Date(), invocation: null });
+    berth.residency?.died(failure);
     const { deaths, windowMs } = this.#options;
     const now = Date.now();
     const { cause = failure } = failure.details;

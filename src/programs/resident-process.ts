@@ -94,6 +94,11 @@ export class ResidentProcess implements AsyncDisposable {
     return this.#cpuMs;
   }
 
+  /** It is about to end by itself, and this is why. */
+  expect(because: Failure): void {
+    this.#because ??= because;
+  }
+
   /** Ends it at once, for this; the first reason counts. */
   kill(because: Failure): void {
     this.#because ??= because;
@@ -177,7 +182,7 @@ export class ResidentProcess implements AsyncDisposable {
 async function tooMuchKept({ occupant, storedBytes }: ResidentProcessOptions): Promise<Failure | null> {
   const folders = occupant.own?.folders.map(({ from }) => from) ?? [];
   const { bytes, entries } = await keptIn(folders, ENTRIES_MOST);
-  const words = 'Keeps more in its folders than it may';
+  const words = 'Keeps more in its folders than it may (DELETE /v1/plugins/{plugin}/data empties them)';
   if (entries > ENTRIES_MOST) {
     const limit = { name: 'files', allowed: ENTRIES_MOST, observed: entries, unit: 'count' } as const;
     return new Failure('plugin_resource_exceeded', words, { limit });
@@ -199,5 +204,5 @@ function endedBy(ending: Ending | null): Failure {
 
 const ENDLESS = { cpuMs: Number.POSITIVE_INFINITY };
 const DRAIN_MS = 100;
-const WEIGH_MS = 10_000;
+const WEIGH_MS = 3_000;
 const ENTRIES_MOST = 200_000;

@@ -63,7 +63,10 @@ describe('what stays', () => {
     outputOf(await run('count'));
   });
 
-  test('takes no secret of its settings into its log', async () => {
+  test('takes no secret of its settings into its log, nor into what it says of its errors', async () => {
+    const raised = await run('raise', { what: 'telling' });
+    assert.equal(failureOf(raised).details.pluginError?.message, 'it was [redacted]');
+    assert.match(messages(raised.logs).at(-1) ?? '', /ValueError: it was \[redacted\]$/);
     const { logs } = await run('tell');
     assert.deepEqual(messages(logs), ['the key is [redacted]']);
     const kept = trial.runtime.residents.logs('tenant', 'everything').at(-1);
@@ -100,6 +103,40 @@ describe('a run that has to end', () => {
     assert.equal(lost.code, 'executor_lost');
     assert.match(lost.message, /another run of the plugin/);
     assert.deepEqual(outputOf(await run('count')), { status: 'ok', result: 1 });
+  });
+
+  test('goes on where nobody waits for it any more and to end it would end others, but not for ever', async () => {
+    const before = (outputOf(await run('count')) as { result: number }).result;
+    const gone = new AbortController();
+    const running = run('sleep', { seconds: 2 }, { signal: gone.signal });
+    await until(() => trial.runtime.residents.state('tenant', 'everything')?.running === 1);
+    gone.abort(new Failure('cancelled', 'The caller went away', { mayGoOn: true }));
+    assert.equal(failureOf(await running).code, 'cancelled');
+    const state = () => trial.runtime.residents.state('tenant', 'everything');
+    assert.equal(state()?.running, 1);
+    await until(() => state()?.running === 0);
+    assert.equal((outputOf(await run('count')) as { result: number }).result, before + 1);
+    // Runs of this plugin may take half a second: whoever heeds nothing until then is ended after all.
+    const late = new AbortController();
+    const asked = { tenant: 'hasty', limits: { wallMs: 1_000 }, wallMs: 30_000, signal: late.signal };
+    const hasty = trial.run('everything', 'sleep', { seconds: 60 }, asked);
+    await until(() => trial.runtime.residents.state('hasty', 'everything')?.running === 1);
+    late.abort(new Failure('cancelled', 'The caller went away', { mayGoOn: true }));
+    assert.equal(failureOf(await hasty).code, 'cancelled');
+    await until(() => trial.deaths.some(({ details: { cause } }) => (cause as Failure)?.code === 'plugin_timeout'));
+  });
+
+  test('is told why its process was ended, where that was ours', async () => {
+    const running = run('sleep', { seconds: 30 });
+    await until(() => trial.runtime.residents.state('tenant', 'everything')?.running === 1);
+    await trial.runtime.residents.stop('tenant', 'everything', 'reload');
+    assert.deepEqual([failureOf(await running).code, failureOf(await running).blame], ['executor_lost', 'host']);
+  });
+
+  test('has no more beside it than there may be', async () => {
+    const many = Array.from({ length: 66 }, () => run('sleep', { seconds: 0.5 }));
+    const codes = (await Promise.all(many)).map((one) => (one.ok ? 'ok' : one.failure.code));
+    assert.deepEqual([codes.filter((code) => code === 'ok').length, codes.at(-1)], [64, 'concurrency_limited']);
   });
 
   test('is held to its processor time', async () => {

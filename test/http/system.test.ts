@@ -83,6 +83,7 @@ test('the API reference is made from the schemas and names every route', async (
     '/v1/plugins',
     '/v1/plugins/reload',
     '/v1/plugins/{plugin}',
+    '/v1/plugins/{plugin}/data',
     '/v1/plugins/{plugin}/disable',
     '/v1/plugins/{plugin}/enable',
     '/v1/plugins/{plugin}/invocations',

@@ -64,7 +64,13 @@ class Pool implements AsyncDisposable {
     const known = this.#residencies.get(name);
     if (known !== undefined) return known;
     const [tenant = '', id = ''] = name.split('/');
-    const residency = { tenant, plugin: { id } as Plugin, grant: NOTHING, limits: {} } as Residency;
+    const residency = {
+      tenant,
+      plugin: { id } as Plugin,
+      grant: NOTHING,
+      limits: {},
+      died: () => {},
+    } as unknown as Residency;
     this.#residencies.set(name, residency);
     return residency;
   }

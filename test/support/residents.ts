@@ -61,6 +61,8 @@ export type Asked = {
 export class ResidentTrial implements AsyncDisposable {
   readonly runtime: PythonRuntime;
   readonly desk = new RecordedDesk();
+  /** Of what its residents have died. */
+  readonly deaths: Failure[] = [];
   readonly folder: string;
   /** What its plugins are granted; set it before the first run. */
   grant: Grant = NOTHING;
@@ -142,6 +144,7 @@ export class ResidentTrial implements AsyncDisposable {
       },
       openSession: () => silent(),
       desk: this.desk,
+      died: (failure) => void this.deaths.push(failure),
     };
     this.#residencies.set(key, residency);
     return residency;

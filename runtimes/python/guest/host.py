@@ -117,6 +117,7 @@ def utf8(text):
         return re.sub('[\ud800-\udfff]', lambda half: f'\\u{ord(half[0]):04x}', text).encode()
 
 
+ENCODER = JSONEncoder.iterencode.__code__.co_filename
 LEFT_OUT = object()
 
 
@@ -426,7 +427,7 @@ def traceback_of(error):
 
 
 def is_ours(file):
-    return file == is_ours.__code__.co_filename or file.startswith('<frozen importlib')
+    return file in (is_ours.__code__.co_filename, ENCODER) or file.startswith('<frozen importlib')
 
 
 def stack_of(error):
@@ -441,7 +442,9 @@ def stack_of(error):
 def described(error, kind, **more):
     """A GuestError."""
     name = type(error).__name__
-    return {'kind': kind, 'name': name, 'message': words_of(error), 'stack': stack_of(error), **more}
+    # Of what went wrong outside of the plugin's code, where it did is nobody's business.
+    stack = '' if traceback_of(error) is None else stack_of(error)
+    return {'kind': kind, 'name': name, 'message': words_of(error), 'stack': stack, **more}
 
 
 def kind_of(error):

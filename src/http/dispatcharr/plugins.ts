@@ -15,7 +15,7 @@ import { type Starting, started } from './starting.ts';
 
 export type PluginRoutes = Starting & {
   views: PluginViews;
-  residencies: Pick<Residencies, 'start' | 'stop'>;
+  residencies: Pick<Residencies, 'start' | 'stop' | 'pardon'>;
   known: KnownPlugins;
   /** Whatever is disabled has stopped. */
   configurator: Pick<Configurator, 'enable' | 'configure'>;
@@ -116,8 +116,14 @@ export function plugins(scope: App, routes: PluginRoutes): void {
       const plugin = pluginIn(tenancy, request.params.key);
       if (plugin === undefined) throw refused(404, 'Plugin not found', 'not_found');
       await configurator.enable(tenancy, plugin.id, enabled);
-      if (enabled) await started(routes, tenancy, plugin);
-      const form = await views.one(request, plugin);
+      // As there: whoever enables it has what its files are by now, and may have mended them.
+      if (enabled) await tenancy.reload();
+      const found = pluginIn(tenancy, plugin.id) ?? plugin;
+      if (enabled) {
+        residencies.pardon(tenancy, found);
+        await started(routes, tenancy, found);
+      }
+      const form = await views.one(request, found);
       return { success: true, enabled: form.enabled, ever_enabled: form.ever_enabled, plugin: form } as const;
     },
   );

@@ -25,9 +25,14 @@ export function failed(failure: Failure, begin = ''): Refused {
   return new Refused(hostStatusOf(failure), { success: false, error }, failure);
 }
 
-/** The plugin's own words where it had any. */
-export function errorOf({ details: { pluginError }, message }: Failure): string {
-  return pluginError?.message ?? message;
+/** The plugin's own words where it had any; else ours, with what was allowed and what was seen. */
+export function errorOf({ details: { pluginError, limit }, message }: Failure): string {
+  // Of that, all it has said is a number.
+  if (pluginError?.name === 'SystemExit') return `${message} (SystemExit: ${pluginError.message})`;
+  if (pluginError !== undefined) return pluginError.message;
+  if (limit === undefined) return message;
+  const { name, allowed, observed, unit } = limit;
+  return `${message} (${name}: ${allowed} allowed, ${observed} observed, ${unit})`;
 }
 
 /** What its host answers with 500 is told apart here: a plugin's fault is 502 or 504, and comes back as what it was. */

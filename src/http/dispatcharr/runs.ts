@@ -6,7 +6,6 @@ import type { Request } from '../../core/invocation.ts';
 import type { Invoker, Settled } from '../../engine/invoker.ts';
 import { serverTiming, timingsOf } from '../answer.ts';
 import type { App } from '../app.ts';
-import { stopWhenGone } from '../caller-signal.ts';
 import { traceparentOf } from '../traceparent.ts';
 import { fieldsIn } from './bodies.ts';
 import { sendRefused } from './details.ts';
@@ -42,7 +41,7 @@ export function runs(scope: App, { invoker }: RunRoutes): void {
       const running = invoker.invoke(wanted);
       request.invocation = running.id;
       reply.header('isopod-invocation', running.id);
-      stopWhenGone(reply, running);
+      // Who goes away ends nothing: in its host a run goes on as well.
       return answer(reply, await running.settled);
     },
   );

@@ -34,6 +34,7 @@ test('a front end of Dispatcharr is answered as its own host would answer it', a
   const { asked } = residents;
   expect(asked.filter((one) => one.includes('hello_world'))).toEqual([
     'start hello_world',
+    'pardon hello_world',
     'stop hello_world reload',
     'start hello_world',
     'stop hello_world delete',
