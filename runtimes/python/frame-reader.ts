@@ -7,20 +7,16 @@ import { Value } from 'typebox/value';
  */
 export class FrameReader {
   readonly #most: () => number;
-  readonly #onFrame: (frame: Frame, bytes: number) => void;
-  readonly #onViolation: (what: string) => void;
-  #parts: Buffer[] = [];
+  readonly #told: Told;
+  /** What has come of a frame, and room for more of it. */
+  #begun: Buffer = Buffer.alloc(0);
   #length = 0;
   #state: 'open' | 'closed' = 'open';
 
   /** `most` is how long a frame may be now, in bytes. */
-  constructor(
-    most: () => number,
-    { onFrame, onViolation }: { onFrame(frame: Frame, bytes: number): void; onViolation(what: string): void },
-  ) {
+  constructor(most: () => number, told: Told) {
     this.#most = most;
-    this.#onFrame = onFrame;
-    this.#onViolation = onViolation;
+    this.#told = told;
   }
 
   push(chunk: Buffer): void {
@@ -28,20 +24,40 @@ export class FrameReader {
     while (this.#state === 'open') {
       const end = chunk.indexOf(NEWLINE, from);
       const part = chunk.subarray(from, end < 0 ? chunk.length : end);
-      this.#length += part.length;
-      if (this.#length > this.#most()) return this.#refuse('a frame longer than any may be');
-      if (part.length > 0) this.#parts.push(part);
-      if (end < 0) return;
-      this.#read();
+      if (this.#length + part.length > this.#most()) return this.#refuse('a frame longer than any may be');
+      // The usual case, a frame that lies in one chunk, is read where it lies.
+      if (end >= 0 && this.#length === 0) this.#timed(part);
+      else {
+        this.#keep(part);
+        if (end < 0) return;
+        const line = this.#begun.subarray(0, this.#length);
+        this.#length = 0;
+        this.#timed(line);
+      }
       from = end + 1;
     }
   }
 
-  #read(): void {
-    const line = this.#parts.length === 1 ? (this.#parts[0] as Buffer) : Buffer.concat(this.#parts);
-    const bytes = this.#length;
-    this.#parts = [];
-    this.#length = 0;
+  /** However small the pieces are in which it comes, there is one buffer. */
+  #keep(part: Buffer): void {
+    const length = this.#length + part.length;
+    if (this.#begun.length < length) {
+      const larger = Buffer.allocUnsafe(Math.max(LEAST, 2 * length));
+      this.#begun.copy(larger, 0, 0, this.#length);
+      this.#begun = larger;
+    }
+    part.copy(this.#begun, this.#length);
+    this.#length = length;
+  }
+
+  #timed(line: Buffer): void {
+    const before = performance.now();
+    this.#read(line);
+    this.#told.onRead(performance.now() - before);
+    if (this.#length === 0 && this.#begun.length > MOST_KEPT) this.#begun = Buffer.alloc(0);
+  }
+
+  #read(line: Buffer): void {
     let value: unknown;
     try {
       value = JSON.parse(line.toString('utf8'));
@@ -51,17 +67,26 @@ export class FrameReader {
     const kind = typeof value === 'object' && value !== null && 't' in value ? value.t : undefined;
     const schema = typeof kind === 'string' && Object.hasOwn(FRAMES, kind) ? FRAMES[kind as keyof typeof FRAMES] : null;
     if (schema === null || !Value.Check(schema, value)) return this.#refuse('a frame that is none');
-    this.#onFrame(value as Frame, bytes);
+    this.#told.onFrame(value as Frame, line.length);
   }
 
   #refuse(what: string): void {
     this.#state = 'closed';
-    this.#parts = [];
-    this.#onViolation(what);
+    this.#begun = Buffer.alloc(0);
+    this.#told.onViolation(what);
   }
 }
 
 const NEWLINE = 10;
+const LEAST = 1_024;
+const MOST_KEPT = 65_536;
+
+type Told = {
+  onFrame(frame: Frame, bytes: number): void;
+  onViolation(what: string): void;
+  /** How long it took to read a frame, and to do what it says; in ms. */
+  onRead(ms: number): void;
+};
 
 const Id = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 const Run = Type.Union([Id, Type.Null()]);

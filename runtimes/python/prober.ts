@@ -59,6 +59,7 @@ export class PythonProber implements Prober {
         const residency: Residency = {
           ...invocation,
           plugin,
+          assertWanted: () => {},
           home: async () => home,
           openSession: () => invocation.session,
           desk: NOBODY,

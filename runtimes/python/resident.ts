@@ -86,6 +86,8 @@ export class PythonResident implements Resident {
   #asks = 0;
   #cpuMs = 0;
   #flood = { since: 0, bytes: 0 };
+  #busy = { since: 0, ms: 0 };
+  #answers = 0;
 
   private constructor(options: PythonResidentOptions) {
     this.#options = options;
@@ -93,6 +95,7 @@ export class PythonResident implements Resident {
     this.#lines = new Lines((bytes, from, to) => this.#wrote(bytes.toString('utf8', from, to)));
     this.#reader = new FrameReader(() => this.#longestFrame(), {
       onFrame: (frame, bytes) => this.#hear(frame, bytes),
+      onRead: (ms) => this.#busied(ms),
       onViolation: (what) => this.#violated(what),
     });
     this.death = this.#settleDeath();
@@ -134,9 +137,15 @@ export class PythonResident implements Resident {
     if (!stopped.aborted) this.#say(this.#frameFor(run, wanted));
     else run.settle({ by: 'death', failure: Failure.from(stopped.reason) });
     const end = this.#redacted(await run.told);
+    this.#answers += 1;
     if (end.by === 'result' && end.result.error !== undefined) this.#logFault(end.result.error, run);
     const cpuMs = Math.max(run.cpuMs, end.by === 'result' ? Math.min(end.result.cpuMs, MOST_CPU_MS) : 0);
     return { end, cpuMs, peakBytes: Math.max(run.peakBytes, this.residentBytes), rung: run.rung, stopped: why };
+  }
+
+  /** Without what is secret in its settings. */
+  redacted(text: string): string {
+    return this.#redaction.redacted(text);
   }
 
   /** Whether it has neither threads nor children of its own, beside no runs. */
@@ -154,6 +163,7 @@ export class PythonResident implements Resident {
   async stop(reason: StopReason): Promise<void> {
     if (this.#state === 'up') {
       this.#state = 'stopping';
+      this.#redaction.look();
       this.#say({ t: 'stop', reason, ...this.#terms() });
       const { stopMs, graceMs } = this.#options;
       const because = new Failure(reason === 'reload' ? 'executor_lost' : 'cancelled', WORDS[reason]);
@@ -328,13 +338,15 @@ export class PythonResident implements Resident {
   // ── what is heard ─────────────────────────────────────────────────────────────────────────────────────────────
 
   #hear(frame: Frame, bytes: number): void {
-    if (frame.t !== 'result') this.#flooded(bytes);
+    const run = frame.t === 'result' ? this.#runs.get(frame.id) : undefined;
+    // One answer of each run is what we are here for; all else is counted.
+    if (run === undefined || run.isOver) this.#flooded(bytes);
     switch (frame.t) {
       case 'ready':
       case 'failed':
         return this.#ready.resolve(frame);
       case 'result':
-        return this.#runs.get(frame.id)?.settle({ by: 'result', result: frame });
+        return run?.settle({ by: 'result', result: frame });
       case 'log':
         return this.#logged(levelOf(frame.level), frame.text, this.#runOf(frame.run));
       case 'progress':
@@ -363,6 +375,7 @@ export class PythonResident implements Resident {
     try {
       const invocation = this.#runOf(ask.run)?.invocation ?? null;
       this.#say(await answered(ask, this.#options.residency, { invocation, portrait: this.#portrait }));
+      this.#redaction.look();
     } finally {
       this.#asks -= 1;
     }
@@ -393,6 +406,18 @@ export class PythonResident implements Resident {
     this.#flood.bytes += bytes;
     const most = mostLoggedBytes(this.#options.residency.limits);
     if (this.#flood.bytes > most) this.#process?.kill(tooMuchLogged(most, this.#flood.bytes));
+  }
+
+  /** To read what it says takes our time, which is everybody's. */
+  #busied(ms: number): void {
+    const now = performance.now();
+    if (now - this.#busy.since > FLOOD_MS) this.#busy = { since: now, ms: 0 };
+    this.#busy.ms += ms;
+    // Where runs are answered, that is what the time is for.
+    const allowed = READING_MS + this.#answers * READING_MS_EACH;
+    if (this.#busy.ms <= allowed) return;
+    const limit = { name: 'reading', allowed, observed: Math.round(this.#busy.ms), unit: 'ms' } as const;
+    this.#process?.kill(new Failure('plugin_resource_exceeded', 'What it says takes too long to be read', { limit }));
   }
 
   #violated(what: string): void {
@@ -443,6 +468,9 @@ const LEAVE_MS = 500;
 const SESSION_MS = 3_600_000;
 const ASKS_AT_ONCE = 16;
 const FLOOD_MS = 60_000;
+/** Of a minute, and of each run that was ever answered. */
+const READING_MS = 3_000;
+const READING_MS_EACH = 50;
 const MOST_UNREAD = 64 << 20;
 const LEAST_FRAME = 1 << 20;
 const FRAME_SLACK = 65_536;

@@ -26,6 +26,7 @@ export class Run {
   readonly startedAt = performance.now();
   /** Aborted where it goes over a limit of its own. */
   readonly over = new AbortController();
+  isOver = false;
   cpuMs = 0;
   peakBytes = 0;
   /** What of it had an effect, if it was asked to end. */
@@ -47,6 +48,7 @@ export class Run {
   }
 
   settle(end: RunEnd): void {
+    this.isOver = true;
     this.#end(end);
   }
 

@@ -165,7 +165,7 @@ export class PythonRuntime implements Runtime {
     const journal = new RunJournal(invocation.limits, startedAt, invocation.watch);
     let begunAt = startedAt;
     let told: RunTold | null = null;
-    let verdict: Verdict;
+    let verdict: Verdict = { ok: false, failure: new Failure('internal', 'Nothing came of it') };
     try {
       const { residency } = invocation;
       if (residency === undefined) throw new Failure('internal', 'There is nowhere to live');
@@ -174,8 +174,8 @@ export class PythonRuntime implements Runtime {
         begunAt = performance.now();
         told = await resident.run(wanted(invocation, journal), signal);
         if (told === null) await resident.death;
+        else verdict = verdictOf(told, invocation, resident);
       }
-      verdict = verdictOf(told, invocation);
     } catch (error) {
       verdict = { ok: false, failure: Failure.from(error) };
     }
@@ -204,9 +204,9 @@ function wanted({ id, entry, args, limits, usualLimits }: Invocation, journal: R
   return { invocation: id, action, args, limits, usualWallMs: usualLimits.wallMs, journal };
 }
 
-function verdictOf({ end, stopped, rung }: RunTold, { limits }: Invocation): Verdict {
+function verdictOf({ end, stopped, rung }: RunTold, { limits }: Invocation, resident: PythonResident): Verdict {
   if (stopped !== null) return { ok: false, failure: stopped.with({ rung }) };
-  if (end.by === 'result') return verdictOn(end.result, limits);
+  if (end.by === 'result') return verdictOn(end.result, limits, (text) => resident.redacted(text));
   if (end.by === 'death') return { ok: false, failure: end.failure };
   return { ok: false, failure: new Failure('internal', 'Nobody waited for it, and somebody does') };
 }

@@ -5,7 +5,11 @@ import type { Fault, FrameOf } from './frame-reader.ts';
 export type Verdict = { ok: true; output: string } | { ok: false; failure: Failure };
 
 /** What the result of a run amounts to. Contract: Dispatcharr `apps/plugins/loader.py`, but that nothing wrong is told as done. */
-export function verdictOn(result: FrameOf<'result'>, limits: Pick<Limits, 'outputBytes'>): Verdict {
+export function verdictOn(
+  result: FrameOf<'result'>,
+  limits: Pick<Limits, 'outputBytes'>,
+  redacted: (text: string) => string,
+): Verdict {
   if (result.error !== undefined) return { ok: false, failure: failureOf(result.error, limits) };
   const { output = '' } = result;
   const bytes = Buffer.byteLength(output);
@@ -14,7 +18,7 @@ export function verdictOn(result: FrameOf<'result'>, limits: Pick<Limits, 'outpu
   if (read === null) return failed('plugin_invalid_output', 'What it returned cannot be told as JSON');
   const words = ownError(read.value);
   if (words === null) return { ok: true, output };
-  const pluginError = { name: STATUS_ERROR, message: words };
+  const pluginError = { name: STATUS_ERROR, message: redacted(words) };
   return failed('plugin_error', 'The plugin answered with an error', { pluginError, output });
 }
 

@@ -18,6 +18,8 @@ export interface Residents {
   stop(tenant: string, plugin: string, reason: StopReason): Promise<void>;
   /** Ends those of a tenant that are of none of these; `reason` is for those whose plugin is no longer there at all. */
   retain(tenant: string, plugins: ReadonlySet<Plugin>, reason: StopReason): Promise<void>;
+  /** Ends it, if it is there, and does something before any other can be started in its place. */
+  vacate(tenant: string, plugin: string, reason: StopReason, does: () => Promise<void>): Promise<void>;
   /** Forgets how often it has died: it may be started at once. */
   pardon(tenant: string, plugin: string): void;
   /** Undefined where nothing is known of any. */
@@ -58,6 +60,8 @@ export type Residency = {
   grant: Grant;
   limits: Limits;
   endpoint: Endpoint;
+  /** Throws where this is no longer what ought to run: the plugin was removed, disabled or changed meanwhile. */
+  assertWanted(): void;
   /** Its folders, ready to be used. */
   home(): Promise<Home>;
   /** A way to its application and to what it was granted, for what it does beside its runs. */

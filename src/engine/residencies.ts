@@ -21,6 +21,14 @@ export type ResidenciesOptions = {
   onDied?(tenancy: Tenancy, plugin: Plugin, failure: Failure): void;
 };
 
+function assertWanted(tenancy: Tenancy, plugin: Plugin): void {
+  const { id } = plugin;
+  const now = tenancy.catalogue.plugins.get(id);
+  if (now === undefined || tenancy.isClosed) throw new Failure('not_found', `There is no plugin "${id}" any more`);
+  if (!tenancy.isEnabled(id)) throw new Failure('plugin_disabled', `Plugin "${id}" is disabled`);
+  if (now !== plugin) throw new Failure('executor_lost', 'The plugin was loaded anew', { retryable: true });
+}
+
 /** So many of a tenant are started at the same time, of those that nobody waits for. */
 const STARTED_AT_ONCE = 1;
 
@@ -46,6 +54,7 @@ export class Residencies {
       grant: tenancy.grant(plugin.id),
       limits: tenancy.limits(plugin.id),
       endpoint: tenancy.endpoint,
+      assertWanted: () => assertWanted(tenancy, plugin),
       home: () => homes.open(tenancy.dir, plugin),
       openSession: (stop) => sessions.open(this.#holder(tenancy, plugin, stop)),
       desk: desk(tenancy, plugin),
@@ -90,13 +99,12 @@ export class Residencies {
 
   /** Removes what a plugin that is gone has had: its folders. */
   async clear(tenancy: Tenancy, plugin: string): Promise<void> {
-    await this.#options.homes.remove(tenancy.dir, plugin);
+    await this.#vacated(tenancy, plugin, 'delete');
   }
 
   /** Ends it, and takes away all that it has kept; where it is enabled it is started again. */
   async empty(tenancy: Tenancy, plugin: Plugin): Promise<void> {
-    await this.stop(tenancy, plugin, 'reload');
-    await this.clear(tenancy, plugin.id);
+    await this.#vacated(tenancy, plugin.id, 'reload');
     this.settle(tenancy);
   }
 
@@ -138,6 +146,16 @@ export class Residencies {
     };
     const plugins = all.values();
     await Promise.all(Array.from({ length: STARTED_AT_ONCE }, () => next(plugins)));
+  }
+
+  /** Nobody is started there before its folders are gone. */
+  async #vacated(tenancy: Tenancy, id: string, reason: StopReason): Promise<void> {
+    const remove = () => this.#options.homes.remove(tenancy.dir, id);
+    const nested = this.#all().reduce<() => Promise<void>>(
+      (inner, residents) => () => residents.vacate(tenancy.id, id, reason, inner),
+      remove,
+    );
+    await nested();
   }
 
   #all(): Residents[] {

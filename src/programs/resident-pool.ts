@@ -55,12 +55,11 @@ export class ResidentPool<R extends Resident> implements Residents, AsyncDisposa
 
   /** The program that is up, which is started if need be; waits for room until the signal aborts. */
   async occupy(residency: Residency, signal: AbortSignal): Promise<R> {
-    const berth = this.#berthOf(residency);
     for (;;) {
       signal.throwIfAborted();
-      const up = await until(this.#tryOccupy(berth, residency), signal);
+      const up = await until(this.#tryOccupy(residency), signal);
       if (up !== null) {
-        berth.used();
+        this.#berths.get(keyOf(residency.tenant, residency.plugin.id))?.used();
         return up;
       }
       await this.#forRoom(residency.tenant, signal);
@@ -69,7 +68,7 @@ export class ResidentPool<R extends Resident> implements Residents, AsyncDisposa
 
   /** The same for whoever does not wait for others to leave. */
   async start(residency: Residency, signal: AbortSignal): Promise<void> {
-    const up = await until(this.#tryOccupy(this.#berthOf(residency), residency), signal);
+    const up = await until(this.#tryOccupy(residency), signal);
     if (up === null) throw this.#noRoom(residency.tenant);
   }
 
@@ -77,19 +76,39 @@ export class ResidentPool<R extends Resident> implements Residents, AsyncDisposa
     const berth = this.#berths.get(keyOf(tenant, plugin));
     if (berth === undefined) return;
     berth.rest(null);
-    await berth.inTurn(() => this.#end(berth, reason));
-    if (reason !== 'shutdown') berth.pardon();
-    if (reason === 'delete') this.#berths.delete(berth.key);
+    await berth.inTurn(async () => {
+      await this.#end(berth, reason);
+      if (reason !== 'shutdown') berth.pardon();
+      if (reason === 'delete') this.#retire(berth);
+    });
+  }
+
+  async vacate(tenant: string, plugin: string, reason: StopReason, does: () => Promise<void>): Promise<void> {
+    for (;;) {
+      const berth = this.#berthFor(tenant, plugin);
+      const done = await berth.inTurn(async () => {
+        if (berth.isRetired) return false;
+        berth.rest(null);
+        await this.#end(berth, reason);
+        await does();
+        if (reason === 'delete') this.#retire(berth);
+        return true;
+      });
+      if (done) return;
+    }
   }
 
   async retain(tenant: string, plugins: ReadonlySet<Plugin>, reason: StopReason): Promise<void> {
     const ids = new Set([...plugins].map(({ id }) => id));
-    const others = [...this.#berths.values()].filter((one) => one.tenant === tenant && !plugins.has(one.plugin));
+    const others = [...this.#berths.values()].filter(
+      ({ residency, ...one }) => one.tenant === tenant && !(residency !== null && plugins.has(residency.plugin)),
+    );
     await Promise.all(
       others.map(async (berth) => {
-        const isRenewed = ids.has(berth.plugin.id);
-        await this.stop(tenant, berth.plugin.id, isRenewed ? 'reload' : reason);
-        if (!isRenewed && !berth.isTaken) this.#berths.delete(berth.key);
+        const id = berth.key.slice(tenant.length + 1);
+        const isRenewed = ids.has(id);
+        await this.stop(tenant, id, isRenewed ? 'reload' : reason);
+        if (!isRenewed) await berth.inTurn(async () => void (berth.isTaken || this.#retire(berth)));
       }),
     );
   }
@@ -133,23 +152,40 @@ export class ResidentPool<R extends Resident> implements Residents, AsyncDisposa
 
   // ── coming ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #berthOf({ tenant, plugin }: Residency): Berth<R> {
-    const key = keyOf(tenant, plugin.id);
+  #berthFor(tenant: string, plugin: string): Berth<R> {
+    const key = keyOf(tenant, plugin);
     const known = this.#berths.get(key);
     if (known !== undefined) return known;
-    const berth = new Berth<R>(key, tenant, plugin);
+    const berth = new Berth<R>(key, tenant);
     this.#berths.set(key, berth);
     return berth;
   }
 
+  /** In its turn: whoever waited for it finds that there is another by now, or none. */
+  #retire(berth: Berth<R>): void {
+    berth.isRetired = true;
+    if (this.#berths.get(berth.key) === berth) this.#berths.delete(berth.key);
+  }
+
   /** Null where there is no room. */
-  async #tryOccupy(berth: Berth<R>, residency: Residency): Promise<R | null> {
+  async #tryOccupy(residency: Residency): Promise<R | null> {
+    for (;;) {
+      const berth = this.#berthFor(residency.tenant, residency.plugin.id);
+      const up = await this.#tryBerth(berth, residency);
+      if (up !== 'retired') return up;
+    }
+  }
+
+  async #tryBerth(berth: Berth<R>, residency: Residency): Promise<R | null | 'retired'> {
     const known = berth.upFor(residency);
     if (known !== null) return known;
     return await berth.inTurn(async () => {
+      if (berth.isRetired) return 'retired';
       const meanwhile = berth.upFor(residency);
       if (meanwhile !== null) return meanwhile;
       this.#closing.signal.throwIfAborted();
+      // Who waited for its turn may have been removed, disabled or changed before that came.
+      residency.assertWanted();
       berth.refuseRest(Date.now());
       // It was started with other files, grants or limits.
       await this.#end(berth, 'reload');
@@ -299,10 +335,11 @@ class Berth<R extends Resident> {
   readonly key: string;
   readonly tenant: string;
   readonly lines: ResidentLine[] = [];
-  plugin: Plugin;
   residency: Residency | null = null;
   resident: R | null = null;
   usedAt = performance.now();
+  /** Nothing happens in it any more: it is no longer the one of its plugin. */
+  isRetired = false;
   #is: ResidentState['is'] = 'ended';
   #since = new Date();
   #startedAt: Date | null = null;
@@ -312,10 +349,9 @@ class Berth<R extends Resident> {
   #waking: NodeJS.Timeout | undefined;
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(key: string, tenant: string, plugin: Plugin) {
+  constructor(key: string, tenant: string) {
     this.key = key;
     this.tenant = tenant;
-    this.plugin = plugin;
   }
 
   /** One thing after the other. */
@@ -374,7 +410,6 @@ class Berth<R extends Resident> {
   starting(residency: Residency): void {
     clearTimeout(this.#waking);
     this.residency = residency;
-    this.plugin = residency.plugin;
     this.#rest = null;
     this.#become('starting');
   }

@@ -48,6 +48,7 @@ export class ResidentProcess implements AsyncDisposable {
   #residentBytes = 0;
   #cpuMs = 0;
   #weighing: NodeJS.Timeout | undefined;
+  #isOver = false;
 
   private constructor(letting: Letting, stdin: Socket, options: ResidentProcessOptions) {
     this.#letting = letting;
@@ -143,7 +144,7 @@ export class ResidentProcess implements AsyncDisposable {
   #weighSoon(): void {
     const weigh = async () => {
       this.#judge(await tooMuchKept(this.#options));
-      if (this.#because === null) this.#weighSoon();
+      if (!this.#isOver) this.#weighSoon();
     };
     this.#weighing = setTimeout(() => void weigh(), WEIGH_MS).unref();
   }
@@ -165,6 +166,7 @@ export class ResidentProcess implements AsyncDisposable {
     const ending = await this.#sandbox.ended;
     const { group } = this.#sandbox;
     this.#because ??= refused(group?.refusal());
+    this.#isOver = true;
     clearTimeout(this.#weighing);
     this.#watch?.[Symbol.dispose]();
     if (!this.#sandbox.deserted()) await within(DRAIN_MS, this.#output);
@@ -181,9 +183,13 @@ export class ResidentProcess implements AsyncDisposable {
 /** Files outlive whoever wrote them, and there is no other bound on all of them together. */
 async function tooMuchKept({ occupant, storedBytes }: ResidentProcessOptions): Promise<Failure | null> {
   const folders = occupant.own?.folders.map(({ from }) => from) ?? [];
-  const { bytes, entries } = await keptIn(folders, ENTRIES_MOST);
+  const { bytes, entries, hidden } = await keptIn(folders, ENTRIES_MOST);
   const words = 'Keeps more in its folders than it may (DELETE /v1/plugins/{plugin}/data empties them)';
-  if (entries > ENTRIES_MOST) {
+  if (hidden !== null) {
+    const there = `${words}, or hides it: there is ${hidden}`;
+    return new Failure('plugin_resource_exceeded', there);
+  }
+  if (entries >= ENTRIES_MOST) {
     const limit = { name: 'files', allowed: ENTRIES_MOST, observed: entries, unit: 'count' } as const;
     return new Failure('plugin_resource_exceeded', words, { limit });
   }

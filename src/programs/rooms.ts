@@ -64,6 +64,8 @@ export class Rooms implements AsyncDisposable {
   readonly #environment: Record<string, string>;
   readonly #etc = new Map<number, Promise<string>>();
   readonly #neighbours = new WeakMap<Plugin, Promise<readonly Bind[]>>();
+  /** Folders of occupants that are there. */
+  readonly #taken = new Set<string>();
   #doors = 0;
 
   private constructor(machine: Machine, found: FoundGroups, folder: string, { cpus, environment }: RoomsOptions) {
@@ -110,6 +112,7 @@ export class Rooms implements AsyncDisposable {
     const { plugin, command, endpoint, limits } = occupant;
     const { machine } = this;
     await using opened = new AsyncDisposableStack();
+    for (const { from } of occupant.own?.folders ?? []) opened.defer(this.#take(from));
     const isOwn = hasOwnFiles(machine.tier);
     const identity = this.identityOf(occupant.tenant, plugin);
     if (machine.isRoot) for (const folder of handedOver(occupant)) await this.#hand(folder, identity);
@@ -141,6 +144,13 @@ export class Rooms implements AsyncDisposable {
     const program = { ...command, limits, stdin, cwd: scratch?.path ?? '/', environment, mark, relay };
     const sandbox = opened.use(await Sandbox.spawn(program, { machine, way, pipes: this.pipes, group }));
     return new Letting(sandbox, door, opened.move());
+  }
+
+  /** What is laid out in somebody's folders trusts that nobody is at work in them. */
+  #take(folder: string): () => void {
+    if (this.#taken.has(folder)) throw new Failure('internal', 'Two programs would live in one folder');
+    this.#taken.add(folder);
+    return () => void this.#taken.delete(folder);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -40,6 +40,7 @@ class Pool implements AsyncDisposable {
   readonly begun: Fake[] = [];
   readonly pool: ResidentPool<Fake>;
   fails: Failure | null = null;
+  readonly unwanted = new Set<string>();
   readonly #residencies = new Map<string, Residency>();
 
   constructor(options: Partial<ResidentPoolOptions<Fake>> = {}) {
@@ -70,6 +71,9 @@ class Pool implements AsyncDisposable {
       grant: NOTHING,
       limits: {},
       died: () => {},
+      assertWanted: () => {
+        if (this.unwanted.has(name)) throw new Failure('not_found', 'It was removed');
+      },
     } as unknown as Residency;
     this.#residencies.set(name, residency);
     return residency;
@@ -182,6 +186,32 @@ describe('who is not needed', () => {
     await until(() => x.stopped !== null);
     assert.deepEqual([x.stopped, trial.is('a/x'), y.stopped], ['shutdown', 'ended', null]);
     assert.notEqual(await trial.occupy('a/x'), x);
+  });
+
+  test('is not started again by whoever waited while it was deleted', async () => {
+    await using trial = new Pool();
+    const first = await trial.occupy('a/x');
+    const leaving = Promise.withResolvers<void>();
+    first.stop = async () => {
+      await leaving.promise;
+      first.die();
+    };
+    trial.unwanted.add('a/x');
+    const removed: string[] = [];
+    const deleting = trial.pool.stop('a', 'x', 'delete');
+    const clearing = trial.pool.vacate('a', 'x', 'delete', async () => void removed.push('home'));
+    await until(() => trial.is('a/x') === 'stopping');
+    const waiting = [trial.occupy('a/x'), trial.occupy('a/x')].map((one) => one.catch(({ code }: Failure) => code));
+    leaving.resolve();
+    await Promise.all([deleting, clearing]);
+    assert.deepEqual([await Promise.all(waiting), removed], [['not_found', 'not_found'], ['home']]);
+    assert.deepEqual([trial.begun.length, trial.pool.houses('a')], [1, false]);
+    // And who is installed again under the name has a berth that counts.
+    trial.unwanted.clear();
+    const again = await trial.occupy('a/x');
+    assert.equal(trial.pool.gauges().residents, 1);
+    await trial.pool.stop('a', 'x', 'delete');
+    assert.equal(again.stopped, 'delete');
   });
 
   test('is told why: deleted, loaded anew, or the service ends', async () => {

@@ -33,6 +33,11 @@ export class FakeResidents implements Residents {
     await this.leaving;
   }
 
+  async vacate(tenant: string, plugin: string, reason: StopReason, does: () => Promise<void>): Promise<void> {
+    await this.stop(tenant, plugin, reason);
+    await does();
+  }
+
   async retain(tenant: string, plugins: ReadonlySet<Plugin>, reason: StopReason): Promise<void> {
     for (const residency of [...this.#up.values()]) {
       if (residency.tenant === tenant && !plugins.has(residency.plugin)) {

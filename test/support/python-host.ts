@@ -76,6 +76,7 @@ export class PythonHost implements AsyncDisposable {
     });
     this.#child.stdin.on('error', () => {});
     const reader = new FrameReader(() => LONGEST, {
+      onRead: () => {},
       onFrame: (frame) => {
         this.frames.push(frame as FromGuest);
         if (frame.t === 'ask' && answer !== undefined) {

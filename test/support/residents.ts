@@ -142,6 +142,7 @@ export class ResidentTrial implements AsyncDisposable {
         await cp(plugin.dir, home.code, { recursive: true, force: false, errorOnExist: false });
         return home;
       },
+      assertWanted: () => {},
       openSession: () => silent(),
       desk: this.desk,
       died: (failure) => void this.deaths.push(failure),
