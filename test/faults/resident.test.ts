@@ -180,6 +180,17 @@ describe('misdeeds', () => {
     assert(talked.usage.logLinesDropped >= 99_000);
   });
 
+  test('who answers for runs that there are not is ended for it', async () => {
+    const failure = failureOf(await run('forge'));
+    assert.match(failure.code, /plugin_resource_exceeded|plugin_invalid_output/, failure.message);
+    outputOf(await run('count'));
+  });
+
+  test('who keeps too much under a name that is no text is ended while it runs', async () => {
+    outputOf(await run('hide', { mb: 70 }, { tenant: 'secretive' }));
+    await until(() => trial.deaths.some(({ details: { limit } }) => limit?.name === 'residents.dataMb'));
+  });
+
   test('who keeps too much is not started again', async () => {
     outputOf(await run('store', { mb: 70 }, { tenant: 'hoarder' }));
     await trial.runtime.residents.stop('hoarder', 'everything', 'shutdown');
