@@ -182,7 +182,7 @@ describe('misdeeds', () => {
 
   test('who answers for runs that there are not is ended for it', async () => {
     const failure = failureOf(await run('forge'));
-    assert.match(failure.code, /plugin_resource_exceeded|plugin_invalid_output/, failure.message);
+    assert.match(failure.code, /plugin_resource_exceeded|plugin_invalid_output/, JSON.stringify(failure.details));
     outputOf(await run('count'));
   });
 
