@@ -17,6 +17,7 @@ import { Catalogues } from './engine/catalogue.ts';
 import { Homes } from './engine/homes.ts';
 import { Installed, type PackageRecords } from './engine/installed.ts';
 import { Isolations } from './engine/isolation.ts';
+import { keptKey } from './engine/key-file.ts';
 import { SECRETS_FILE } from './engine/secret-keys.ts';
 import { TenantFolders } from './engine/tenant-folder.ts';
 import { backgroundDestination } from './log.ts';
@@ -33,6 +34,9 @@ import { provesFirst, refuseOpenDoor, Service } from './service.ts';
 import { Store } from './store/store.ts';
 
 export const DIALECTS: readonly ManifestDialect[] = [stash, dispatcharr];
+
+/** In the data folder: what the users that programs run as are worked out with. */
+const IDENTITY_FILE = 'identity.key';
 
 /** Runtimes, and what reads plugins, ready to be used. */
 export async function openParts(config: Config, dialects: readonly ManifestDialect[] = DIALECTS): Promise<Parts> {
@@ -64,7 +68,12 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
   );
   const { pythonPath } = config;
   const lodgings = scope.use(
-    new Lodgings({ ...config.processes, ...config.isolation, ...(pythonPath === undefined ? {} : { pythonPath }) }),
+    new Lodgings({
+      ...config.processes,
+      ...config.isolation,
+      ...(pythonPath === undefined ? {} : { pythonPath }),
+      identityKey: () => Buffer.from(keptKey(join(config.dataDir, IDENTITY_FILE))),
+    }),
   );
   const programs = scope.use(
     new ProcessRuntime({
@@ -105,7 +114,7 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
 
 /** What no program may get at, whoever's it is: looked for in each room when its isolation is proven. */
 function secretsOf({ dataDir }: Config): { dataDir: string; secrets: string[] } {
-  const kept = [join(dataDir, SECRETS_FILE), join(dataDir, 'postgres', 'PG_VERSION')];
+  const kept = [join(dataDir, SECRETS_FILE), join(dataDir, IDENTITY_FILE), join(dataDir, 'postgres', 'PG_VERSION')];
   return { dataDir, secrets: [resolve('isopod.yaml'), ...kept] };
 }
 

@@ -114,7 +114,7 @@ export class Service implements AsyncDisposable {
     });
     const keep = (tenant: string) => store.of(tenant);
     const portraits = scope.use(new Portraits({ store, configurator, learn, complain }));
-    const desks = { vault, configurator, portraits, updates, keep };
+    const desks = { vault, configurator, portraits, updates, keep, ownJobs: config.residents.ownJobs };
     const engine = await assemble({
       config,
       parts,

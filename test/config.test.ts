@@ -102,6 +102,7 @@ test('without a file and variables all has a default', () => {
       graceMs: 1_000,
       stopMs: 5_000,
       dataMb: 1_024,
+      ownJobs: 1_000,
       deaths: 5,
       windowMs: 600_000,
     },

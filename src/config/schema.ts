@@ -372,6 +372,7 @@ export const Settings = Type.Object(
         ),
         stopMs: whole(5_000, 0, 600_000, 'How long one may take to stop when it is asked to'),
         dataMb: whole(1_024, 1, 1_048_576, 'What the folders of one may take of a disk'),
+        ownJobs: whole(1_000, 1, 10_000, 'Jobs that one may have waiting which it has asked for itself'),
         deaths: whole(5, 1, 1_000, 'One that dies so often is left alone for a while'),
         windowMs: whole(600_000, 1, DAY, 'inside this time, and then for this time'),
       },

@@ -1,10 +1,9 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { FILTER_FD } from './bubblewrap.ts';
 import { writeEtc } from './etc.ts';
 import { openGround } from './ground.ts';
-import { identityOf, NOBODY } from './identity.ts';
+import { NOBODY, passingIdentity } from './identity.ts';
 import { STEP_DOWN } from './launcher.ts';
 import { type Machine, wayInto, withFilter } from './machine.ts';
 import type { Bind, Room } from './room.ts';
@@ -46,7 +45,7 @@ export class Cells implements AsyncDisposable {
     env: Record<string, string>,
     reads: readonly string[],
   ): ChildProcess {
-    const identity = identityOf('', randomUUID());
+    const identity = passingIdentity();
     const binds = [...this.#binds, ...reads.map((path) => ({ path, mode: 'ro' as const }))];
     const room: Room = { scratch: null, binds, folders: [], gateway: null, identity };
     const { prefix, stepsDown } = wayInto(this.#machine, room, this.#etc);

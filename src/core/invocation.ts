@@ -15,6 +15,8 @@ export type Request = {
   task?: string;
   /** The hook to run, with the event as `args.hookContext`. */
   hook?: HookName;
+  /** The plugin itself has asked for it, as a job: it may be a task of its own. */
+  own?: true;
   /** What led to it, where that was not somebody from outside. Of a hook, its own link included. */
   chain?: Chain;
   args: Record<string, unknown>;

@@ -40,6 +40,8 @@ export type JobRequest = {
   /** In the words of whoever asked for it. */
   description?: string;
   hook?: HookName;
+  /** The plugin itself has asked for it, of what is its own alone; no caller can say so. */
+  own?: true;
   chain?: Chain;
   args: Record<string, unknown>;
   limits?: Partial<Limits>;
@@ -61,6 +63,8 @@ export type JobWish = {
   /** Asking again under the same key gives the job that is there. `hash` is of the whole request. */
   idempotency: { key: string; hash: Buffer } | null;
   cause: JobCause | null;
+  /** It is refused where so many that its plugin has asked for itself wait already; null where they are not counted. */
+  ownMost: number | null;
 };
 
 /** As soon as there is room, once, and for no other reason than that somebody asked. */
@@ -74,6 +78,7 @@ export function wishFor(request: JobRequest, more: Partial<JobWish> = {}): JobWi
     debounce: null,
     idempotency: null,
     cause: null,
+    ownMost: null,
     ...more,
   };
 }

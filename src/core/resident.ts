@@ -95,6 +95,9 @@ export interface Desk {
   enqueue(wish: OwnJob): Promise<string>;
 }
 
+/** Before the name of a task of a plugin's own, which nobody but itself may have run: its actions have names without. */
+export const OWN_TASK = 'shared_task:';
+
 /** What a plugin tells whoever listens. Contract: Dispatcharr `core/utils.py: send_websocket_update`. */
 export type Update = { group: string; event: string; data: unknown; invocation: string | null };
 

@@ -38,7 +38,13 @@ export class Homes {
    */
   async open(tenantDir: string, plugin: Plugin): Promise<Home> {
     const home = homeOf(tenantDir, plugin.id);
-    return await this.#inTurn(home, () => this.#open(home, plugin));
+    return await this.#inTurn(home, async () => {
+      try {
+        return await this.#open(home, plugin);
+      } catch (error) {
+        throw unopened(error);
+      }
+    });
   }
 
   /** Removes all that a plugin has had, and kept. */
@@ -112,6 +118,20 @@ async function isFolder(path: string): Promise<boolean> {
   return (await lstat(path).catch(() => null))?.isDirectory() === true;
 }
 
+/** What is in there is the plugin's, and so is the state that it is in. */
+function unopened(error: unknown): Failure {
+  const { code } = error as { code?: string };
+  if (error instanceof Failure || code === undefined) return Failure.from(error);
+  if (isFull(code))
+    return new Failure('overloaded', "There is no room left for the plugin's folders", { cause: error });
+  const words = `The plugin's data folder, or what is around it, cannot be used (${code}): see that it can be read and written`;
+  return new Failure('plugin_boot_failed', words, { cause: error });
+}
+
+function isFull(code: string | undefined): boolean {
+  return code === 'ENOSPC' || code === 'EDQUOT';
+}
+
 function uncopied(error: unknown, limits: CopyLimits): Failure {
   if (error instanceof TooMuch) {
     const { limit } = error;
@@ -119,7 +139,7 @@ function uncopied(error: unknown, limits: CopyLimits): Failure {
     return new Failure('plugin_boot_failed', `The plugin's folder has more than ${limits[limit]} ${words}`);
   }
   const { code } = error as { code?: string };
-  if (code === 'ENOSPC' || code === 'EDQUOT') {
+  if (isFull(code)) {
     return new Failure('overloaded', "There is no room left for a copy of the plugin's folder", { cause: error });
   }
   if (code === undefined) return Failure.from(error);

@@ -9,7 +9,7 @@ import { type Limits, lowered } from '../core/limits.ts';
 import { type LogLine, noUsage, type Outcome, type Watch } from '../core/outcome.ts';
 import { Places } from '../core/places.ts';
 import { type Entry, isResident, type Plugin } from '../core/plugin.ts';
-import type { Residency } from '../core/resident.ts';
+import { OWN_TASK, type Residency } from '../core/resident.ts';
 import type { Holder, Session, Sessions } from '../core/session.ts';
 import type { Isolations, Standing } from './isolation.ts';
 import type { Limiter } from './limiter.ts';
@@ -336,9 +336,10 @@ function depthOf({ chain, job }: Request): number {
 
 const OPERATION: Entry = { kind: 'operation' };
 
-function entryOf(plugin: Plugin, tenancy: Tenancy, { task, hook }: Pick<Request, 'task' | 'hook'>): Entry {
+function entryOf(plugin: Plugin, tenancy: Tenancy, request: Pick<Request, 'task' | 'hook' | 'own'>): Entry {
+  const { task, hook } = request;
   if (hook !== undefined) return hookOf(plugin, tenancy, hook);
-  if (isResident(plugin)) return actionOf(plugin, tenancy, task);
+  if (isResident(plugin)) return actionOf(plugin, tenancy, request);
   if (task === undefined) return OPERATION;
   const entry = plugin.entries.find((one) => one.kind === 'task' && one.name === task);
   if (entry !== undefined) return entry;
@@ -347,8 +348,13 @@ function entryOf(plugin: Plugin, tenancy: Tenancy, { task, hook }: Pick<Request,
   throw new Failure('not_found', `Plugin "${plugin.id}" has no task ${JSON.stringify(task)}: ${known}`);
 }
 
-/** Any may be asked for: what a plugin lists is for people. Contract: Dispatcharr `apps/plugins/loader.py`. */
-function actionOf(plugin: Plugin, tenancy: Tenancy, task: string | undefined): Entry {
+/**
+ * Any may be asked for, as what a plugin lists is for people; but not what is its own. Contract: Dispatcharr `apps/plugins/loader.py`.
+ */
+function actionOf(plugin: Plugin, tenancy: Tenancy, { task, own }: Pick<Request, 'task' | 'own'>): Entry {
+  if (task?.startsWith(OWN_TASK) && own !== true) {
+    throw new Failure('not_found', `Plugin "${plugin.id}" has no action ${JSON.stringify(task)}`);
+  }
   if (task !== undefined) return { kind: 'action', name: task, label: task, description: '', triggeredBy: [] };
   const names = tenancy.entries(plugin).flatMap((one) => (one.kind === 'action' ? [JSON.stringify(one.name)] : []));
   const known = names.length === 0 ? '' : `: it has ${names.join(', ')}`;

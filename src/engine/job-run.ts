@@ -36,13 +36,14 @@ export class JobRun implements Watch {
     this.claimed = claimed;
     this.#desk = desk;
     const { tenant, id, request } = claimed;
-    const { plugin, task, hook, chain, args, limits, traceparent } = request;
+    const { plugin, task, hook, own, chain, args, limits, traceparent } = request;
     this.#running = invoker.invoke({
       tenant,
       plugin,
       args,
       ...(task === null ? {} : { task }),
       ...(hook === undefined ? {} : { hook }),
+      ...(own === undefined ? {} : { own }),
       ...(chain === undefined ? {} : { chain }),
       ...(limits === undefined ? {} : { limits }),
       ...(traceparent === undefined ? {} : { traceparent }),

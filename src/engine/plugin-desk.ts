@@ -2,7 +2,7 @@ import { Failure } from '../core/failure.ts';
 import { wishFor } from '../core/job.ts';
 import type { Plugin } from '../core/plugin.ts';
 import type { Portrait } from '../core/portrait.ts';
-import type { Desk, OwnJob, Update } from '../core/resident.ts';
+import { type Desk, OWN_TASK, type OwnJob, type Update } from '../core/resident.ts';
 import type { TenantKeep } from '../core/tenant-store.ts';
 import type { Configurator } from './configurator.ts';
 import { noTenant } from './invoker.ts';
@@ -17,11 +17,10 @@ export type PluginDeskParts = {
   configurator: Pick<Configurator, 'configure'>;
   portraits: Portraits;
   updates: Updates;
+  /** How many jobs that a plugin has asked for itself may wait. */
+  ownJobs: number;
   keep(tenant: string): Pick<TenantKeep, 'jobs'>;
 };
-
-/** Before the name of a task of a plugin's own, where its actions have theirs alone. */
-export const OWN_TASK = 'shared_task:';
 
 const NAME_MOST = 500;
 const ARGS_BYTES = 1_048_576;
@@ -69,7 +68,10 @@ export class PluginDesk implements Desk {
     const plugin = this.#plugin.id;
     const name = task.startsWith(OWN_TASK) ? task : `${OWN_TASK}${task}`;
     refuseUnkeepable(name, args, delayMs);
-    const wish = wishFor({ plugin, task: name, args }, { start: { delayMs }, cause: { plugin, invocation } });
+    const wish = wishFor(
+      { plugin, task: name, own: true, args },
+      { start: { delayMs }, cause: { plugin, invocation }, ownMost: this.#parts.ownJobs },
+    );
     try {
       this.#refuseGone();
       const { job } = await this.#parts.keep(this.#tenancy.id).jobs.add(wish);

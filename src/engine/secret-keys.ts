@@ -1,6 +1,6 @@
-import { hkdfSync, randomBytes } from 'node:crypto';
-import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { hkdfSync } from 'node:crypto';
 import { join } from 'node:path';
+import { keptKey, readKey } from './key-file.ts';
 
 export type SecretKeysOptions = {
   /** The key of the configuration, and those that were used before. */
@@ -15,7 +15,6 @@ export type SecretKey = { id: string; bytes: Buffer };
 
 /** In the data folder. */
 export const SECRETS_FILE = 'secrets.key';
-const LETTERS_LEAST = 32;
 const FOR_EVERYTHING = 'isopod secrets';
 const FOR_NAMES = 'isopod secrets: name of the key';
 
@@ -53,11 +52,7 @@ export class SecretKeys {
   }
 
   #make(): SecretKey {
-    mkdirSync(this.#options.dataDir, { recursive: true });
-    writeOnce(this.#file, `${randomBytes(32).toString('base64url')}\n`);
-    // It may be another's by now, who was quicker.
-    const text = readKey(this.#file);
-    if (text === undefined) throw new Error(`${this.#file} was removed as soon as it was made`);
+    const text = keptKey(this.#file);
     const key = keyOf(text);
     this.#known.set(key.id, key);
     return key;
@@ -67,33 +62,4 @@ export class SecretKeys {
 function keyOf(text: string): SecretKey {
   const derived = (info: string, bytes: number) => Buffer.from(hkdfSync('sha256', text, '', info, bytes));
   return { id: derived(FOR_NAMES, 6).toString('hex'), bytes: derived(FOR_EVERYTHING, 32) };
-}
-
-function readKey(file: string): string | undefined {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8').trim();
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') return undefined;
-    throw new Error(`The key of this node's secrets cannot be read: ${message}`);
-  }
-  if (text.length >= LETTERS_LEAST) return text;
-  throw new Error(`${file} is no key: it has fewer than ${LETTERS_LEAST} letters. Put it back, or remove it with them`);
-}
-
-/** Whole or not at all, whatever happens to this machine meanwhile; what is there already stays. */
-function writeOnce(file: string, text: string): void {
-  const whole = `${file}.${randomBytes(4).toString('hex')}`;
-  const descriptor = openSync(whole, 'wx', 0o600);
-  try {
-    writeSync(descriptor, text);
-    fsyncSync(descriptor);
-    linkSync(whole, file);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-  } finally {
-    closeSync(descriptor);
-    rmSync(whole, { force: true });
-  }
 }

@@ -265,6 +265,7 @@ function wishOf(wanted: Wanted, traceparent: string | undefined): Omit<JobWish, 
     singleton: singletonKey,
     debounce: debounce?.key ?? null,
     cause: null,
+    ownMost: null,
   };
 }
 

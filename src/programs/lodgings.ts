@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { isOpenToAll } from '../confinement/on-path.ts';
 import { hasOwnFiles } from '../confinement/tier.ts';
 import { Failure } from '../core/failure.ts';
@@ -16,8 +17,11 @@ export class Lodgings implements AsyncDisposable {
   #rooms: Promise<Rooms> | null = null;
   #refused: string | null = null;
 
-  constructor({ tier = 'auto', cgroup = 'auto', cpus = 0, environment = {}, pythonPath }: LodgingsOptions) {
-    this.#options = { tier, cgroup, cpus, environment };
+  constructor(options: LodgingsOptions) {
+    const { tier = 'auto', cgroup = 'auto', cpus = 0, environment = {}, pythonPath } = options;
+    // Without a key that is kept, nothing that lasts is anybody's.
+    const { identityKey = () => randomBytes(32) } = options;
+    this.#options = { tier, cgroup, cpus, environment, identityKey };
     this.programs = new Programs({
       path: process.env.PATH,
       pythonPath,

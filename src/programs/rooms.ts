@@ -32,6 +32,8 @@ export type RoomsOptions = {
   cpus: number;
   /** Variables that every program gets beside the few of environment.ts. */
   environment: Record<string, string>;
+  /** What the users that programs run as are worked out with; nobody else may know it. Asked for once. */
+  identityKey(): Buffer;
 };
 
 /** For whom a room is furnished: all that does not change from call to call. */
@@ -66,15 +68,23 @@ export class Rooms implements AsyncDisposable {
   readonly #neighbours = new WeakMap<Plugin, Promise<readonly Bind[]>>();
   /** Folders of occupants that are there. */
   readonly #taken = new Set<string>();
+  readonly #askKey: () => Buffer;
+  #key: Buffer | null = null;
   #doors = 0;
 
-  private constructor(machine: Machine, found: FoundGroups, folder: string, { cpus, environment }: RoomsOptions) {
+  private constructor(
+    machine: Machine,
+    found: FoundGroups,
+    folder: string,
+    { cpus, environment, identityKey }: RoomsOptions,
+  ) {
     this.machine = machine;
     this.#found = found;
     this.#cpus = cpus;
     this.folder = folder;
     this.pipes = new Pipes(folder);
     this.#environment = environment;
+    this.#askKey = identityKey;
   }
 
   /** Throws `sandbox_unavailable` where the machine does not have what is wished for. */
@@ -104,7 +114,8 @@ export class Rooms implements AsyncDisposable {
 
   /** Whom its programs run as where we are root. What came in one archive is of one author. */
   identityOf(tenant: string, { id, ownDir }: Plugin): number {
-    return identityOf(tenant, ownDir === undefined ? id : basename(ownDir));
+    this.#key ??= this.#askKey();
+    return identityOf(this.#key, tenant, ownDir === undefined ? id : basename(ownDir));
   }
 
   /** Starts the program of an occupant, and holds it back until `sandbox.go()`. */

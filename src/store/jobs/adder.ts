@@ -31,8 +31,8 @@ export type Added = { job: Job; isNew: boolean };
 
 type Idempotency = NonNullable<JobWish['idempotency']>;
 
-/** What a tenant has, and how much it may have. */
-type Load = { id: string; quotas: Quotas; waiting: number; bytes: number };
+/** What a tenant has, and how much it may have. `own`: what waits that plugins have asked for themselves, by plugin. */
+type Load = { id: string; quotas: Quotas; waiting: number; bytes: number; own: Map<string, number> };
 
 const NOTHING = { request: '{"args":{}}', bytes: 0 };
 const BATCH = 200;
@@ -141,7 +141,7 @@ export class Adder {
 
   async #addPlain(asks: AddAsk[]): Promise<(Added | Failure)[]> {
     try {
-      const loads = await this.#loads(this.#db, tenantsOf(asks));
+      const loads = await this.#loads(this.#db, asks);
       if (loads.some(isBounded)) {
         return await this.#herald.during(
           async (tx, news) => this.#addWhere(tx, news, asks, await this.#refusals(tx, asks)),
@@ -291,13 +291,14 @@ export class Adder {
    */
   async #refusals(tx: Tx, asks: readonly Asking[]): Promise<(Failure | null)[]> {
     const tenants = tenantsOf(asks);
-    const loads = await this.#loads(tx, tenants);
+    const loads = await this.#loads(tx, asks);
     if (!loads.some(isBounded)) return refusalsOf(asks, loads);
     await lock(tx, ...tenants.map((tenant) => `jobs of ${tenant}`));
-    return refusalsOf(asks, await this.#loads(tx, tenants));
+    return refusalsOf(asks, await this.#loads(tx, asks));
   }
 
-  async #loads(db: Db, tenants: readonly string[]): Promise<Load[]> {
+  async #loads(db: Db, asks: readonly Asking[]): Promise<Load[]> {
+    const tenants = tenantsOf(asks);
     const rows = await db
       .selectFrom('tenants')
       .select(['id', 'quotas'])
@@ -314,9 +315,27 @@ export class Adder {
     const loads: Load[] = [];
     for (const { id, quotas, waiting } of rows) {
       const bytes = typeof quotas.storedBytes === 'number' ? await storedBytes(db, id) : 0;
-      loads.push({ id, quotas, waiting: waiting ?? 0, bytes });
+      loads.push({ id, quotas, waiting: waiting ?? 0, bytes, own: new Map() });
     }
+    const counted = asks.filter(({ wish }) => typeof wish?.ownMost === 'number');
+    if (counted.length > 0) await this.#countOwn(db, counted, loads);
     return loads;
+  }
+
+  async #countOwn(db: Db, asks: readonly Asking[], loads: readonly Load[]): Promise<void> {
+    const plugins = [...new Set(asks.flatMap(({ wish }) => wish?.request.plugin ?? []))];
+    const rows = await db
+      .selectFrom('jobs')
+      .select(['tenant', 'plugin'])
+      .select(({ fn }) => fn.countAll<number>().as('waiting'))
+      .where('tenant', 'in', tenantsOf(asks))
+      .where('state', '=', 'waiting')
+      .where('plugin', 'in', plugins)
+      .where(sql`cause ->> 'plugin'`, '=', sql.ref('plugin'))
+      .groupBy(['tenant', 'plugin'])
+      .execute();
+    const byId = new Map(loads.map((load) => [load.id, load]));
+    for (const { tenant, plugin, waiting } of rows) byId.get(tenant)?.own.set(plugin, waiting);
   }
 
   /** In one statement: it needs no transaction of its own. */
@@ -373,13 +392,19 @@ function isBounded({ quotas }: Load): boolean {
 }
 
 function refusalsOf(asks: readonly Asking[], loads: readonly Load[]): (Failure | null)[] {
-  const byId = new Map(loads.map((load) => [load.id, { ...load }]));
+  const byId = new Map(loads.map((load) => [load.id, { ...load, own: new Map(load.own) }]));
   return asks.map(({ tenant, wish }) => {
     const load = byId.get(tenant);
     if (load === undefined) return noTenant(tenant);
     const { quotas, waiting } = load;
     const most = quotas.jobsWaiting ?? WAITING_MOST;
     if (waiting >= most) return tooMany(tenant, most, waiting);
+    if (typeof wish?.ownMost === 'number') {
+      const { plugin } = wish.request;
+      const before = load.own.get(plugin) ?? 0;
+      if (before >= wish.ownMost) return tooManyOwn(plugin, wish.ownMost, before);
+      load.own.set(plugin, before + 1);
+    }
     if (typeof quotas.storedBytes === 'number') {
       load.bytes += wish === undefined ? 0 : Buffer.byteLength(requestText(wish.request));
       if (load.bytes > quotas.storedBytes) return noRoom(tenant, quotas.storedBytes, load.bytes);
@@ -392,6 +417,12 @@ function refusalsOf(asks: readonly Asking[], loads: readonly Load[]): (Failure |
 function dueAt(start: JobWish['start']): Date {
   // What was due long ago is due now: the database has no year 0.
   return 'at' in start ? new Date(Math.max(Date.now(), start.at.getTime())) : new Date(Date.now() + start.delayMs);
+}
+
+function tooManyOwn(plugin: string, allowed: number, before: number): Failure {
+  const limit = { name: 'residents.ownJobs', allowed, observed: before + 1, unit: 'count' } as const;
+  const words = `${before} jobs that plugin "${plugin}" has asked for itself are waiting, which is as many as it may have`;
+  return new Failure('queue_full', words, { limit, retryable: true, retryAfterMs: 1_000 });
 }
 
 function tooMany(tenant: string, allowed: number, before: number): Failure {

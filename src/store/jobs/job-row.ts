@@ -6,8 +6,8 @@ import type { JobRow } from '../tables.ts';
 export type JobRecord = Selectable<JobRow>;
 
 /** The part of a request that has no column of its own. The description is first, so that it can be had alone. */
-export function requestText({ description, hook, chain, args, limits, traceparent }: JobRequest): string {
-  return JSON.stringify({ description, hook, chain, args, limits, traceparent });
+export function requestText({ description, hook, own, chain, args, limits, traceparent }: JobRequest): string {
+  return JSON.stringify({ description, hook, own, chain, args, limits, traceparent });
 }
 
 export function requestOf({ plugin, task, request }: Pick<JobRecord, 'plugin' | 'task' | 'request'>): JobRequest {
