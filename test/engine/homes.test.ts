@@ -172,6 +172,15 @@ test('ids that look alike have homes of their own, below their tenant', async ()
   for (const folder of folders) expect(dirname(folder)).toBe(join(tenant, 'residents'));
 });
 
+test('folders that cannot be got at are said to be the trouble, and not blamed on the service', async () => {
+  await write({ 'plugins/a/plugin.py': '', 'tenant/residents': 'no folder' });
+  const opening = homes.open(join(root, 'tenant'), pluginAt('a'));
+  await expect(opening).rejects.toMatchObject({
+    code: 'plugin_boot_failed',
+    message: expect.stringMatching(/^The plugin's data folder.*\((ENOTDIR|EEXIST)\)/),
+  });
+});
+
 test('what cannot be copied is told, and leaves nothing half done', async () => {
   const codeOf = (opening: Promise<unknown>) =>
     opening.then(

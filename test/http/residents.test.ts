@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { Failure } from '../../src/core/failure.ts';
 import { Failure as Refusal } from '../../src/core/failure.ts';
+import { wishFor } from '../../src/core/job.ts';
 import type { ResidentState } from '../../src/core/resident.ts';
 import { type FakeService, ok, plugin, portrait, report, resident, startFakeService } from '../support/fake.ts';
 
@@ -15,7 +16,7 @@ let token: string;
 beforeAll(async () => {
   service = await startFakeService({
     plugins: [plugin(), resident({ portrait: manifest }), resident({ id: 'legacy', portrait: null })],
-    config: { tokens: [OPERATOR] },
+    config: { tokens: [OPERATOR], residents: { ownJobs: 3 } },
     act: async ({ entry, args, plugin: { id } }) => {
       const logs = [{ level: 'info' as const, message: `said by ${id}`, atMs: 0 }];
       return { ...ok({ task: entry.kind === 'action' ? entry.name : null, args }), ...report(), logs };
@@ -172,6 +173,45 @@ test('a task that it wants to be run becomes a job of its tenant', async () => {
     [{ args: { a: 'x'.repeat(1_100_000) } }, 'payload_too_large'],
   ];
   for (const [more, code] of refused) await expect(desk.enqueue({ ...wish, ...more })).rejects.toMatchObject({ code });
+  // One of its own waits already.
+  const ahead = { ...wish, delayMs: 60_000 };
+  const asked = await Promise.allSettled([ahead, ahead, ahead].map((one) => desk.enqueue(one)));
+  expect(asked.map((one) => one.status).sort()).toEqual(['fulfilled', 'fulfilled', 'rejected']);
+  await expect(desk.enqueue(ahead)).rejects.toMatchObject({
+    code: 'queue_full',
+    details: { limit: { name: 'residents.ownJobs', allowed: 3, observed: 4 } },
+  });
   await ask('PATCH', '/v1/tenants/default', { body: { quotas: { jobsWaiting: 1 } } });
-  await expect(desk.enqueue(wish)).rejects.toMatchObject({ code: 'queue_full' });
+  await expect(desk.enqueue(wish)).rejects.toMatchObject({
+    code: 'queue_full',
+    details: { limit: { name: 'quotas.jobsWaiting' } },
+  });
+  await ask('PATCH', '/v1/tenants/default', { body: { quotas: { jobsWaiting: null } } });
+});
+
+test('a task of its own is run for itself alone, also when it is run again', async () => {
+  await enable('legacy');
+  const task = 'shared_task:tasks.wipe';
+  const wanted = { plugin: 'legacy', task, args: { own: true }, own: true };
+  const headers = { authorization: `Bearer ${OPERATOR}` };
+  const ran = await service.invoke('legacy', { task, args: {}, own: true }, '', { headers });
+  expect([400, 404]).toContain(ran.status);
+  expect((await service.invoke('legacy', { task, args: {} }, '', { headers })).body.code).toBe('not_found');
+  for (const body of [wanted, { plugin: 'legacy', task }]) {
+    expect([400, 404]).toContain((await ask('POST', '/v1/jobs', { body })).status);
+  }
+  // Nor where nobody looks before it runs.
+  const { jobs } = service.service.parts.store.of('default');
+  const { job } = await jobs.add(wishFor({ plugin: 'legacy', task, args: {} }));
+  const ended = (id: string, state: string) =>
+    vi.waitFor(async () => expect((await ask('GET', `/v1/jobs/${id}`)).body.state).toBe(state));
+  await ended(job.id, 'failed');
+
+  const desk = residents().desk('legacy');
+  await ask('POST', '/v1/plugins/legacy/disable');
+  const own = await desk.enqueue({ task: 'tasks.wipe', args: {}, delayMs: 0, invocation: null });
+  await ended(own, 'failed');
+  await enable('legacy');
+  expect((await ask('POST', `/v1/jobs/${own}/redrive`)).status).toBe(202);
+  await ended(own, 'succeeded');
 });

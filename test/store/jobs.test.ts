@@ -47,6 +47,26 @@ describe.each(ENGINES)('on the %s engine', (engine) => {
     }
   }
 
+  test('of what a plugin has asked for itself only so much waits, whatever else waits for it', async () => {
+    const own = (plugin = 'p') => {
+      const request = { plugin, task: 'T', own: true, args: {} } as const;
+      return jobs().add(wish({ request, cause: { plugin, invocation: null }, ownMost: 2 }));
+    };
+    await add();
+    await add({ cause: { plugin: 'other', invocation: 'i' } });
+    const asked = await Promise.allSettled([own(), own(), own(), own('q')]);
+    expect(asked.map((one) => one.status)).toEqual(['fulfilled', 'fulfilled', 'rejected', 'fulfilled']);
+    await expect(own()).rejects.toMatchObject({
+      code: 'queue_full',
+      details: { limit: { name: 'residents.ownJobs', allowed: 2, observed: 3, unit: 'count' } },
+    });
+    expect((await add()).state).toBe('waiting');
+    const claimed = await claimAll();
+    expect(claimed.filter(({ request }) => request.own === true)).toHaveLength(3);
+    expect((await own()).job.request.own).toBe(true);
+    for (const one of [...claimed, ...(await claimAll())]) await store.desk.settle(ended(one));
+  });
+
   test('a job waits, runs, and is kept with what came of it', async () => {
     const job = await add();
     expect(job).toMatchObject({ state: 'waiting', attempt: 0, request: { plugin: 'p', task: 'T', args: { n: 1 } } });
