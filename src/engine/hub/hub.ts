@@ -86,7 +86,7 @@ export class Hub {
     const all: JsonObject[] = [];
     for (const repo of enabled) {
       const text = (await this.#repos(tenancy).manifests([repo.id])).get(repo.id);
-      if (text !== undefined) all.push(...offered(repo, readRepo(text), { repos, has, keyOf }));
+      if (text !== undefined) all.push(...offered(repo, readRepo(text, repo.verified), { repos, has, keyOf }));
       // A large one takes its time to read.
       await others();
     }

@@ -45,10 +45,11 @@ export class Releases {
   /** The manifest of a plugin, at an address that its repository names. Throws `invalid_request` and `source_failed`. */
   async detail(tenant: string, repo: PluginRepo, url: string, signal: AbortSignal): Promise<Detail> {
     const manifest = await this.#manifest(tenant, repo);
-    if (!manifest.plugins.some((one) => isSame(textAt(one, 'manifest_url'), url))) {
+    const listed = manifest.plugins.find((one) => isSame(textAt(one, 'manifest_url'), url));
+    if (listed === undefined) {
       throw new Failure('invalid_request', 'The repository names no such manifest of a plugin');
     }
-    return await this.#detail(tenant, { repo, manifest, url }, signal);
+    return await this.#detail(tenant, { repo, manifest, slug: listed.slug, url }, signal);
   }
 
   /** Throws `invalid_request` where the repository does not offer it, and what `detail` does. */
@@ -60,39 +61,39 @@ export class Releases {
     const listed = manifest.plugins.find(({ slug }) => slug === wish.slug);
     if (listed === undefined) throw notOffered();
     const newest = newestOf(listed);
-    if (isMeant(newest, wish)) return newest;
+    if (isMeant(newest, wish)) return tied(repo, newest);
     const url = textAt(listed, 'manifest_url');
     if (url === '') throw notOffered();
-    const detail = await this.#detail(tenant, { repo, manifest, url }, signal);
+    const detail = await this.#detail(tenant, { repo, manifest, slug: listed.slug, url }, signal);
     if (!isTrusted({ publicKey: repo.publicKey, verified: detail.verified })) {
       throw new Failure(
         'invalid_request',
         'What says so of older versions is not signed with the key that is set for it',
       );
     }
-    return releasesIn(detail.manifest).find((one) => isMeant(one, wish)) ?? notOffered();
+    return tied(repo, releasesIn(detail.manifest).find((one) => isMeant(one, wish)) ?? notOffered());
   }
 
-  async #manifest(tenant: string, { id }: PluginRepo): Promise<RepoManifest> {
+  async #manifest(tenant: string, { id, verified }: PluginRepo): Promise<RepoManifest> {
     const text = (await this.#options.store.of(tenant).pluginRepos.manifests([id])).get(id);
     if (text === undefined) throw new Failure('not_found', 'There is no such repository');
-    return readRepo(text);
+    return readRepo(text, verified);
   }
 
   async #detail(
     tenant: string,
-    { repo, manifest, url }: { repo: PluginRepo; manifest: RepoManifest; url: string },
+    { repo, manifest, slug, url }: { repo: PluginRepo; manifest: RepoManifest; slug: string; url: string },
     signal: AbortSignal,
   ): Promise<Detail> {
     const { visits, notary } = this.#options;
     // Whatever happens to the repository, it is asked for anew.
-    const name = [tenant, repo.id, repo.createdAt.getTime(), repo.updatedAt.getTime(), url].join(' ');
+    const name = [tenant, repo.id, repo.createdAt.getTime(), repo.updatedAt.getTime(), slug, url].join(' ');
     const kept = this.#kept.get(name);
     if (kept !== undefined && kept.until > performance.now()) return kept.detail;
     const text = textOf(await visits.fetch(tenant, { url, ...DETAIL }, signal));
     const { publicKey } = repo;
     const verified = publicKey === '' ? null : await notary.verify({ text, publicKey });
-    const detail = { manifest: readDetail(text, manifest), verified };
+    const detail = { manifest: readDetail(text, { ...manifest, slug, verified }), verified };
     this.#kept.delete(name);
     this.#kept.set(name, { detail, until: performance.now() + KEPT_MS });
     for (const oldest of this.#kept.keys()) {
@@ -136,6 +137,14 @@ function isSame(one: string, other: string): boolean {
   const [a, b] = [URL.parse(one), URL.parse(other)];
   return a !== null && b !== null && a.href === b.href;
 }
+
+/** Where a key is set, the archive is tied to what is signed with it, and that is by its hash alone. */
+function tied({ publicKey }: PluginRepo, release: Offered): Offered {
+  if (publicKey === '' || SHA256.test(release.sha256.trim())) return release;
+  throw new Failure('invalid_request', 'The repository is signed, but says no SHA-256 of the archive of this version');
+}
+
+const SHA256 = /^[0-9a-f]{64}$/i;
 
 function notOffered(): never {
   throw new Failure('invalid_request', 'The repository does not offer this version at this address');

@@ -35,11 +35,11 @@ export function textOf(bytes: Buffer): string {
   return bytes.toString().replace(/^\ufeff/, '');
 }
 
-/** Throws `manifest_rejected`. */
-export function readRepo(text: string): RepoManifest {
+/** Of a text that was verified, only what is signed is read. Throws `manifest_rejected`. */
+export function readRepo(text: string, verified: boolean | null): RepoManifest {
   const whole = readObject(text);
-  const inner = whole.manifest;
-  const manifest = isObject(inner) && 'plugins' in inner ? inner : whole;
+  const isWrapped = verified === true || (isObject(whole.manifest) && Object.hasOwn(whole.manifest, 'plugins'));
+  const manifest = isWrapped ? innerOf(whole) : whole;
   const { plugins } = manifest;
   if (!Array.isArray(plugins)) throw rejected('it has no list "plugins"');
   if (plugins.length > PLUGINS_MOST) throw rejected(`it has more than ${PLUGINS_MOST} plugins`);
@@ -58,10 +58,17 @@ export function readRepo(text: string): RepoManifest {
   };
 }
 
-/** The manifest of a single plugin, with whole addresses. Throws `manifest_rejected`. */
-export function readDetail(text: string, { downloads }: Pick<RepoManifest, 'downloads'>): JsonObject {
+export type DetailOf = Pick<RepoManifest, 'downloads'> & { slug: string; verified: boolean | null };
+
+/**
+ * The manifest of a single plugin, with whole addresses. One that is signed says of which it is: else it could be put in
+ * the place of another's. Throws `manifest_rejected`.
+ */
+export function readDetail(text: string, { downloads, slug, verified }: DetailOf): JsonObject {
   const whole = readObject(text);
-  const manifest = isObject(whole.manifest) ? whole.manifest : whole;
+  const manifest = verified === true || isObject(whole.manifest) ? innerOf(whole) : whole;
+  const own = textAt(manifest, 'slug');
+  if (own !== slug && (verified === true || own !== '')) throw rejected(`it is not about the plugin "${slug}"`);
   const { versions, latest } = manifest;
   return {
     ...manifest,
@@ -92,6 +99,12 @@ export function textAt(object: JsonObject, key: string): string {
 
 export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** What is signed of what is wrapped. */
+function innerOf({ manifest }: JsonObject): JsonObject {
+  if (!isObject(manifest)) throw rejected('it has no "manifest"');
+  return manifest;
 }
 
 function readObject(text: string): JsonObject {

@@ -158,8 +158,8 @@ export class Repositories {
 
   async #look(tenant: string, { url, publicKey }: RepoWish, signal: AbortSignal) {
     const text = textOf(await this.#options.visits.fetch(tenant, { url, ...MANIFEST }, signal));
-    const manifest = readRepo(text);
-    return { text, manifest, verified: await this.#verdict(text, publicKey) };
+    const verified = await this.#verdict(text, publicKey);
+    return { text, manifest: readRepo(text, verified), verified };
   }
 
   async #verdict(text: string, publicKey: string): Promise<boolean | null> {

@@ -9,12 +9,15 @@ const SIGNATURES_MOST = 4;
 const KEYS_MOST = 8;
 const BLOCKS = /-----BEGIN PGP PUBLIC KEY BLOCK-----.*?-----END PGP PUBLIC KEY BLOCK-----/gs;
 
-/** Whether a manifest is signed with one of these keys. Throws for whatever cannot be read. */
+/**
+ * Whether a manifest is signed with one of these keys. Throws for whatever cannot be read. Nothing may stand beside the
+ * manifest and its signature: nobody has signed that.
+ */
 export async function verify({ text, publicKey }: SignatureTask): Promise<boolean> {
   const members = pythonMembers(text);
   const manifest = members.get('manifest');
   const armored: unknown = JSON.parse(members.get('signature') ?? 'null');
-  if (manifest === undefined || typeof armored !== 'string') return false;
+  if (manifest === undefined || typeof armored !== 'string' || members.size > 2) return false;
   const signature = await readSignature({ armoredSignature: armored });
   const keys: Key[] = [];
   for (const [block] of publicKey.matchAll(BLOCKS)) keys.push(...(await readKeys({ armoredKeys: block })));

@@ -40,6 +40,7 @@ test('whatever else is not', async () => {
     reordered: { text: signed('{"plugins":[],"registry_name":"Ünïcode 😀"}', signature), publicKey },
     'without the line feed': { text: signed(MANIFEST, key.sign(String(canonical))), publicKey },
     'a key twice': { text: `{"manifest": {}, ${signed(MANIFEST, signature).slice(1)}`, publicKey },
+    'something around it': { text: signed(MANIFEST, signature).replace('{', '{"plugins": [], '), publicKey },
     unsigned: { text: `{"manifest": ${MANIFEST}}`, publicKey },
     'no signature': { text: signed(MANIFEST, 'hello'), publicKey },
     'no key': { text: signed(MANIFEST, signature), publicKey: 'hello' },

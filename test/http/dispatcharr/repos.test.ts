@@ -261,7 +261,8 @@ test('where a key is set, only what is signed with it is taken', async () => {
   expect(await refused(signed(manifest(), other))).toEqual(unsigned);
   // Without the lines around it, as some paste it.
   const bare = publicKey.replace(/-----.*-----\n*/g, '');
-  const id = await added(signed(manifest()), bare);
+  const plugins = [{ ...listed, latest_sha256: hash('sha256', 'zip') }];
+  const id = await added(signed(manifest({ plugins })), bare);
   expect((await send('GET', '')).body).toMatchObject([{ signature_verified: true, last_fetch_status: '200' }]);
 
   // What is not signed does not take the place of what was.
@@ -286,6 +287,22 @@ test('where a key is set, only what is signed with it is taken', async () => {
     public_key: '',
     signature_verified: null,
   });
+});
+
+test('only what is signed is read of what is signed', async () => {
+  const { publicKey } = key;
+  const about = JSON.parse(signed({ slug: 'my-plugin', registry_name: 'Signed', versions: [] }));
+  const around = JSON.stringify({ ...about, ...manifest({ registry_name: 'Mine' }) });
+  const url = server.at('/manifest.json', around);
+  const refused = [400, 'The manifest is not signed with the key that is set for it'];
+  expect(errorOf(await send('POST', '', { url, public_key: publicKey }))).toEqual(refused);
+  expect((await send('POST', 'preview/', { url, public_key: publicKey })).body).toMatchObject({ valid: false });
+  // Nor is it taken for signed later.
+  const id = await added(around);
+  expect((await send('PUT', `${id}/`, { public_key: publicKey })).body.signature_verified).toBe(false);
+  // Without anything around it, it is still no repository.
+  server.at('/manifest.json', JSON.stringify(about));
+  expect((await send('POST', `${id}/refresh/`)).body.error).toMatch(/no list "plugins"/);
 });
 
 test('what is offered has whole addresses, and says what of it is there', async () => {
@@ -394,7 +411,8 @@ test('older versions come from the manifest of the plugin, which is fetched once
   const old = Buffer.from('an old archive');
   const versions = [
     { version: '0.9', url: 'my-plugin-0.9.zip', checksum_sha256: hash('sha256', old) },
-    { version: '0.8', url: 'my-plugin-0.8.zip', min_dispatcharr_version: '9.0' },
+    { version: '0.8', url: 'my-plugin-0.8.zip', min_dispatcharr_version: '9.0', sha256: hash('sha256', old) },
+    { version: '0.7', url: 'my-plugin-0.7.zip' },
   ];
   const detail = { slug: 'my-plugin', versions, latest: { version: '1.0.0', url: 'my-plugin-1.0.0.zip' } };
   const manifest_url = server.at('/files/my-plugin.json', signed(detail));
@@ -414,6 +432,29 @@ test('older versions come from the manifest of the plugin, which is fetched once
   expect(server.asked.filter((path) => path === '/files/my-plugin.json')).toHaveLength(1);
   const tooNew = { ...order, version: '0.8', download_url: server.at('/files/my-plugin-0.8.zip', old) };
   expect(errorOf(await send('POST', 'install/', tooNew))[1]).toMatch(/for Dispatcharr 9\.0 and later/);
+
+  const noHash = { ...order, version: '0.7', download_url: server.at('/files/my-plugin-0.7.zip', old) };
+  expect(errorOf(await send('POST', 'install/', noHash))).toEqual([400, expect.stringMatching(/no SHA-256/)]);
+  const newest = { ...order, version: '1.0.0', download_url: server.at('/files/my-plugin-1.0.0.zip', old) };
+  const sha256 = hash('sha256', old);
+  expect(errorOf(await send('POST', 'install/', { ...newest, sha256 }))).toEqual([
+    400,
+    expect.stringMatching(/no SHA-256/),
+  ]);
+
+  // What is signed of another plugin does not do, nor what stands around something that is.
+  const aboutAnother = signed({ ...detail, slug: 'other' });
+  const around = JSON.stringify({ ...JSON.parse(aboutAnother), ...detail });
+  for (const [file, status, words] of [
+    [aboutAnother, 400, /not about the plugin/],
+    [signed({ versions }), 400, /not about the plugin/],
+    [around, 400, /not about the plugin/],
+    [JSON.stringify({ ...JSON.parse(signed(detail)), versions: [] }), 400, /not signed/],
+  ] as const) {
+    server.at('/files/my-plugin.json', file);
+    await send('POST', `${id}/refresh/`);
+    expect(errorOf(await send('POST', 'install/', order))).toEqual([status, expect.stringMatching(words)]);
+  }
 
   // After a refresh it is asked for anew, and one that is not signed is shown, but not believed.
   server.at('/files/my-plugin.json', JSON.stringify(detail));
