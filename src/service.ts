@@ -232,7 +232,7 @@ export class Service implements AsyncDisposable {
         settingsOf: (tenancy, plugin) =>
           config.dispatcharr.passwords === 'clear' ? vault.opened(tenancy, plugin) : vault.shown(tenancy, plugin),
         install: (tenant, archive, signal, options) => installer.install(tenant, archive, signal, options),
-        discard: (tenancy, plugin) => installer.discard(tenancy, plugin),
+        discard: (tenancy, plugin) => installer.discard(tenancy, plugin, 'dispatcharr'),
       },
       news,
       nextTimes,

@@ -103,10 +103,15 @@ export class Installer {
   /**
    * Removes a plugin whichever way it came, with all that was set for it and all that it has kept. Whether there was one;
    * what is remembered of it goes in any case. Throws `conflict` for a plain folder that is more than this plugin.
+   * One that came in an archive and is of another format than `dialect` stays, also while it cannot be loaded.
    */
-  async discard(tenancy: Tenancy, plugin: string): Promise<boolean> {
+  async discard(tenancy: Tenancy, plugin: string, dialect?: Dialect): Promise<boolean> {
     const { store, remover, residencies, dialects, clear } = this.#options;
     const { plugins, packages } = tenancy.catalogue;
+    const others = (await store.of(tenancy.id).packages.list()).filter(
+      (one) => one.dialect !== (dialect ?? one.dialect),
+    );
+    if (others.some((one) => one.plugin === plugin)) return false;
     const there = plugins.get(plugin);
     const isPlain = there !== undefined && !packages.has(plugin);
     const isFolder = dialects.some(({ name, folders }) => name === there?.dialect && folders !== undefined);

@@ -14,6 +14,7 @@ import fastify, {
 import { Failure } from '../core/failure.ts';
 import type { Residencies } from '../engine/residencies.ts';
 import type { Tenancy } from '../engine/tenancy.ts';
+import { AnswerBudget } from './answer-budget.ts';
 import { type AuthOptions, authenticate, authenticateAgain, type Caller } from './auth.ts';
 import { budgetBodies } from './body-budget.ts';
 import { type DispatcharrParts, dispatcharr, MOUNT } from './dispatcharr/scope.ts';
@@ -62,7 +63,7 @@ export type AppOptions = {
   /** Told of every error that is our own bug. */
   bug(error: unknown, invocation: string | undefined): void;
 } & AuthOptions &
-  PluginRoutes &
+  Omit<PluginRoutes, 'answers'> &
   ResidentRoutes &
   UpdateRoutes &
   PackageRoutes &
@@ -133,7 +134,8 @@ export async function createApp(options: AppOptions): Promise<App> {
   orders(app, options);
   await events(app, options);
   hooks(app, options);
-  plugins(app, options);
+  const answers = new AnswerBudget();
+  plugins(app, { ...options, answers });
   residents(app, options);
   updates(app, options);
   await packages(app, options);
@@ -144,7 +146,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   uiParts(app);
   uiPage(app);
   await stash(app, options);
-  await dispatcharr(app, { ...options, ...options.dispatcharr });
+  await dispatcharr(app, { ...options, ...options.dispatcharr, answers });
   system(app, options);
   app.get('/openapi.json', { config: { open: true }, schema: { hide: true } }, () => app.swagger());
   // By other methods, /v1/plugins/reload is a plugin of that name.

@@ -5,6 +5,7 @@ import type { Configurator } from '../engine/configurator.ts';
 import type { Isolations } from '../engine/isolation.ts';
 import { type Quarantine, quarantineKey } from '../engine/quarantine.ts';
 import type { Residencies } from '../engine/residencies.ts';
+import type { AnswerBudget } from './answer-budget.ts';
 import type { App } from './app.ts';
 import { summaryOf } from './plugin-summary.ts';
 import { type AskSchema, PluginEntry, PluginList, PluginSummary, Problems, ReloadAnswer } from './schemas.ts';
@@ -14,13 +15,14 @@ export type PluginRoutes = {
   isolations: Isolations;
   quarantine: Quarantine;
   configurator: Configurator;
+  answers: AnswerBudget;
 };
 
 const tags = ['plugins'];
 
 export const PluginParams = Type.Object({ plugin: Type.String({ description: 'Id of the plugin' }) });
 
-export function plugins(app: App, { isolations, quarantine, configurator, residencies }: PluginRoutes): void {
+export function plugins(app: App, { isolations, quarantine, configurator, residencies, answers }: PluginRoutes): void {
   app.get(
     '/v1/plugins',
     {
@@ -30,6 +32,9 @@ export function plugins(app: App, { isolations, quarantine, configurator, reside
         summary: 'The plugins there are, and the manifests that were refused',
         tags,
         response: { 200: PluginList, ...Problems(401, 403, 404, 429, 503) },
+      },
+      onSend: async (request, reply, payload) => {
+        if (typeof payload === 'string') answers.begin(request, reply)(Buffer.byteLength(payload));
       },
     },
     async ({ tenancy }) => {

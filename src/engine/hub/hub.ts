@@ -79,18 +79,16 @@ export class Hub {
   }
 
   /** All that repositories offer which are enabled, and what of it is there. */
-  async available(tenancy: Tenancy): Promise<JsonObject[]> {
+  async *available(tenancy: Tenancy): AsyncGenerator<JsonObject> {
     const repos = await this.repositories.list(tenancy.id);
     const enabled = repos.filter((one) => one.enabled);
     const has = possessionsOf(tenancy);
-    const all: JsonObject[] = [];
     for (const repo of enabled) {
       const text = (await this.#repos(tenancy).manifests([repo.id])).get(repo.id);
-      if (text !== undefined) all.push(...offered(repo, readRepo(text, repo.verified), { repos, has, keyOf }));
+      if (text !== undefined) yield* offered(repo, readRepo(text, repo.verified), { repos, has, keyOf });
       // A large one takes its time to read.
       await others();
     }
-    return all;
   }
 
   /** Throws `not_found`, `invalid_request`, `manifest_rejected` and `source_failed`. */

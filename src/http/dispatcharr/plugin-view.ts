@@ -28,11 +28,16 @@ export class PluginViews {
   }
 
   /** Those that are there in the order of their folders, and then those that are only remembered. */
-  async all(request: FastifyRequest): Promise<PluginForm[]> {
+  async all(request: FastifyRequest): Promise<Iterable<PluginForm>> {
+    const originOf = await this.#origins(request.tenancy);
+    return this.#each(request, originOf);
+  }
+
+  /** One by one: together they may be more than anybody is answered. */
+  *#each(request: FastifyRequest, originOf: OriginOf): Generator<PluginForm> {
     const { tenancy } = request;
-    const originOf = await this.#origins(tenancy);
-    const forms = foundIn(tenancy).map((plugin) => this.#found(request, plugin, originOf));
-    return [...forms, ...missingIn(tenancy).map((key) => this.#missing(tenancy, key, originOf))];
+    for (const plugin of foundIn(tenancy)) yield this.#found(request, plugin, originOf);
+    for (const key of missingIn(tenancy)) yield this.#missing(tenancy, key, originOf);
   }
 
   async one(request: FastifyRequest, plugin: Plugin): Promise<PluginForm> {

@@ -5,16 +5,18 @@ import type { Configurator } from '../../engine/configurator.ts';
 import type { KnownPlugins } from '../../engine/known-plugins.ts';
 import type { Residencies } from '../../engine/residencies.ts';
 import type { Tenancy } from '../../engine/tenancy.ts';
+import { type AnswerBudget, PluginsText } from '../answer-budget.ts';
 import type { App } from '../app.ts';
 import { fieldsIn } from './bodies.ts';
 import { assertKey } from './keys.ts';
-import { DIALECT, foundIn, type PluginViews, pluginIn } from './plugin-view.ts';
+import { DIALECT, foundIn, isMissing, type PluginViews, pluginIn } from './plugin-view.ts';
 import { failed, refused } from './refused.ts';
 import { Errors, Key, PluginForm, Success, tags } from './schemas.ts';
 import { type Starting, started } from './starting.ts';
 
 export type PluginRoutes = Starting & {
   views: PluginViews;
+  answers: AnswerBudget;
   residencies: Pick<Residencies, 'start' | 'stop' | 'pardon'>;
   known: KnownPlugins;
   /** Whatever is disabled has stopped. */
@@ -29,7 +31,7 @@ const Settings = Type.Record(Type.String(), Type.Unknown());
 const everywhere = [401, 403, 404, 405, 429, 503] as const;
 
 export function plugins(scope: App, routes: PluginRoutes): void {
-  const { views, residencies, known, configurator, settingsOf, discard } = routes;
+  const { views, answers, residencies, known, configurator, settingsOf, discard } = routes;
   scope.get(
     '/plugins/',
     {
@@ -41,9 +43,11 @@ export function plugins(scope: App, routes: PluginRoutes): void {
         response: { 200: Type.Object({ plugins: Type.Array(PluginForm) }), ...Errors(...everywhere) },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       await known.note(request.tenancy, DIALECT);
-      return { plugins: await views.all(request) };
+      const text = new PluginsText(answers.begin(request, reply));
+      for (const one of await views.all(request)) text.add(one);
+      return text.send(reply);
     },
   );
 
@@ -142,8 +146,8 @@ export function plugins(scope: App, routes: PluginRoutes): void {
     },
     async ({ tenancy, params: { key } }) => {
       assertKey(key);
-      const isOthers = tenancy.catalogue.plugins.has(key) && pluginIn(tenancy, key) === undefined;
-      if (!isOthers) await discard(tenancy, key).catch((error) => tell(error, 'Failed to delete plugin files: '));
+      if (isOurs(tenancy, key))
+        await discard(tenancy, key).catch((error) => tell(error, 'Failed to delete plugin files: '));
       return { success: true } as const;
     },
   );
@@ -151,6 +155,11 @@ export function plugins(scope: App, routes: PluginRoutes): void {
 
 function tell(error: unknown, begin?: string): never {
   throw error instanceof Failure ? failed(error, begin) : error;
+}
+
+/** Whatever else has that name, and may only not be loaded now, keeps what was set for it. */
+function isOurs(tenancy: Tenancy, key: string): boolean {
+  return pluginIn(tenancy, key) !== undefined || isMissing(tenancy, key);
 }
 
 function enabledIn(request: FastifyRequest): boolean {

@@ -9,6 +9,7 @@ import { Failure, type FailureCode } from '../../core/failure.ts';
 import { type PluginRepo, REFRESH_HOURS } from '../../core/plugin-repo.ts';
 import { stripped } from '../../core/text.ts';
 import type { Hub } from '../../engine/hub/hub.ts';
+import { type AnswerBudget, PluginsText } from '../answer-budget.ts';
 import type { App } from '../app.ts';
 import { callerSignal } from '../caller-signal.ts';
 import { STATUS } from '../errors.ts';
@@ -16,6 +17,7 @@ import { booleanIn, fieldErrors, isTrue, numberIn, textIn } from './repo-fields.
 
 export type RepoRoutes = {
   hub: Hub;
+  answers: AnswerBudget;
   /** A plugin as the host's list has it. */
   viewOf(request: FastifyRequest, plugin: string): Promise<unknown>;
 };
@@ -27,7 +29,7 @@ const Repo = Type.Object({ id: Type.String({ description: 'Id of the repository'
 const REPO = '/repos/:id(^[0-9]{1,9}$)/';
 
 /** Below where the host has its API of plugins. */
-export function repos(scope: App, { hub, viewOf }: RepoRoutes): void {
+export function repos(scope: App, { hub, answers, viewOf }: RepoRoutes): void {
   const { repositories } = hub;
 
   scope.get(
@@ -143,7 +145,11 @@ export function repos(scope: App, { hub, viewOf }: RepoRoutes): void {
       config: { scope: 'invoke' },
       schema: { operationId: 'listOfferedPlugins', summary: 'What all repositories offer', tags },
     },
-    answering(async ({ tenancy }) => ({ plugins: await hub.available(tenancy) })),
+    answering(async (request, reply) => {
+      const text = new PluginsText(answers.begin(request, reply));
+      for await (const one of hub.available(request.tenancy)) text.add(one);
+      return text.send(reply);
+    }),
   );
 
   scope.post(

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -178,4 +179,28 @@ test('events are kept where the tenant has them kept', async () => {
   ]) {
     expect([wrong, (await ask('POST', 'events/', wrong)).status]).toEqual([wrong, 400]);
   }
+});
+
+test('a key that no plugin of this host has is nothing to delete, whoever else has it', async () => {
+  const { store } = service.service.parts;
+  const { pluginStates } = store.of('default');
+  // Of another format, and its manifest is refused just now.
+  await pluginStates.replace('stash_one', { a: 1 });
+  await pluginStates.knowFound('stash_two', { dialect: 'stash', portrait: null });
+  // One of ours had its name once.
+  await store
+    .of('default')
+    .packages.install(
+      { bytes: Buffer.from('x'), sha256: hash('sha256', 'x'), treeHash: hash('sha256', 'x'), unpackedBytes: 1 },
+      [{ plugin: 'stash_three', dialect: 'stash', manifest: 'x.yml' }],
+      { unpackedMost: 1_000_000, overwrite: true },
+    );
+  await pluginStates.knowFound('stash_three', { dialect: 'dispatcharr', portrait: null });
+  await expect.poll(async () => (await list()).map(({ key }: { key: string }) => key)).toContain('stash_three');
+  for (const key of ['a%00b', 'stash_one', 'stash_two', 'stash_three']) {
+    const { status, body } = await ask('DELETE', `plugins/${key}/delete/`);
+    expect([key, status, body]).toEqual([key, 200, { success: true }]);
+  }
+  const kept = await pluginStates.all();
+  expect(['stash_one', 'stash_two', 'stash_three'].filter((key) => kept.has(key))).toHaveLength(3);
 });

@@ -14,6 +14,7 @@ import { Hub, type HubOptions } from '../../../src/engine/hub/hub.ts';
 import { Notary } from '../../../src/engine/hub/notary.ts';
 import type { Tenancy } from '../../../src/engine/tenancy.ts';
 import { GuardedFetcher } from '../../../src/gateway/egress/fetcher.ts';
+import { AnswerBudget } from '../../../src/http/answer-budget.ts';
 import type { App } from '../../../src/http/app.ts';
 import { repos } from '../../../src/http/dispatcharr/repos.ts';
 import { Store } from '../../../src/store/store.ts';
@@ -77,7 +78,11 @@ beforeAll(async () => {
   });
   await app.register(
     async (inside) =>
-      repos(inside as unknown as App, { hub, viewOf: async (_request, id) => ({ key: id, enabled: false }) }),
+      repos(inside as unknown as App, {
+        hub,
+        answers: new AnswerBudget(),
+        viewOf: async (_request, id) => ({ key: id, enabled: false }),
+      }),
     { prefix: '/api/plugins' },
   );
   base = `${await app.listen({ port: 0, host: '127.0.0.1' })}/api/plugins/repos/`;
