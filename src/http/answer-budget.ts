@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Failure } from '../core/failure.ts';
-import { mayTake, partOf } from '../core/fairness.ts';
+import { partOf } from '../core/fairness.ts';
 
 /** Answers below this are not counted: connections bound them well enough. */
 const LIGHT_BYTES = 64 * 1024;
@@ -9,7 +9,7 @@ const ALL_BYTES = 4 * EACH_BYTES;
 
 /**
  * Bounds what lists take that may become long: each, and all of them together from when they are made until whoever asked
- * has read them or is gone. No tenant may take more while it has twice what is left.
+ * has read them or is gone. No tenant may have more than twice what is left then.
  */
 export class AnswerBudget {
   readonly #byTenant = new Map<string, number>();
@@ -38,7 +38,9 @@ export class AnswerBudget {
     const mine = this.#byTenant.get(tenant) ?? 0;
     const free = ALL_BYTES - this.#taken;
     if (bytes > free) throw full(this.#taken + bytes);
-    if (!mayTake(mine, free)) throw overShare(partOf(free + mine), mine + bytes);
+    // As much as one takes that takes little by little.
+    const part = partOf(free + mine);
+    if (mine + bytes > part) throw overShare(part, mine + bytes);
     this.#taken += bytes;
     this.#byTenant.set(tenant, mine + bytes);
   }

@@ -356,6 +356,14 @@ test('what is offered has whole addresses, and says what of it is there', async 
   expect(other).toMatchObject({ installed: true, installed_version: '1', install_status: 'unmanaged' });
 });
 
+test('what all repositories offer together is as long as an answer may be', async () => {
+  const plugins = [{ ...listed, more: 'x'.repeat(1_000_000) }];
+  for (let times = 0; times < 17; times += 1) await added(JSON.stringify(manifest({ plugins })), '', `/${times}.json`);
+  expect((await send('GET', 'available/')).body.detail).toBe('overloaded');
+  await send('PUT', '1/', { enabled: false });
+  expect((await send('GET', 'available/')).body.plugins).toHaveLength(16);
+});
+
 test('a plugin is installed from where its repository says it is, and known to be from there', async () => {
   const archive = Buffer.from('an archive');
   const download_url = server.at('/files/my-plugin-1.0.0.zip', archive);
