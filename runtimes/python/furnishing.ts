@@ -47,7 +47,7 @@ export async function furnished(
   const folder = basename(home.code);
   const chosen = rooms.choosesPaths;
   const [data, dir] = chosen ? [DATA, join(PLUGINS, folder)] : [home.data, home.code];
-  if (chosen) await mountpoint(home, ['plugins', folder]);
+  if (chosen) await mountpoint(home, ['plugins', folder]).catch(unentered);
   const environment: Record<string, string> = {
     DISPATCHARR_PLUGINS_DIR: dirname(dir),
     ISOPOD_DATA: data,
@@ -102,6 +102,13 @@ async function hostIn(folder: string): Promise<string> {
   await chmod(passing, 0o644);
   await rename(passing, file);
   return file;
+}
+
+/** It is the plugin's to close, and then the plugin's fault. */
+function unentered(cause: NodeJS.ErrnoException): never {
+  if (cause.code === undefined) throw cause;
+  const words = `The data folder of the plugin cannot be entered (${cause.code}); DELETE /v1/plugins/{plugin}/data makes a new one`;
+  throw new Failure('plugin_boot_failed', words, { cause });
 }
 
 /**

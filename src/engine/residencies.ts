@@ -80,13 +80,6 @@ export class Residencies {
     await this.#residentsOf(plugin)?.stop(tenancy.id, plugin.id, reason);
   }
 
-  /** Ends it and forgets how it has done; where it is enabled it is started again. */
-  async renew(tenancy: Tenancy, plugin: Plugin): Promise<void> {
-    await this.stop(tenancy, plugin, 'reload');
-    this.#residentsOf(plugin)?.pardon(tenancy.id, plugin.id);
-    this.settle(tenancy);
-  }
-
   /** Ends those of plugins that the tenancy has no more, or has anew. */
   async retain(tenancy: Tenancy, plugins: ReadonlySet<Plugin>, reason: StopReason): Promise<void> {
     await Promise.all(this.#all().map((residents) => residents.retain(tenancy.id, plugins, reason)));
