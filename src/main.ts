@@ -17,7 +17,6 @@ import { Catalogues } from './engine/catalogue.ts';
 import { Homes } from './engine/homes.ts';
 import { Installed, type PackageRecords } from './engine/installed.ts';
 import { Isolations } from './engine/isolation.ts';
-import { keptKey } from './engine/key-file.ts';
 import { SECRETS_FILE } from './engine/secret-keys.ts';
 import { TenantFolders } from './engine/tenant-folder.ts';
 import { backgroundDestination } from './log.ts';
@@ -36,10 +35,12 @@ import { Store } from './store/store.ts';
 export const DIALECTS: readonly ManifestDialect[] = [stash, dispatcharr];
 
 /** In the data folder: what the users that programs run as are worked out with. */
-const IDENTITY_FILE = 'identity.key';
 
 /** Runtimes, and what reads plugins, ready to be used. */
-export async function openParts(config: Config, dialects: readonly ManifestDialect[] = DIALECTS): Promise<Parts> {
+export async function openParts(
+  config: Config,
+  dialects: readonly ManifestDialect[] = DIALECTS,
+): Promise<Parts & Pick<Lodgings, 'identify'>> {
   await using scope = new AsyncDisposableStack();
   const reader = scope.use(new ManifestReader());
   const unpacker = scope.use(new Unpacker(config.packages));
@@ -72,7 +73,6 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
       ...config.processes,
       ...config.isolation,
       ...(pythonPath === undefined ? {} : { pythonPath }),
-      identityKey: () => Buffer.from(keptKey(join(config.dataDir, IDENTITY_FILE))),
     }),
   );
   const programs = scope.use(
@@ -101,6 +101,7 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
   const isolations = new Isolations({ runtimes, least: config.isolation.least });
   const owned = scope.move();
   return {
+    identify: (key) => lodgings.identify(key),
     catalogueOf,
     folders,
     homes: new Homes(remover),
@@ -114,7 +115,7 @@ export async function openParts(config: Config, dialects: readonly ManifestDiale
 
 /** What no program may get at, whoever's it is: looked for in each room when its isolation is proven. */
 function secretsOf({ dataDir }: Config): { dataDir: string; secrets: string[] } {
-  const kept = [join(dataDir, SECRETS_FILE), join(dataDir, IDENTITY_FILE), join(dataDir, 'postgres', 'PG_VERSION')];
+  const kept = [join(dataDir, SECRETS_FILE), join(dataDir, 'postgres', 'PG_VERSION')];
   return { dataDir, secrets: [resolve('isopod.yaml'), ...kept] };
 }
 
@@ -166,6 +167,8 @@ export async function startService(
   if (parts.status === 'fulfilled') scope.use(parts.value);
   if (store.status === 'rejected') throw store.reason;
   if (parts.status === 'rejected') throw parts.reason;
+  // The same on all nodes: what plugins of theirs share, their programs have to get at as the same user.
+  parts.value.identify(await store.value.key('identity'));
   const owned = scope.move();
   return await Service.start(
     config,

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { identityOf } from '../src/confinement/identity.ts';
@@ -37,7 +37,7 @@ test('real plugins, embedded and external, run over HTTP', async () => {
 
   const { body } = await service.get('/v1/plugins/count');
   expect(body.explain).toMatchObject({ runtime: 'process', way: expect.any(String), because: expect.any(String) });
-  const key = Buffer.from(readFileSync(join(service.config.dataDir, 'identity.key'), 'utf8').trim());
+  const key = await service.service.parts.store.key('identity');
   const user = process.getuid?.() === 0 ? `as user ${identityOf(key, 'default', 'count')}` : '';
   expect(body.explain.because).toContain(user);
   expect((await service.get('/readyz')).status).toBe(200);

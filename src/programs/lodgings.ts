@@ -14,13 +14,14 @@ export type LodgingsOptions = Partial<RoomsOptions> & {
 export class Lodgings implements AsyncDisposable {
   readonly programs: Programs;
   readonly #options: RoomsOptions;
+  /** Until there is one that is kept, nothing that lasts is anybody's. */
+  #key: Buffer = randomBytes(32);
   #rooms: Promise<Rooms> | null = null;
   #refused: string | null = null;
 
   constructor(options: LodgingsOptions) {
     const { tier = 'auto', cgroup = 'auto', cpus = 0, environment = {}, pythonPath } = options;
-    // Without a key that is kept, nothing that lasts is anybody's.
-    const { identityKey = () => randomBytes(32) } = options;
+    const { identityKey = () => this.#key } = options;
     this.#options = { tier, cgroup, cpus, environment, identityKey };
     this.programs = new Programs({
       path: process.env.PATH,
@@ -36,6 +37,11 @@ export class Lodgings implements AsyncDisposable {
   rooms(): Promise<Rooms> {
     this.#rooms ??= this.#open();
     return this.#rooms;
+  }
+
+  /** From here on users are worked out from this. */
+  identify(key: Buffer): void {
+    this.#key = key;
   }
 
   /** Why there are none; null where nobody has been refused any. */

@@ -68,8 +68,7 @@ export class Rooms implements AsyncDisposable {
   readonly #neighbours = new WeakMap<Plugin, Promise<readonly Bind[]>>();
   /** Folders of occupants that are there. */
   readonly #taken = new Set<string>();
-  readonly #askKey: () => Buffer;
-  #key: Buffer | null = null;
+  readonly #identityKey: () => Buffer;
   #doors = 0;
 
   private constructor(
@@ -84,7 +83,7 @@ export class Rooms implements AsyncDisposable {
     this.folder = folder;
     this.pipes = new Pipes(folder);
     this.#environment = environment;
-    this.#askKey = identityKey;
+    this.#identityKey = identityKey;
   }
 
   /** Throws `sandbox_unavailable` where the machine does not have what is wished for. */
@@ -114,8 +113,7 @@ export class Rooms implements AsyncDisposable {
 
   /** Whom its programs run as where we are root. What came in one archive is of one author. */
   identityOf(tenant: string, { id, ownDir }: Plugin): number {
-    this.#key ??= this.#askKey();
-    return identityOf(this.#key, tenant, ownDir === undefined ? id : basename(ownDir));
+    return identityOf(this.#identityKey(), tenant, ownDir === undefined ? id : basename(ownDir));
   }
 
   /** Starts the program of an occupant, and holds it back until `sandbox.go()`. */

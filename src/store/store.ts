@@ -111,8 +111,8 @@ export class Store implements AsyncDisposable {
     return this.#database.trouble.hear(hear);
   }
 
-  /** What all nodes sign with. */
-  key(name: 'gateway'): Promise<Buffer> {
+  /** What all nodes sign with, and work out users from. */
+  key(name: 'gateway' | 'identity'): Promise<Buffer> {
     return keyOf(this.#database.own(WORK), name);
   }
 

@@ -87,7 +87,7 @@ export class ResidentTrial implements AsyncDisposable {
       idleMs: 0,
       deaths: 3,
       windowMs: 60_000,
-      graceMs: 300,
+      graceMs: 800,
       stopMs: 2_000,
       dataMb: 64,
       shim: 'on',
