@@ -1,0 +1,117 @@
+import { Buffer } from 'node:buffer';
+import { mkdir } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { asError } from './errors.mjs';
+import { parse, stringify } from './kept.mjs';
+
+const FIELD_BYTES = 10 * 1024 * 1024;
+const FIELDS_MOST = 1_000;
+
+/** Express as the plugin finds it, and what stands before and behind its routes. */
+export class Application {
+  #modules;
+  #bodyBytes;
+  #user;
+  #finalHandler;
+  express;
+
+  constructor({ modules, bodyBytes, user }) {
+    this.#modules = modules;
+    this.#bodyBytes = bodyBytes;
+    this.#user = stringify(user);
+    const require = createRequire(join(modules, 'express', 'index.js'));
+    this.express = require('./index.js');
+    this.#finalHandler = require('finalhandler');
+    keepRejections(require('./lib/router/layer.js'));
+  }
+
+  /**
+   * Takes a request. Contract: bodies are parsed, the user is known and a file that came as `avatar` is stored before the
+   * plugin sees it. `onFault` is told what the plugin has not dealt with, and answers.
+   */
+  handler({ info, router }, onFault) {
+    const require = createRequire(join(this.#modules, 'express', 'index.js'));
+    const bodyParser = require(join(this.#modules, 'body-parser'));
+    const limit = this.#bodyBytes;
+    const app = this.express();
+    app.disable('x-powered-by');
+    // Only our front end comes here, and what it says of the caller is so.
+    app.set('trust proxy', true);
+    app.use(bodyParser.json({ limit }), bodyParser.urlencoded({ extended: true, limit }));
+    app.use(this.#identify(), this.#upload(require(join(this.#modules, 'multer'))));
+    app.use(`/api/plugins/${info.id}`, router);
+    return (req, res) => {
+      app(req, res, (error) => {
+        if (error && !isOfTheCaller(error)) return onFault(asError(error), req);
+        if (!error && !res.headersSent) res.setHeader('isopod-verdict', 'unrouted');
+        this.#finalHandler(req, res, { env: 'production' })(error);
+      });
+    };
+  }
+
+  #identify() {
+    const user = this.#user;
+    return (req, _res, next) => {
+      const told = take(req, 'isopod-user');
+      req.user = parse(told === undefined ? user : Buffer.from(told, 'base64url').toString());
+      next();
+    };
+  }
+
+  #upload(multer) {
+    const destination = (req, _file, done) => {
+      const folder = join(req.user.directories.root, '_uploads');
+      mkdir(folder, { recursive: true }, (error) => done(error, folder));
+    };
+    const limits = { fieldSize: FIELD_BYTES, fields: FIELDS_MOST, fileSize: this.#bodyBytes, files: 1 };
+    const single = multer({ storage: multer.diskStorage({ destination }), limits }).single('avatar');
+    return (req, res, next) => {
+      single(req, res, (error) => {
+        // Whatever is not of the disk is of the body, and that is the caller's.
+        if (error && error.syscall === undefined) error.status ??= /SIZE|COUNT/.test(error.code) ? 413 : 400;
+        next(error);
+      });
+    };
+  }
+}
+
+/** What a request has for the host alone; the plugin does not see it. */
+export function take(req, name) {
+  const value = req.headers[name];
+  delete req.headers[name];
+  for (let at = req.rawHeaders.length - 2; at >= 0; at -= 2) {
+    if (req.rawHeaders[at].toLowerCase() === name) req.rawHeaders.splice(at, 2);
+  }
+  return value;
+}
+
+/** As its application has it: what is of the caller has a status that says so. */
+function isOfTheCaller(error) {
+  const status = error.status ?? error.statusCode;
+  return Number.isInteger(status) && status >= 400 && status < 500;
+}
+
+/** Express 4 does not look at what a handler returns: a promise that is rejected would be nobody's. */
+function keepRejections(Layer) {
+  Layer.prototype.handle_request = function (req, res, next) {
+    const { handle } = this;
+    if (handle.length > 3) return next();
+    attempt(() => handle(req, res, next), next);
+  };
+  Layer.prototype.handle_error = function (error, req, res, next) {
+    const { handle } = this;
+    if (handle.length !== 4) return next(error);
+    attempt(() => handle(error, req, res, next), next);
+  };
+}
+
+function attempt(call, next) {
+  const fail = (thrown) => next(asError(thrown));
+  try {
+    const returned = call();
+    if (typeof returned?.then === 'function') returned.then(undefined, fail);
+  } catch (thrown) {
+    fail(thrown);
+  }
+}
