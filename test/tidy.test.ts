@@ -45,6 +45,7 @@ const floors: Record<string, string[]> = {
   'runtimes/isolate/': ['runtimes/isolate/', 'src/confinement/', 'src/core/'],
   'runtimes/process/': ['runtimes/process/', 'src/programs/', 'src/confinement/', 'src/core/'],
   'runtimes/python/': ['runtimes/python/', 'src/programs/', 'src/confinement/', 'src/core/'],
+  'runtimes/node/': ['runtimes/node/', 'src/programs/', 'src/confinement/', 'src/core/'],
   'src/programs/': ['src/programs/', 'src/confinement/', 'src/core/'],
   'src/confinement/': ['src/confinement/', 'src/core/'],
   'src/core/': ['src/core/'],
@@ -85,7 +86,7 @@ test('core does no input or output and knows no clock', async () => {
 });
 
 test('guests import nothing outside their runtime', async () => {
-  const guests = await files('runtimes/*/guest/**/*.{ts,js}');
+  const guests = await files('runtimes/*/guest/**/*.{ts,js,mjs}');
   for (const file of guests) {
     const own = file.split('/').slice(0, 2).join('/');
     for (const imported of imports(file)) expect([file, imported.startsWith(`${own}/`)]).toEqual([file, true]);
@@ -131,8 +132,13 @@ test('no default exports, no barrel files, no TypeScript that does not strip', a
 });
 
 test('no file is a bag, and none is too long to be read in one go', async () => {
-  for (const file of await files('src/**/*.ts', 'runtimes/**/*.{ts,js}')) {
-    expect(file).not.toMatch(/\b(util|utils|helper|helpers|manager|common|misc|lib|interfaces|types|index)\.(ts|js)$/);
+  // Files that stand in for those of another application are called as it calls them.
+  const theirs = 'runtimes/node/guest/root/';
+  for (const file of await files('src/**/*.ts', 'runtimes/**/*.{ts,js,mjs}')) {
+    if (!file.startsWith(theirs))
+      expect(file).not.toMatch(
+        /\b(util|utils|helper|helpers|manager|common|misc|lib|interfaces|types|index)\.(ts|js)$/,
+      );
     expect([file, read(file).split('\n').length < 600]).toEqual([file, true]);
   }
 });

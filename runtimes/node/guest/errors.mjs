@@ -2,6 +2,7 @@ import { inspect } from 'node:util';
 
 const MESSAGE_MOST = 8_192;
 const STACK_MOST = 32_768;
+const OURS = new URL('.', import.meta.url).href;
 
 /** An error as it is told. Anything can be thrown, and reading it may run code of the plugin, which may throw again. */
 export function described(thrown) {
@@ -9,7 +10,7 @@ export function described(thrown) {
   return {
     name: cut(read(error, 'name') || read(error.constructor, 'name') || 'Error', 256),
     message: cut(read(error, 'message') || shown(error), MESSAGE_MOST),
-    stack: cut(read(error, 'stack'), STACK_MOST),
+    stack: cut(error === thrown ? withoutUs(read(error, 'stack')) : '', STACK_MOST),
   };
 }
 
@@ -26,6 +27,12 @@ export function cut(text, most) {
 /** An object in any case, for those who tell errors by that. */
 export function asError(thrown) {
   return Object(thrown) === thrown ? thrown : new Error(`What was thrown is no error: ${shown(thrown)}`);
+}
+
+/** How we came to the plugin's code is of no interest to anybody. */
+function withoutUs(stack) {
+  const lines = stack.split('\n');
+  return lines.filter((line) => !line.includes(OURS)).join('\n');
 }
 
 function read(error, name) {

@@ -52,7 +52,9 @@ function mainOf(folder) {
 
 async function start(path, newRouter) {
   if (!existsSync(path)) throw new Error('There is no such file');
-  const module = await import(pathToFileURL(path).href);
+  const module = await import(pathToFileURL(path).href).catch((error) => {
+    throw located(error, path);
+  });
   const [info, init, exit] = ['info', 'init', 'exit'].map((name) => module[name] || module.default?.[name]);
   judge(info);
   if (typeof init !== 'function') throw new TypeError('It exports no function init');
@@ -60,6 +62,15 @@ async function start(path, newRouter) {
   const router = newRouter();
   await init(router);
   return { info: { id, name, description }, exit: typeof exit === 'function' ? exit : null, router };
+}
+
+/** Of a module that cannot be read, Node keeps to itself where that is. */
+function located(error, path) {
+  if (!(error instanceof SyntaxError) || /file:|^\//.test(error.stack ?? '')) return error;
+  const said = error.message;
+  error.message = `${said} (in ${basename(path)}, or in what it imports)`;
+  error.stack = error.stack?.replace(said, () => error.message);
+  return error;
 }
 
 function judge(info) {

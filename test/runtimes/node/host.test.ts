@@ -59,6 +59,7 @@ test.each([
   ['no-init.mjs', 'It exports no function init'],
   ['no-name.mjs', 'Its info.name is not text'],
   ['throws-later.mjs', 'in a timer'],
+  ['syntax.mjs', "Unexpected token ';' (in syntax.mjs, or in what it imports)"],
 ])('%s fails, and says why', async (plugin, message) => {
   expect((await hosts.failing(plugin)).message).toBe(message);
 });
@@ -255,6 +256,7 @@ test('what goes wrong in a request costs that request alone, and is named', asyn
   }
   expect(host.faults).toHaveLength(faults.length);
   expect(host.faults[2]?.error.stack).toContain('careless/index.mjs:');
+  expect(host.faults[2]?.error.stack).not.toContain('app.mjs');
 
   await expect(host.call('/half', { id: 'half' })).rejects.toThrow();
   await host.until((frame) => frame.t === 'fault' && frame.request === 'half');
