@@ -2,7 +2,7 @@
 import { strict as assert } from 'node:assert';
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
@@ -47,7 +47,10 @@ export class NodeHosts implements AsyncDisposable {
   /** Starts a plugin of the fixtures; `ready` and `failing` wait for it. */
   async start(plugin: string, { bodyBytes = 1_000_000 }: { bodyBytes?: number } = {}): Promise<NodeHost> {
     const root = join(this.folder, `root-${this.#next++}`);
-    for (const name of ['plugins', 'data/default-user']) mkdirSync(join(root, name), { recursive: true });
+    for (const name of ['plugins', 'data/default-user/_uploads/of-another-time']) {
+      mkdirSync(join(root, name), { recursive: true });
+    }
+    writeFileSync(join(root, 'data/no-user'), '');
     for (const name of ['package.json', 'src', 'node_modules']) {
       symlinkSync(join(this.#shelf.root, name), join(root, name));
     }

@@ -1,5 +1,5 @@
 import { Buffer } from 'node:buffer';
-import { mkdir } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { asError } from './errors.mjs';
@@ -14,6 +14,7 @@ export class Application {
   #bodyBytes;
   #user;
   #finalHandler;
+  #settled = new Set();
   express;
 
   constructor({ modules, bodyBytes, user }) {
@@ -50,11 +51,19 @@ export class Application {
     };
   }
 
+  /** A user's folders are all there before a plugin hears of the user. */
+  async settle({ directories }) {
+    if (this.#settled.has(directories.root)) return;
+    for (const folder of Object.values(directories)) await mkdir(folder, { recursive: true });
+    this.#settled.add(directories.root);
+  }
+
   #identify() {
     const user = this.#user;
-    return (req, _res, next) => {
+    return async (req, _res, next) => {
       const told = take(req, 'isopod-user');
       req.user = parse(told === undefined ? user : Buffer.from(told, 'base64url').toString());
+      await this.settle(req.user);
       next();
     };
   }
@@ -62,7 +71,7 @@ export class Application {
   #upload(multer) {
     const destination = (req, _file, done) => {
       const folder = join(req.user.directories.root, '_uploads');
-      mkdir(folder, { recursive: true }, (error) => done(error, folder));
+      mkdir(folder, { recursive: true }).then(() => done(null, folder), done);
     };
     const limits = { fieldSize: FIELD_BYTES, fields: FIELDS_MOST, fileSize: this.#bodyBytes, files: 1 };
     const single = multer({ storage: multer.diskStorage({ destination }), limits }).single('avatar');

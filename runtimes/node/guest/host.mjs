@@ -61,6 +61,7 @@ class Host {
       if (process.permission !== undefined) await allowSyncing();
       clearUploads(dataRoot);
       const application = new Application(boot);
+      await application.settle(boot.user);
       const mounts = new Mounts(application.express);
       const plugin = await load(boot, () => application.express.Router());
       await this.#serve(application.handler(plugin, (error, req) => this.#faulted(error, req)));
@@ -152,7 +153,8 @@ function busyness() {
 
 /** What came with requests of another time, and was left there. */
 function clearUploads(dataRoot) {
-  for (const user of readdirSync(dataRoot)) rmSync(join(dataRoot, user, '_uploads'), { recursive: true, force: true });
+  const users = readdirSync(dataRoot, { withFileTypes: true }).filter((one) => one.isDirectory());
+  for (const { name } of users) rmSync(join(dataRoot, name, '_uploads'), { recursive: true, force: true });
 }
 
 const { ISOPOD_WIRE: wire, ISOPOD_SERVE: socket } = process.env;

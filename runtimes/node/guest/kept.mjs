@@ -1,7 +1,6 @@
 /** What the host goes on using after the plugin has put something else in its place. */
 
 export const { parse, stringify } = JSON;
-export const { now } = Date;
 export const soon = setImmediate;
 export const after = setTimeout;
 export const exit = process.exit.bind(process);

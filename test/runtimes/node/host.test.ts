@@ -23,6 +23,8 @@ test('the hello world of the manual works as it was meant, and fails as it is wr
   });
   expect(await host.call('/foo')).toMatchObject({ status: 200, text: 'bar' });
   expect(host.log).toBe('Example plugin loaded!\n');
+  expect(readdirSync(join(host.root, 'data/default-user'))).toContain('group chats');
+  expect(readdirSync(join(host.root, 'data/default-user'))).not.toContain('_uploads');
   expect(await host.stop()).toEqual({ t: 'stopped', called: true, error: null });
 
   const error = await hosts.failing('hello-broken.cjs');
