@@ -65,7 +65,7 @@ describe('an executor that somebody has broken out in is ended', () => {
     'when it says twice that it is ready': 'say(Kind.ready); say(Kind.ready);',
     'when it says what nobody has asked for':
       'say(Kind.ready); setInterval(() => { for (let n = 0; n < 3000; n++) say(Kind.pong); }, 5);',
-    'when it starts a process': "say(Kind.ready); spawn('sleep', ['60'], { stdio: 'ignore' });",
+    'when it starts a process': "say(Kind.ready); setTimeout(() => spawn('sleep', ['60'], { stdio: 'ignore' }), 500);",
   };
 
   test.each(Object.entries(misdeeds))('%s', async (_when, deed) => {
