@@ -1,7 +1,8 @@
 import { setImmediate as turn } from 'node:timers/promises';
+import { tooLong } from '../../src/programs/over-limit.ts';
 import { closed, within } from '../../src/programs/settling.ts';
 import { readAnswer } from './answer.ts';
-import { type Conversation, type Supervised, Supervision, type Told, tooLong } from './supervision.ts';
+import { type Conversation, type Supervised, Supervision, type Told } from './supervision.ts';
 import { verdictOn } from './verdict.ts';
 
 export type RawConversation = Conversation & {

@@ -1,10 +1,11 @@
 import type { FileHandle } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
+import { tooLong } from '../../src/programs/over-limit.ts';
 import { within } from '../../src/programs/settling.ts';
 import type { Unfit } from './json-objects.ts';
 import { RpcClient } from './rpc-client.ts';
 import { verdictOnReply } from './rpc-reply.ts';
-import { type Conversation, type Supervised, Supervision, type Told, tooLong } from './supervision.ts';
+import { type Conversation, type Supervised, Supervision, type Told } from './supervision.ts';
 import { BREAKS_OFF, type Evidence, invalid, type Verdict, verdictOnEnd, verdictOnStart } from './verdict.ts';
 
 export type RpcConversation = Conversation & {

@@ -72,15 +72,8 @@ export class ProcessRuntime implements Runtime {
     return await this.#counted(this.#run(invocation, signal, this.#turnstile));
   }
 
-  async explain(tenant: string, plugin: Plugin): Promise<Explanation> {
-    try {
-      const rooms = await this.#prepared();
-      const { machine, because } = rooms;
-      const whom = machine.isRoot ? `; its programs run as user ${rooms.identityOf(tenant, plugin)}` : '';
-      return { runtime: 'process', way: machine.tier, because: because + whom };
-    } catch (error) {
-      return { runtime: 'process', way: 'none', because: Failure.from(error).message };
-    }
+  explain(tenant: string, plugin: Plugin): Promise<Explanation> {
+    return this.#options.lodgings.explain('process', tenant, plugin, 'its programs run');
   }
 
   retain(tenant: string, plugins: ReadonlySet<Plugin>): void {
@@ -101,17 +94,10 @@ export class ProcessRuntime implements Runtime {
 
   async attest(): Promise<Isolation> {
     const { lodgings, secrets = { dataDir: undefined, secrets: [] } } = this.#options;
-    const { tier, controllers } = await this.#prepared().then(
-      ({ machine, controllers }) => ({ tier: machine.tier, controllers }),
-      () => ({ tier: 'none', controllers: [] }),
-    );
     // Whoever is held up by others proves nothing: it has places of its own.
     const turnstile = new Turnstile({ most: 4, perTenant: 4, memoryMb: 4_096 });
     const prober = new ProcessProber({
-      tier,
-      controllers,
-      isWish: lodgings.isWish,
-      environment: lodgings.variables,
+      ...(await lodgings.surroundings()),
       run: (invocation, signal) => this.#counted(this.#run(invocation, signal, turnstile)),
     });
     this.#isolation = await attest(prober, { of: 'processes', ...secrets });

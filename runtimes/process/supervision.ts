@@ -2,7 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { type Ending, MOST_PROCESSES } from '../../src/confinement/launcher.ts';
 import type { Sandbox } from '../../src/confinement/sandbox.ts';
 import type { Tree } from '../../src/confinement/tree.ts';
-import { Failure, type Rung } from '../../src/core/failure.ts';
+import type { Failure, Rung } from '../../src/core/failure.ts';
 import type { Limits } from '../../src/core/limits.ts';
 import { onAbort } from '../../src/core/signal.ts';
 import { Memory } from '../../src/programs/memory.ts';
@@ -201,10 +201,5 @@ export type Supervised = Pick<
   Sandbox,
   'stdout' | 'stderr' | 'ready' | 'ended' | 'group' | 'go' | 'terminate' | 'kill' | 'deserted'
 >;
-
-export function tooLong(allowed: number, observed: number): Failure {
-  const limit = { name: 'outputBytes', allowed, observed, unit: 'bytes' } as const;
-  return new Failure('plugin_output_too_large', 'Answered more than it may', { limit });
-}
 
 const DRAIN_MS = 100;

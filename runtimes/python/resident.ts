@@ -10,14 +10,14 @@
 import { Failure, type Rung } from '../../src/core/failure.ts';
 import type { Limits } from '../../src/core/limits.ts';
 import type { LogLevel } from '../../src/core/outcome.ts';
-import { type Portrait, portraitOf, withDefaults } from '../../src/core/portrait.ts';
+import { type Action, type Portrait, portraitOf, withDefaults } from '../../src/core/portrait.ts';
 import { portrayed } from '../../src/core/portrayal.ts';
-import type { Residency, ResidentLine, StopReason } from '../../src/core/resident.ts';
+import { OWN_TASK, type Residency, type ResidentLine, type StopReason } from '../../src/core/resident.ts';
 import type { Session } from '../../src/core/session.ts';
 import { onAbort } from '../../src/core/signal.ts';
 import { Lines } from '../../src/programs/lines.ts';
 import type { Meter } from '../../src/programs/meter.ts';
-import { mostLoggedBytes, tooMuchLogged } from '../../src/programs/over-limit.ts';
+import { bootedTooSlowly, mostLoggedBytes, tooMuchLogged } from '../../src/programs/over-limit.ts';
 import type { Resident } from '../../src/programs/resident-pool.ts';
 import { type Death, ResidentProcess } from '../../src/programs/resident-process.ts';
 import type { Occupant, Rooms } from '../../src/programs/rooms.ts';
@@ -26,6 +26,7 @@ import { within } from '../../src/programs/settling.ts';
 import { answered } from './asking.ts';
 import { type Fault, type Frame, type FrameOf, FrameReader } from './frame-reader.ts';
 import type { ToGuest } from './frames.ts';
+import { Minute } from './minute.ts';
 import { Redaction } from './redaction.ts';
 import { Run, type RunEnd } from './run.ts';
 import { failureOf } from './verdict.ts';
@@ -80,17 +81,20 @@ export class PythonResident implements Resident {
   #process: ResidentProcess | null = null;
   #session: Session | null = null;
   #renewing: NodeJS.Timeout | undefined;
-  #portrait: Portrait = NO_PORTRAIT;
+  #portrait: Portrait;
+  #actions: Record<string, Action>;
   #state: 'up' | 'stopping' | 'gone' = 'up';
   #next = 1;
   #asks = 0;
   #cpuMs = 0;
-  #flood = { since: 0, bytes: 0 };
-  #busy = { since: 0, ms: 0 };
-  #answers = 0;
+  /** What it has said of its own accord; and how long it took to read all it says, beyond what answers are worth. */
+  readonly #said = new Minute();
+  readonly #reading = new Minute();
 
   private constructor(options: PythonResidentOptions) {
     this.#options = options;
+    this.#portrait = this.#portraitOf(null);
+    this.#actions = byId(this.#portrait);
     this.#redaction = new Redaction(options.residency.desk);
     this.#lines = new Lines((bytes, from, to) => this.#wrote(bytes.toString('utf8', from, to)));
     this.#reader = new FrameReader(() => this.#longestFrame(), {
@@ -137,7 +141,8 @@ export class PythonResident implements Resident {
     if (!stopped.aborted) this.#say(this.#frameFor(run, wanted));
     else run.settle({ by: 'death', failure: Failure.from(stopped.reason) });
     const end = this.#redacted(await run.told);
-    this.#answers += 1;
+    // That is what the time is for.
+    this.#reading.add(-READING_MS_EACH);
     if (end.by === 'result' && end.result.error !== undefined) this.#logFault(end.result.error, run);
     const cpuMs = Math.max(run.cpuMs, end.by === 'result' ? Math.min(end.result.cpuMs, MOST_CPU_MS) : 0);
     return { end, cpuMs, peakBytes: Math.max(run.peakBytes, this.residentBytes), rung: run.rung, stopped: why };
@@ -181,7 +186,7 @@ export class PythonResident implements Resident {
 
   async #boot(): Promise<void> {
     const { residency, rooms, occupant, meter, boot, dataMb } = this.#options;
-    const { limits, desk, plugin } = residency;
+    const { limits, desk } = residency;
     const bootedAt = performance.now();
     this.#process = await ResidentProcess.start({
       rooms,
@@ -209,16 +214,20 @@ export class PythonResident implements Resident {
       throw failure;
     }
     const told = portrayed((first as FrameOf<'ready'>).portrait);
-    this.#portrait = portraitOf(plugin.id, { manifest: plugin.portrait ?? null, told });
+    this.#portrait = this.#portraitOf(told);
+    this.#actions = byId(this.#portrait);
     desk.described(told);
+  }
+
+  /** Its manifest's, with what its code has told over it. */
+  #portraitOf(told: Portrait | null): Portrait {
+    const { plugin } = this.#options.residency;
+    return portraitOf(plugin.id, { manifest: plugin.portrait ?? null, told });
   }
 
   #notReady(first: Frame | Death | null): Failure | null {
     const { limits } = this.#options.residency;
-    if (first === null) {
-      const limit = { name: 'bootMs', allowed: limits.bootMs, observed: limits.bootMs, unit: 'ms' } as const;
-      return new Failure('plugin_boot_failed', 'Took longer to start than it may', { limit });
-    }
+    if (first === null) return bootedTooSlowly(limits.bootMs);
     if ('t' in first && first.t === 'ready') return null;
     if ('t' in first && first.t === 'failed') {
       this.#redaction.look();
@@ -282,13 +291,12 @@ export class PythonResident implements Resident {
   }
 
   #terms() {
-    const { fields, actions } = this.#portrait;
-    const settings = withDefaults(fields, this.#options.residency.desk.settings());
-    return { settings, actions: Object.fromEntries(actions.map((one) => [one.id, one])) };
+    const settings = withDefaults(this.#portrait.fields, this.#options.residency.desk.settings());
+    return { settings, actions: this.#actions };
   }
 
   #frameFor({ id, limits: { outputBytes } }: Run, { action, args }: Wanted): ToGuest {
-    if (!action.startsWith(TASK)) {
+    if (!action.startsWith(OWN_TASK)) {
       const params = Array.isArray(args) && args.length === 0 ? {} : (args ?? {});
       return { t: 'run', id, action, params, outputBytes, ...this.#terms() };
     }
@@ -296,7 +304,7 @@ export class PythonResident implements Resident {
     return {
       t: 'task',
       id,
-      name: action.slice(TASK.length),
+      name: action.slice(OWN_TASK.length),
       args: Array.isArray(list) ? list : [],
       kwargs: typeof kwargs === 'object' && kwargs !== null ? (kwargs as Record<string, unknown>) : {},
       outputBytes,
@@ -401,22 +409,16 @@ export class PythonResident implements Resident {
 
   /** Who writes that much does so for the sake of it, and to read it takes a good part of a core. */
   #flooded(bytes: number): void {
-    const now = performance.now();
-    if (now - this.#flood.since > FLOOD_MS) this.#flood = { since: now, bytes: 0 };
-    this.#flood.bytes += bytes;
+    const said = this.#said.add(bytes);
     const most = mostLoggedBytes(this.#options.residency.limits);
-    if (this.#flood.bytes > most) this.#process?.kill(tooMuchLogged(most, this.#flood.bytes));
+    if (said > most) this.#process?.kill(tooMuchLogged(most, said));
   }
 
   /** To read what it says takes our time, which is everybody's. */
   #busied(ms: number): void {
-    const now = performance.now();
-    if (now - this.#busy.since > FLOOD_MS) this.#busy = { since: now, ms: 0 };
-    this.#busy.ms += ms;
-    // Where runs are answered, that is what the time is for.
-    const allowed = READING_MS + this.#answers * READING_MS_EACH;
-    if (this.#busy.ms <= allowed) return;
-    const limit = { name: 'reading', allowed, observed: Math.round(this.#busy.ms), unit: 'ms' } as const;
+    const took = this.#reading.add(ms);
+    if (took <= READING_MS) return;
+    const limit = { name: 'reading', allowed: READING_MS, observed: Math.round(took), unit: 'ms' } as const;
     this.#process?.kill(new Failure('plugin_resource_exceeded', 'What it says takes too long to be read', { limit }));
   }
 
@@ -439,23 +441,15 @@ function tooManyRuns(observed: number): Failure {
   return new Failure('concurrency_limited', words, { limit, retryable: true, retryAfterMs: 1_000 });
 }
 
-/** Jobs of its own begin so; see Desk.enqueue. */
-export const TASK = 'shared_task:';
+function byId({ actions }: Portrait): Record<string, Action> {
+  return Object.fromEntries(actions.map((one) => [one.id, one]));
+}
 
 function levelOf(level: string): LogLevel {
   return LEVELS.find((one) => one === level) ?? 'info';
 }
 
 const LEVELS: readonly LogLevel[] = ['trace', 'debug', 'info', 'warning', 'error'];
-const NO_PORTRAIT: Portrait = {
-  name: '',
-  version: '',
-  description: '',
-  author: '',
-  helpUrl: '',
-  fields: [],
-  actions: [],
-};
 const WORDS: Record<StopReason, string> = {
   disable: 'The plugin was disabled',
   delete: 'The plugin was removed',
@@ -467,8 +461,7 @@ const LOOK_MS = 500;
 const LEAVE_MS = 500;
 const SESSION_MS = 3_600_000;
 const ASKS_AT_ONCE = 16;
-const FLOOD_MS = 60_000;
-/** Of a minute, and of each run that was ever answered. */
+/** Of a minute; and what each run that is answered adds to it. */
 const READING_MS = 3_000;
 const READING_MS_EACH = 50;
 const MOST_UNREAD = 64 << 20;

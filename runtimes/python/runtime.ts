@@ -70,15 +70,8 @@ export class PythonRuntime implements Runtime {
     }
   }
 
-  async explain(tenant: string, plugin: Plugin): Promise<Explanation> {
-    try {
-      const rooms = await this.#options.lodgings.rooms();
-      const { machine, because } = rooms;
-      const whom = machine.isRoot ? `; it runs as user ${rooms.identityOf(tenant, plugin)}` : '';
-      return { runtime: 'python', way: machine.tier, because: because + whom };
-    } catch (error) {
-      return { runtime: 'python', way: 'none', because: Failure.from(error).message };
-    }
+  explain(tenant: string, plugin: Plugin): Promise<Explanation> {
+    return this.#options.lodgings.explain('python', tenant, plugin, 'it runs');
   }
 
   /** Who stays is let go of by `residents`, with a reason. */
@@ -94,15 +87,8 @@ export class PythonRuntime implements Runtime {
 
   async attest(): Promise<Isolation> {
     const { lodgings, secrets = { dataDir: undefined, secrets: [] } } = this.#options;
-    const { tier, controllers } = await lodgings.rooms().then(
-      ({ machine, controllers }) => ({ tier: machine.tier, controllers }),
-      () => ({ tier: 'none', controllers: [] }),
-    );
     const prober = new PythonProber({
-      tier,
-      controllers,
-      isWish: lodgings.isWish,
-      environment: lodgings.variables,
+      ...(await lodgings.surroundings()),
       run: (invocation, signal, files) => this.#probe(invocation, signal, files),
     });
     this.#isolation = await attest(prober, { of: 'residents', ...secrets });

@@ -1,5 +1,6 @@
 import { Failure } from '../../src/core/failure.ts';
 import type { Limits } from '../../src/core/limits.ts';
+import { tooLong } from '../../src/programs/over-limit.ts';
 import type { Fault, FrameOf } from './frame-reader.ts';
 
 export type Verdict = { ok: true; output: string } | { ok: false; failure: Failure };
@@ -65,11 +66,6 @@ function parsed(text: string): { value: unknown } | null {
   } catch {
     return null;
   }
-}
-
-function tooLong(allowed: number, observed: number): Failure {
-  const limit = { name: 'outputBytes', allowed, observed, unit: 'bytes' } as const;
-  return new Failure('plugin_output_too_large', 'Answered more than it may', { limit });
 }
 
 function failed(code: Failure['code'], message: string, details: Failure['details'] = {}): Verdict {

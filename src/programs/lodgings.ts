@@ -1,7 +1,10 @@
 import { randomBytes } from 'node:crypto';
+import type { Prober } from '../confinement/attestation/prober.ts';
 import { isOpenToAll } from '../confinement/on-path.ts';
 import { hasOwnFiles } from '../confinement/tier.ts';
 import { Failure } from '../core/failure.ts';
+import type { Plugin } from '../core/plugin.ts';
+import type { Explanation } from '../core/runtime.ts';
 import { Programs } from './programs.ts';
 import { Rooms, type RoomsOptions } from './rooms.ts';
 
@@ -49,14 +52,30 @@ export class Lodgings implements AsyncDisposable {
     return this.#refused;
   }
 
-  /** Whether the operator wants just this tier. */
-  get isWish(): boolean {
-    return this.#options.tier !== 'auto';
+  /** How the programs of a plugin run here, in words for its author; `whose` begins the sentence about their user. */
+  async explain(runtime: string, tenant: string, plugin: Plugin, whose: string): Promise<Explanation> {
+    try {
+      const rooms = await this.rooms();
+      const { machine, because } = rooms;
+      const whom = machine.isRoot ? `; ${whose} as user ${rooms.identityOf(tenant, plugin)}` : '';
+      return { runtime, way: machine.tier, because: because + whom };
+    } catch (error) {
+      return { runtime, way: 'none', because: Failure.from(error).message };
+    }
   }
 
-  /** Variables that the configuration adds. */
-  get variables(): string[] {
-    return Object.keys(this.#options.environment);
+  /** What a prober has to know of where programs run. Does not reject. */
+  async surroundings(): Promise<Required<Pick<Prober, 'tier' | 'controllers' | 'isWish' | 'environment'>>> {
+    const { tier, controllers } = await this.rooms().then(
+      ({ machine, controllers }) => ({ tier: machine.tier, controllers }),
+      () => ({ tier: 'none', controllers: [] }),
+    );
+    return {
+      tier,
+      controllers,
+      isWish: this.#options.tier !== 'auto',
+      environment: Object.keys(this.#options.environment),
+    };
   }
 
   /** One sentence for the log of a start: how sure it is here that nothing of a plugin stays behind. */

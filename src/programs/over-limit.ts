@@ -1,9 +1,14 @@
-/** What a program is ended for, beyond what it answers: the failures of whoever goes over a limit. */
+/** What a program is ended for: the failures of whoever goes over a limit. */
 import type { Refusal } from '../confinement/cgroup/group.ts';
 import { MOST_PROCESSES } from '../confinement/launcher.ts';
 import type { Sample } from '../confinement/tree.ts';
 import { Failure } from '../core/failure.ts';
 import type { Limits } from '../core/limits.ts';
+
+export function tooLong(allowed: number, observed: number): Failure {
+  const limit = { name: 'outputBytes', allowed, observed, unit: 'bytes' } as const;
+  return new Failure('plugin_output_too_large', 'Answered more than it may', { limit });
+}
 
 export function overLimit({ cpuMs, processes }: Sample, limits: Pick<Limits, 'cpuMs'>): Failure | null {
   if (cpuMs > limits.cpuMs) {

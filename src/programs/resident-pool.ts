@@ -105,9 +105,8 @@ export class ResidentPool<R extends Resident> implements Residents, AsyncDisposa
     );
     await Promise.all(
       others.map(async (berth) => {
-        const id = berth.key.slice(tenant.length + 1);
-        const isRenewed = ids.has(id);
-        await this.stop(tenant, id, isRenewed ? 'reload' : reason);
+        const isRenewed = ids.has(berth.plugin);
+        await this.stop(tenant, berth.plugin, isRenewed ? 'reload' : reason);
         if (!isRenewed) await berth.inTurn(async () => void (berth.isTaken || this.#retire(berth)));
       }),
     );
@@ -156,7 +155,7 @@ export class ResidentPool<R extends Resident> implements Residents, AsyncDisposa
     const key = keyOf(tenant, plugin);
     const known = this.#berths.get(key);
     if (known !== undefined) return known;
-    const berth = new Berth<R>(key, tenant);
+    const berth = new Berth<R>(key, tenant, plugin);
     this.#berths.set(key, berth);
     return berth;
   }
@@ -334,6 +333,8 @@ export class ResidentPool<R extends Resident> implements Residents, AsyncDisposa
 class Berth<R extends Resident> {
   readonly key: string;
   readonly tenant: string;
+  /** Its id. */
+  readonly plugin: string;
   readonly lines: ResidentLine[] = [];
   residency: Residency | null = null;
   resident: R | null = null;
@@ -349,9 +350,10 @@ class Berth<R extends Resident> {
   #waking: NodeJS.Timeout | undefined;
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(key: string, tenant: string) {
+  constructor(key: string, tenant: string, plugin: string) {
     this.key = key;
     this.tenant = tenant;
+    this.plugin = plugin;
   }
 
   /** One thing after the other. */

@@ -27,7 +27,7 @@ beforeAll(async () => {
       endless: js('endless', `${Array.from({ length: 40_000 }, (_, i) => `let a${i};`).join('')} ({ Output: 1 });`),
     },
     config: {
-      limits: { cpuMs: 1500, wallMs: 6000 },
+      limits: { cpuMs: 4000, wallMs: 20_000 },
       requestBytes: 10_485_760,
       requestBytesAtOnce: 25_000_000,
       applicationUrl: 'http://127.0.0.1:9',

@@ -31,7 +31,7 @@ own = conn['SessionCookie']['Value']
 # The port of somebody else's connection, from other addresses of this machine: whose key is told?
 def key(address):
     with socket.socket() as s:
-        s.settimeout(5)
+        s.settimeout(20)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         s.bind((address, args['port']))
         s.connect(('127.0.0.1', conn['Port']))
@@ -97,7 +97,8 @@ test('81: neither the cookie of an invocation that runs nor its id is of use to 
   const args = { cookie: SessionCookie.Value, port: own, id: '0190aaaa-0000-4000-8000-000000000000' };
   for (const prefix of ['', '/t/other']) {
     const { body } = await invoke('thief', args, prefix);
-    expect([prefix, body.output]).toEqual([prefix, { own: 200, cookie: 401, key: 401, both: 401, ports: 28, id: 401 }]);
+    const output = { own: 200, cookie: 401, key: 401, both: 401, ports: 28, id: 401 };
+    expect({ prefix, detail: body.detail, output: body.output }).toEqual({ prefix, output });
   }
   // While it runs it does open, for whoever is no other invocation.
   const shown = { cookie: `session=${SessionCookie.Value}`, 'content-type': 'application/json' };
