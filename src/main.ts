@@ -29,6 +29,7 @@ import { Remover } from './packages/remover.ts';
 import { UnpackCache } from './packages/unpack-cache.ts';
 import { Unpacker } from './packages/unpacker.ts';
 import { Lodgings } from './programs/lodgings.ts';
+import { ResidentPool } from './programs/resident-pool.ts';
 import { provesFirst, refuseOpenDoor, Service } from './service.ts';
 import { Store } from './store/store.ts';
 
@@ -87,16 +88,20 @@ export async function openParts(
   const fences = await lodgings
     .describe()
     .catch((error: unknown) => `none, so nothing is run: ${Failure.from(error).message}`);
+  const { memoryMb: residentsMb } = config.residents;
+  const pool = new ResidentPool({ ...config.residents, memoryMb: residentsMb || halfOfMemoryMb() });
   const python = scope.use(
     new PythonRuntime({
       ...config.residents,
       ...config.dispatcharr,
       lodgings,
-      memoryMb: config.residents.memoryMb || halfOfMemoryMb(),
+      pool,
       applicationOf: (tenant) => config.dispatcharr.applications[tenant] ?? null,
       secrets,
     }),
   );
+  // Its programs end first, and with them what the runtimes wait for.
+  scope.use(pool);
   const runtimes = [isolate, programs, python];
   const isolations = new Isolations({ runtimes, least: config.isolation.least });
   const owned = scope.move();

@@ -110,8 +110,10 @@ export class Metrics {
       labelNames: ['what'],
       registers,
       collect() {
-        for (const runtime of runtimes) {
-          for (const [what, value] of Object.entries(runtime.gauges())) this.set({ what }, value);
+        // Several runtimes may have theirs in one place.
+        const residents = new Set(runtimes.flatMap((runtime) => runtime.residents ?? []));
+        for (const one of [...runtimes, ...residents]) {
+          for (const [what, value] of Object.entries(one.gauges())) this.set({ what }, value);
         }
       },
     });

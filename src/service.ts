@@ -8,6 +8,7 @@ import { Failure } from './core/failure.ts';
 import type { OwnFields } from './core/graphql.ts';
 import type { Plugin } from './core/plugin.ts';
 import { DEFAULT_TENANT } from './core/tenant.ts';
+import { Addresses } from './engine/addresses.ts';
 import { Bearers } from './engine/bearers.ts';
 import type { Catalogue } from './engine/catalogue.ts';
 import { Configurator, type ConfiguratorOptions } from './engine/configurator.ts';
@@ -25,6 +26,7 @@ import { Permissions } from './engine/permissions.ts';
 import { PluginDesk } from './engine/plugin-desk.ts';
 import { PluginLogs } from './engine/plugin-logs.ts';
 import { Portraits } from './engine/portraits.ts';
+import { Reception } from './engine/reception.ts';
 import { Registrar } from './engine/registrar.ts';
 import { SecretKeys, type SecretKeysOptions } from './engine/secret-keys.ts';
 import type { Records, Tenancy } from './engine/tenancy.ts';
@@ -113,8 +115,9 @@ export class Service implements AsyncDisposable {
       stop: async (tenancy, plugin) => loaded?.residencies.stop(tenancy, plugin, 'disable'),
     });
     const keep = (tenant: string) => store.of(tenant);
+    const addresses = new Addresses();
     const portraits = scope.use(new Portraits({ store, configurator, learn, complain }));
-    const desks = { vault, configurator, portraits, updates, keep, ownJobs: config.residents.ownJobs };
+    const desks = { vault, configurator, portraits, updates, addresses, keep, ownJobs: config.residents.ownJobs };
     const engine = await assemble({
       config,
       parts,
@@ -141,6 +144,13 @@ export class Service implements AsyncDisposable {
     });
     scope.use(engine);
     loaded = engine;
+    const reception = new Reception({
+      isolations: parts.isolations,
+      addresses,
+      residencies: engine.residencies,
+      mostAtOnce: config.sillytavern.requests,
+      onServed: () => {},
+    });
     const news = scope.use(await JobNews.open(store));
     let worker: Worker | undefined;
     const { tenancies } = engine;
@@ -261,7 +271,7 @@ export class Service implements AsyncDisposable {
       draining = true;
       clock.stop();
       working.drain();
-      await engine.invoker.drain(config.drainMs);
+      await Promise.all([engine.invoker.drain(config.drainMs), reception.drain(config.drainMs)]);
       updates[Symbol.dispose]();
       await working.finish(LAST_SETTLING_MS);
     };

@@ -90,6 +90,15 @@ test('without a file and variables all has a default', () => {
       environment: {},
     },
     dispatcharr: { shim: 'on', version: '0.31.0', applications: {}, passwords: 'masked', repos: [] },
+    sillytavern: {
+      enabled: false,
+      bodyBytes: 209_715_200,
+      requests: 100,
+      silenceMs: 120_000,
+      blockedMs: 10_000,
+      csrf: 'on',
+      pages: 'sandboxed',
+    },
     secretsKeysBefore: [],
     residents: {
       start: 'loaded',

@@ -9,14 +9,16 @@ import type { Residency, ResidentLine, Residents } from '../../src/core/resident
 import type { Explanation, Runtime } from '../../src/core/runtime.ts';
 import type { Lodgings } from '../../src/programs/lodgings.ts';
 import { Meter } from '../../src/programs/meter.ts';
-import { ResidentPool, type ResidentPoolOptions } from '../../src/programs/resident-pool.ts';
+import { ResidentPool, type Wing } from '../../src/programs/resident-pool.ts';
 import { RunJournal } from '../../src/programs/run-journal.ts';
 import { furnished, type HostApplication } from './furnishing.ts';
 import { PythonProber } from './prober.ts';
 import { PythonResident, type RunTold } from './resident.ts';
 import { type Verdict, verdictOn } from './verdict.ts';
 
-export type PythonRuntimeOptions = Omit<ResidentPoolOptions<PythonResident>, 'begin'> & {
+export type PythonRuntimeOptions = {
+  /** Where those stay that are started; it outlives this. */
+  pool: ResidentPool;
   /** Where programs run; it outlives this. */
   lodgings: Lodgings;
   /** How long a run that is asked to end may take, each time that it is asked, and a process that is; in ms. */
@@ -43,17 +45,17 @@ export class PythonRuntime implements Runtime {
   readonly kind = 'residents';
   readonly #options: PythonRuntimeOptions;
   readonly #meter = new Meter();
-  readonly #pool: ResidentPool<PythonResident>;
+  readonly #wing: Wing<PythonResident>;
   readonly #running = new Set<Promise<Outcome>>();
   #isolation = unchecked(new Date(0));
 
   constructor(options: PythonRuntimeOptions) {
     this.#options = options;
-    this.#pool = new ResidentPool({ ...options, begin: (residency, line) => this.#begin(residency, line) });
+    this.#wing = options.pool.wing('python', (residency, line) => this.#begin(residency, line));
   }
 
   get residents(): Residents {
-    return this.#pool;
+    return this.#options.pool;
   }
 
   runs({ program }: Plugin): boolean {
@@ -61,7 +63,7 @@ export class PythonRuntime implements Runtime {
   }
 
   async run(invocation: Invocation, signal: AbortSignal): Promise<Outcome> {
-    const running = this.#run(invocation, signal, this.#pool);
+    const running = this.#run(invocation, signal, this.#wing);
     this.#running.add(running);
     try {
       return await running;
@@ -96,20 +98,19 @@ export class PythonRuntime implements Runtime {
   }
 
   gauges(): Record<string, number> {
-    return this.#pool.gauges();
+    return {};
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#pool[Symbol.asyncDispose]();
     await Promise.all(this.#running);
   }
 
   /** In a resident of its own, which takes nobody's place. */
   async #probe(invocation: Invocation, signal: AbortSignal, files: readonly Bind[]): Promise<Outcome> {
-    const begin = (residency: Residency) => this.#begin(residency, () => {}, files);
     const bounds = { most: 1, perTenant: 1, memoryMb: Number.POSITIVE_INFINITY, idleMs: 0, deaths: 1, windowMs: 1 };
-    await using pool = new ResidentPool({ ...bounds, begin });
-    return await this.#run(invocation, signal, pool);
+    await using pool = new ResidentPool(bounds);
+    const wing = pool.wing('python', (residency) => this.#begin(residency, () => {}, files));
+    return await this.#run(invocation, signal, wing);
   }
 
   async #begin(
@@ -142,11 +143,7 @@ export class PythonRuntime implements Runtime {
     });
   }
 
-  async #run(
-    invocation: Invocation,
-    signal: AbortSignal,
-    pool: Pick<ResidentPool<PythonResident>, 'occupy'>,
-  ): Promise<Outcome> {
+  async #run(invocation: Invocation, signal: AbortSignal, wing: Wing<PythonResident>): Promise<Outcome> {
     const startedAt = performance.now();
     const journal = new RunJournal(invocation.limits, startedAt, invocation.watch);
     let begunAt = startedAt;
@@ -156,7 +153,7 @@ export class PythonRuntime implements Runtime {
       const { residency } = invocation;
       if (residency === undefined) throw new Failure('internal', 'There is nowhere to live');
       while (told === null) {
-        const resident = await pool.occupy(residency, signal);
+        const resident = await wing.occupy(residency, signal);
         begunAt = performance.now();
         told = await resident.run(wanted(invocation, journal), signal);
         if (told === null) await resident.death;

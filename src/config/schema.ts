@@ -378,6 +378,33 @@ export const Settings = Type.Object(
       },
       closed,
     ),
+    sillytavern: Type.Object(
+      {
+        enabled: Type.Boolean({
+          default: false,
+          description:
+            'Whether server plugins may be enabled for the default tenant; other tenants have enableServerPlugins',
+        }),
+        bodyBytes: whole(209_715_200, 1_024, 2_147_483_648, 'What a request to a route of one may send'),
+        requests: whole(100, 1, 10_000, 'Requests that may be in one plugin at once'),
+        silenceMs: whole(
+          120_000,
+          1_000,
+          DAY,
+          'A request on which nothing comes from its plugin for so long is given up; one that goes on may take any time',
+        ),
+        blockedMs: whole(10_000, 500, DAY, 'A program whose event loop does not turn for so long is ended'),
+        csrf: Type.Enum(['on', 'off'], {
+          default: 'on',
+          description: 'Whether callers without a token have to show x-csrf-token with whatever is no GET',
+        }),
+        pages: Type.Enum(['sandboxed', 'same-origin'], {
+          default: 'sandboxed',
+          description: "Whether pages of plugins are kept from this service's own API in the browsers that show them",
+        }),
+      },
+      closed,
+    ),
     dispatcharr: Type.Object(
       {
         shim: Type.Enum(['on', 'off'], {

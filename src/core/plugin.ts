@@ -56,6 +56,11 @@ export type Program =
   | { runtime: 'process'; exec: string[]; speaks: 'raw' | 'rpc' }
   /** A class in Python that is loaded once and stays. Contract: Dispatcharr `apps/plugins/loader.py`. */
   | { runtime: 'python' }
+  /**
+   * A module for Node that registers routes, and stays: a folder, or one file of a folder with others. Contract:
+   * SillyTavern `src/plugin-loader.js`.
+   */
+  | { runtime: 'node'; file: string | null }
   /** Nothing to run: a plugin of user interface parts only. */
   | { runtime: 'none' };
 
@@ -84,9 +89,14 @@ export type UserInterface = {
   csp: { 'script-src': string[]; 'style-src': string[]; 'connect-src': string[] };
 };
 
+/** Whether its program answers requests of its own, and nothing else. */
+export function isServer({ program }: Pick<Plugin, 'program'>): boolean {
+  return program.runtime === 'node';
+}
+
 /** Whether its program stays between calls. */
 export function isResident({ program }: Pick<Plugin, 'program'>): boolean {
-  return program.runtime === 'python';
+  return program.runtime === 'python' || program.runtime === 'node';
 }
 
 /** A manifest that was refused: which file, where in it, and why. Line and column count from 1. */

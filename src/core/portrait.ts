@@ -4,6 +4,7 @@
  * and `loader.py`.
  */
 import type { Entry } from './plugin.ts';
+import type { Served } from './serving.ts';
 
 export type Portrait = {
   name: string;
@@ -13,6 +14,8 @@ export type Portrait = {
   helpUrl: string;
   fields: readonly FormField[];
   actions: readonly Action[];
+  /** Where its program answers requests, which only its code can tell. */
+  serves?: Served;
 };
 
 export const FIELD_TYPES = ['string', 'number', 'boolean', 'select', 'text', 'info'] as const;
@@ -89,5 +92,6 @@ export function portraitOf(
     helpUrl: one('helpUrl'),
     fields: told !== null && told.fields.length > 0 ? told.fields : (manifest?.fields ?? []),
     actions: told !== null && told.actions.length > 0 ? told.actions : (manifest?.actions ?? []),
+    ...(told?.serves === undefined ? {} : { serves: told.serves }),
   };
 }

@@ -28,6 +28,8 @@ export interface Residents {
   logs(tenant: string, plugin: string): readonly ResidentLine[];
   /** Whether there is one of the tenant's. */
   houses(tenant: string): boolean;
+  /** How many are in which state, and what they use, by name. */
+  gauges(): Record<string, number>;
 }
 
 /** Why it is ended. `shutdown`: nobody needs it now, or the service ends; it may be started again. */
@@ -87,7 +89,7 @@ export interface Desk {
   secrets(): readonly string[];
   /** Stores all of its settings. */
   configure(settings: Record<string, unknown>): Promise<void>;
-  /** Told when it has said what it is. */
+  /** Told when it has said what it is. Throws a Failure where it must not be that. */
   described(portrait: Portrait): void;
   /** Something for whoever listens. */
   updated(update: Update): void;

@@ -3,6 +3,7 @@ import type { Isolation } from './isolation.ts';
 import type { Outcome } from './outcome.ts';
 import type { Plugin } from './plugin.ts';
 import type { Residents } from './resident.ts';
+import type { Servers } from './serving.ts';
 
 /** A way to run programs. One folder below `runtimes/` implements it, host side and guest side. */
 export interface Runtime extends AsyncDisposable {
@@ -33,6 +34,9 @@ export interface Runtime extends AsyncDisposable {
   /** Where its programs stay between calls. */
   readonly residents?: Residents;
 
+  /** Where its programs answer requests of their own. */
+  readonly servers?: Servers;
+
   /** What it runs programs in, as it was proven last. */
   readonly isolation: Isolation;
 
@@ -43,8 +47,8 @@ export interface Runtime extends AsyncDisposable {
   gauges(): Record<string, number>;
 }
 
-/** Executors run embedded code, processes external programs, residents those that stay. */
-export const RUNTIME_KINDS = ['processes', 'executors', 'residents'] as const;
+/** Executors run embedded code, processes external programs, residents those that stay, servers those that answer requests. */
+export const RUNTIME_KINDS = ['processes', 'executors', 'residents', 'servers'] as const;
 export type RuntimeKind = (typeof RUNTIME_KINDS)[number];
 
 export type Explanation = { runtime: string; way: string; because: string };

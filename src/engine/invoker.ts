@@ -8,7 +8,7 @@ import type { Grade } from '../core/isolation.ts';
 import { type Limits, lowered } from '../core/limits.ts';
 import { type LogLine, noUsage, type Outcome, type Watch } from '../core/outcome.ts';
 import { Places } from '../core/places.ts';
-import { type Entry, isResident, type Plugin } from '../core/plugin.ts';
+import { type Entry, isResident, isServer, type Plugin } from '../core/plugin.ts';
 import { OWN_TASK, type Residency } from '../core/resident.ts';
 import type { Holder, Session, Sessions } from '../core/session.ts';
 import type { Isolations, Standing } from './isolation.ts';
@@ -339,6 +339,7 @@ const OPERATION: Entry = { kind: 'operation' };
 function entryOf(plugin: Plugin, tenancy: Tenancy, request: Pick<Request, 'task' | 'hook' | 'own'>): Entry {
   const { task, hook } = request;
   if (hook !== undefined) return hookOf(plugin, tenancy, hook);
+  if (isServer(plugin)) throw answersRequests(plugin);
   if (isResident(plugin)) return actionOf(plugin, tenancy, request);
   if (task === undefined) return OPERATION;
   const entry = plugin.entries.find((one) => one.kind === 'task' && one.name === task);
@@ -346,6 +347,11 @@ function entryOf(plugin: Plugin, tenancy: Tenancy, request: Pick<Request, 'task'
   const names = plugin.entries.flatMap((one) => (one.kind === 'task' ? [JSON.stringify(one.name)] : []));
   const known = names.length === 0 ? 'it has none' : `it has ${names.join(', ')}`;
   throw new Failure('not_found', `Plugin "${plugin.id}" has no task ${JSON.stringify(task)}: ${known}`);
+}
+
+function answersRequests({ id }: Plugin): Failure {
+  const words = `Plugin "${id}" has neither tasks nor hooks: it answers requests below /api/plugins (GET /v1/plugins/{plugin}/routes lists them)`;
+  return new Failure('invalid_request', words);
 }
 
 /**

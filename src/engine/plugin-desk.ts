@@ -4,6 +4,7 @@ import type { Plugin } from '../core/plugin.ts';
 import type { Portrait } from '../core/portrait.ts';
 import { type Desk, OWN_TASK, type OwnJob, type Update } from '../core/resident.ts';
 import type { TenantKeep } from '../core/tenant-store.ts';
+import type { Addresses } from './addresses.ts';
 import type { Configurator } from './configurator.ts';
 import { noTenant } from './invoker.ts';
 import { isShallow, isUnkeepable } from './keepable.ts';
@@ -17,6 +18,7 @@ export type PluginDeskParts = {
   configurator: Pick<Configurator, 'configure'>;
   portraits: Portraits;
   updates: Updates;
+  addresses: Addresses;
   /** How many jobs that a plugin has asked for itself may wait. */
   ownJobs: number;
   keep(tenant: string): Pick<TenantKeep, 'jobs'>;
@@ -56,6 +58,8 @@ export class PluginDesk implements Desk {
   }
 
   described(portrait: Portrait): void {
+    const { serves } = portrait;
+    if (serves !== undefined) this.#parts.addresses.claim(this.#tenancy, this.#plugin, serves.id);
     this.#tenancy.heardOf(this.#plugin.id);
     this.#parts.portraits.tell(this.#tenancy, this.#plugin, portrait);
   }

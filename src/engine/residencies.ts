@@ -151,8 +151,9 @@ export class Residencies {
     await nested();
   }
 
+  /** Several runtimes may have theirs in one place. */
   #all(): Residents[] {
-    return this.#options.runtimes.flatMap(({ residents }) => residents ?? []);
+    return [...new Set(this.#options.runtimes.flatMap(({ residents }) => residents ?? []))];
   }
 
   #residentsOf(plugin: Plugin): Residents | undefined {

@@ -60,6 +60,8 @@ export type TenancyOptions = {
   residentLimits?: Limits;
   /** Who of its plugins lives on this node. */
   residencies?: Pick<Residencies, 'settle' | 'retain' | 'houses'>;
+  /** Whether its server plugins may be enabled, where its record does not say. */
+  servesPlugins?: boolean;
   /** The least isolation grade of all tenants; by default there is none. */
   least?: Grade;
   plugins: Readonly<Record<string, { limits?: Partial<Limits> }>>;
@@ -162,6 +164,11 @@ export class Tenancy implements AsyncDisposable {
   /** How its events set off hooks. */
   get hookPolicy(): HookPolicy {
     return this.#hookPolicy;
+  }
+
+  /** Whether its plugins may answer requests of their own. Contract: SillyTavern `enableServerPlugins`. */
+  get servesPlugins(): boolean {
+    return this.#options.servesPlugins ?? false;
   }
 
   isEnabled(plugin: string): boolean {

@@ -166,7 +166,7 @@ const IsolationAnswer = Type.Object({
 
 function shown(isolations: Isolations): Static<typeof IsolationAnswer> {
   const all = Object.fromEntries(isolations.all().map(([kind, one]) => [kind, isolationOf(one)]));
-  return { least: isolations.least, processes: null, executors: null, residents: null, ...all };
+  return { least: isolations.least, processes: null, executors: null, residents: null, servers: null, ...all };
 }
 
 function isolationOf({ checkedAt, layers, ...isolation }: Isolation): Static<typeof IsolationOfKind> {

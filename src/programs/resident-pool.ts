@@ -7,7 +7,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure, type LimitHit } from '../core/failure.ts';
-import type { Plugin } from '../core/plugin.ts';
+import type { Plugin, Program } from '../core/plugin.ts';
 import type { Residency, ResidentLine, ResidentState, Residents, StopReason } from '../core/resident.ts';
 import { onAbort } from '../core/signal.ts';
 
@@ -25,7 +25,10 @@ export interface Resident {
   stop(reason: StopReason): Promise<void>;
 }
 
-export type ResidentPoolOptions<R extends Resident> = {
+/** Starts one. Rejects with a Failure. What it logs comes by `line`. */
+export type Begin<R extends Resident> = (residency: Residency, line: (one: ResidentLine) => void) => Promise<R>;
+
+export type ResidentPoolOptions = {
   /** Programs at once, in all and of one tenant. */
   most: number;
   perTenant: number;
@@ -36,25 +39,36 @@ export type ResidentPoolOptions<R extends Resident> = {
   /** One that dies so often within so long is left alone for as long. */
   deaths: number;
   windowMs: number;
-  /** Rejects with a Failure. What it logs comes by `line`. */
-  begin(residency: Residency, line: (one: ResidentLine) => void): Promise<R>;
 };
 
-export class ResidentPool<R extends Resident> implements Residents, AsyncDisposable {
-  readonly #options: ResidentPoolOptions<R>;
-  readonly #berths = new Map<string, Berth<R>>();
+/** The part of a pool that has programs of one kind. */
+export type Wing<R extends Resident> = {
+  /** The program that is up, which is started if need be; waits for room until the signal aborts. */
+  occupy(residency: Residency, signal: AbortSignal): Promise<R>;
+};
+
+export class ResidentPool implements Residents, AsyncDisposable {
+  readonly #options: ResidentPoolOptions;
+  readonly #begins = new Map<Program['runtime'], Begin<Resident>>();
+  readonly #berths = new Map<string, Berth>();
   readonly #closing = new AbortController();
   readonly #room: (() => void)[] = [];
   readonly #sweep: NodeJS.Timeout | undefined;
 
-  constructor(options: ResidentPoolOptions<R>) {
+  constructor(options: ResidentPoolOptions) {
     this.#options = options;
     const { idleMs } = options;
     if (idleMs > 0) this.#sweep = setInterval(() => void this.#endIdle(), Math.max(100, idleMs / 4)).unref();
   }
 
-  /** The program that is up, which is started if need be; waits for room until the signal aborts. */
-  async occupy(residency: Residency, signal: AbortSignal): Promise<R> {
+  /** From here on programs of this kind can be started, which have their places among all others. */
+  wing<R extends Resident>(runtime: Program['runtime'], begin: Begin<R>): Wing<R> {
+    this.#begins.set(runtime, begin);
+    // Nobody else has ever begun one of that kind.
+    return { occupy: async (residency, signal) => (await this.#occupy(residency, signal)) as R };
+  }
+
+  async #occupy(residency: Residency, signal: AbortSignal): Promise<Resident> {
     for (;;) {
       signal.throwIfAborted();
       const up = await until(this.#tryOccupy(residency), signal);
@@ -129,7 +143,6 @@ export class ResidentPool<R extends Resident> implements Residents, AsyncDisposa
     return false;
   }
 
-  /** How many are in which state, and what they use. */
   gauges(): Record<string, number> {
     const all = [...this.#berths.values()];
     const up = all.filter(({ isTaken }) => isTaken);
@@ -151,23 +164,23 @@ export class ResidentPool<R extends Resident> implements Residents, AsyncDisposa
 
   // ── coming ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #berthFor(tenant: string, plugin: string): Berth<R> {
+  #berthFor(tenant: string, plugin: string): Berth {
     const key = keyOf(tenant, plugin);
     const known = this.#berths.get(key);
     if (known !== undefined) return known;
-    const berth = new Berth<R>(key, tenant, plugin);
+    const berth = new Berth(key, tenant, plugin);
     this.#berths.set(key, berth);
     return berth;
   }
 
   /** In its turn: whoever waited for it finds that there is another by now, or none. */
-  #retire(berth: Berth<R>): void {
+  #retire(berth: Berth): void {
     berth.isRetired = true;
     if (this.#berths.get(berth.key) === berth) this.#berths.delete(berth.key);
   }
 
   /** Null where there is no room. */
-  async #tryOccupy(residency: Residency): Promise<R | null> {
+  async #tryOccupy(residency: Residency): Promise<Resident | null> {
     for (;;) {
       const berth = this.#berthFor(residency.tenant, residency.plugin.id);
       const up = await this.#tryBerth(berth, residency);
@@ -175,7 +188,7 @@ export class ResidentPool<R extends Resident> implements Residents, AsyncDisposa
     }
   }
 
-  async #tryBerth(berth: Berth<R>, residency: Residency): Promise<R | null | 'retired'> {
+  async #tryBerth(berth: Berth, residency: Residency): Promise<Resident | null | 'retired'> {
     const known = berth.upFor(residency);
     if (known !== null) return known;
     return await berth.inTurn(async () => {
@@ -193,11 +206,13 @@ export class ResidentPool<R extends Resident> implements Residents, AsyncDisposa
     });
   }
 
-  async #begin(berth: Berth<R>, residency: Residency): Promise<R> {
+  async #begin(berth: Berth, residency: Residency): Promise<Resident> {
     berth.starting(residency);
-    let up: R;
+    let up: Resident;
     try {
-      up = await this.#options.begin(residency, (line) => berth.log(line));
+      const begin = this.#begins.get(residency.plugin.program.runtime);
+      if (begin === undefined) throw new Failure('internal', 'Nobody starts programs of this kind');
+      up = await begin(residency, (line) => berth.log(line));
     } catch (error) {
       this.#died(berth, Failure.from(error));
       this.#admit();
@@ -212,7 +227,7 @@ export class ResidentPool<R extends Resident> implements Residents, AsyncDisposa
   }
 
   /** It was nobody who ended it. */
-  #died(berth: Berth<R>, failure: Failure): void {
+  #died(berth: Berth, failure: Failure): void {
     if (this.#closing.signal.aborted) return berth.rest(null);
     berth.log({ level: 'error', message: `${failure.message} (${failure.code})`, at: new Date(), invocation: null });
     berth.residency?.died(failure);
@@ -306,7 +321,7 @@ export class ResidentPool<R extends Resident> implements Residents, AsyncDisposa
 
   // ── going ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #end(berth: Berth<R>, reason: StopReason): Promise<void> {
+  async #end(berth: Berth, reason: StopReason): Promise<void> {
     const up = berth.leaving();
     if (up === null) return;
     await up.stop(reason);
@@ -320,7 +335,7 @@ export class ResidentPool<R extends Resident> implements Residents, AsyncDisposa
     for (const berth of idle) await this.#endIfIdle(berth);
   }
 
-  #endIfIdle(berth: Berth<R>): Promise<boolean> {
+  #endIfIdle(berth: Berth): Promise<boolean> {
     return berth.inTurn(async () => {
       if (!(await berth.isIdle())) return false;
       await this.#end(berth, 'shutdown');
@@ -330,14 +345,14 @@ export class ResidentPool<R extends Resident> implements Residents, AsyncDisposa
 }
 
 /** What is known of one program, whether it is there or not. */
-class Berth<R extends Resident> {
+class Berth {
   readonly key: string;
   readonly tenant: string;
   /** Its id. */
   readonly plugin: string;
   readonly lines: ResidentLine[] = [];
   residency: Residency | null = null;
-  resident: R | null = null;
+  resident: Resident | null = null;
   usedAt = performance.now();
   /** Nothing happens in it any more: it is no longer the one of its plugin. */
   isRetired = false;
@@ -383,7 +398,7 @@ class Berth<R extends Resident> {
   }
 
   /** The program, where it is up and was started for just this. */
-  upFor({ plugin, grant, limits }: Residency): R | null {
+  upFor({ plugin, grant, limits }: Residency): Resident | null {
     const { resident, residency } = this;
     if (resident === null || this.#is !== 'running' || residency === null) return null;
     if (residency.plugin !== plugin || residency.grant !== grant || residency.limits !== limits) return null;
@@ -416,7 +431,7 @@ class Berth<R extends Resident> {
     this.#become('starting');
   }
 
-  up(resident: R): void {
+  up(resident: Resident): void {
     this.resident = resident;
     this.usedAt = performance.now();
     this.#startedAt = new Date();
@@ -424,13 +439,13 @@ class Berth<R extends Resident> {
   }
 
   /** Whether that was what was up, and nobody has ended it. */
-  left(resident: R): boolean {
+  left(resident: Resident): boolean {
     if (this.resident !== resident || this.#is !== 'running') return false;
     this.resident = null;
     return true;
   }
 
-  leaving(): R | null {
+  leaving(): Resident | null {
     if (this.resident === null) return null;
     this.#become('stopping');
     return this.resident;

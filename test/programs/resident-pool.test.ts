@@ -5,7 +5,7 @@ import { Failure } from '../../src/core/failure.ts';
 import { NOTHING } from '../../src/core/grant.ts';
 import type { Plugin } from '../../src/core/plugin.ts';
 import type { Residency, StopReason } from '../../src/core/resident.ts';
-import { type Resident, ResidentPool, type ResidentPoolOptions } from '../../src/programs/resident-pool.ts';
+import { type Resident, ResidentPool, type ResidentPoolOptions, type Wing } from '../../src/programs/resident-pool.ts';
 
 class Fake implements Resident {
   readonly name: string;
@@ -36,28 +36,26 @@ class Fake implements Resident {
   }
 }
 
+function pluginOf(id: string): Plugin {
+  return { id, program: { runtime: 'python' } } as Plugin;
+}
+
 class Pool implements AsyncDisposable {
   readonly begun: Fake[] = [];
-  readonly pool: ResidentPool<Fake>;
+  readonly pool: ResidentPool;
+  readonly wing: Wing<Fake>;
   fails: Failure | null = null;
   readonly unwanted = new Set<string>();
   readonly #residencies = new Map<string, Residency>();
 
-  constructor(options: Partial<ResidentPoolOptions<Fake>> = {}) {
-    this.pool = new ResidentPool<Fake>({
-      most: 3,
-      perTenant: 2,
-      memoryMb: 100,
-      idleMs: 0,
-      deaths: 3,
-      windowMs: 60_000,
-      begin: async ({ tenant, plugin }) => {
-        if (this.fails !== null) throw this.fails;
-        const fake = new Fake(`${tenant}/${plugin.id}`);
-        this.begun.push(fake);
-        return fake;
-      },
-      ...options,
+  constructor(options: Partial<ResidentPoolOptions> = {}) {
+    const bounds = { most: 3, perTenant: 2, memoryMb: 100, idleMs: 0, deaths: 3, windowMs: 60_000 };
+    this.pool = new ResidentPool({ ...bounds, ...options });
+    this.wing = this.pool.wing('python', async ({ tenant, plugin }) => {
+      if (this.fails !== null) throw this.fails;
+      const fake = new Fake(`${tenant}/${plugin.id}`);
+      this.begun.push(fake);
+      return fake;
     });
   }
 
@@ -67,7 +65,7 @@ class Pool implements AsyncDisposable {
     const [tenant = '', id = ''] = name.split('/');
     const residency = {
       tenant,
-      plugin: { id } as Plugin,
+      plugin: pluginOf(id),
       grant: NOTHING,
       limits: {},
       died: () => {},
@@ -82,7 +80,7 @@ class Pool implements AsyncDisposable {
   occupy(name: string, ms = 5_000): Promise<Fake> {
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(new Failure('plugin_timeout', 'Late')), ms);
-    return this.pool.occupy(this.residency(name), late.signal).finally(() => clearTimeout(timer));
+    return this.wing.occupy(this.residency(name), late.signal).finally(() => clearTimeout(timer));
   }
 
   is(name: string): string | undefined {
@@ -101,8 +99,8 @@ describe('who is asked for', () => {
     const all = await Promise.all([trial.occupy('a/x'), trial.occupy('a/x'), trial.occupy('a/x')]);
     assert.equal(new Set(all).size, 1);
     assert.equal(trial.begun.length, 1);
-    const renewed = { ...trial.residency('a/x'), plugin: { id: 'x' } as Plugin };
-    const next = await trial.pool.occupy(renewed, new AbortController().signal);
+    const renewed = { ...trial.residency('a/x'), plugin: pluginOf('x') };
+    const next = await trial.wing.occupy(renewed, new AbortController().signal);
     assert.notEqual(next, all[0]);
     assert.equal(all[0]?.stopped, 'reload');
   });

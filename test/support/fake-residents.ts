@@ -62,6 +62,10 @@ export class FakeResidents implements Residents {
     return this.lines.get(plugin) ?? [];
   }
 
+  gauges(): Record<string, number> {
+    return {};
+  }
+
   houses(tenant: string): boolean {
     return [...this.#up.values()].some((one) => one.tenant === tenant);
   }

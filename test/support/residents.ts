@@ -13,6 +13,7 @@ import type { Portrait } from '../../src/core/portrait.ts';
 import type { Desk, OwnJob, Residency, Update } from '../../src/core/resident.ts';
 import type { Session } from '../../src/core/session.ts';
 import { Lodgings, type LodgingsOptions } from '../../src/programs/lodgings.ts';
+import { ResidentPool, type ResidentPoolOptions } from '../../src/programs/resident-pool.ts';
 
 export const PYTHON_FIXTURES = new URL('../fixtures/python/', import.meta.url).pathname;
 
@@ -67,26 +68,26 @@ export class ResidentTrial implements AsyncDisposable {
   /** What its plugins are granted; set it before the first run. */
   grant: Grant = NOTHING;
   readonly #lodgings: Lodgings;
+  readonly #pool: ResidentPool;
   readonly #plugins = new Map<string, Plugin>();
   readonly #residencies = new Map<string, Residency>();
 
-  private constructor(folder: string, lodgings: Lodgings, runtime: PythonRuntime) {
+  private constructor(folder: string, lodgings: Lodgings, pool: ResidentPool, runtime: PythonRuntime) {
+    this.#pool = pool;
     this.folder = folder;
     this.#lodgings = lodgings;
     this.runtime = runtime;
   }
 
-  static async start(options: Partial<PythonRuntimeOptions> & LodgingsOptions = {}): Promise<ResidentTrial> {
+  static async start(
+    options: Partial<PythonRuntimeOptions & ResidentPoolOptions> & LodgingsOptions = {},
+  ): Promise<ResidentTrial> {
     const folder = await mkdtemp(join(tmpdir(), 'isopod-residents-'));
     await chmod(folder, 0o755);
     const lodgings = new Lodgings(options);
+    const bounds = { most: 8, perTenant: 8, memoryMb: 2_048, idleMs: 0, deaths: 3, windowMs: 60_000 };
+    const pool = new ResidentPool({ ...bounds, ...options });
     const runtime = new PythonRuntime({
-      most: 8,
-      perTenant: 8,
-      memoryMb: 2_048,
-      idleMs: 0,
-      deaths: 3,
-      windowMs: 60_000,
       graceMs: 800,
       stopMs: 2_000,
       dataMb: 64,
@@ -95,8 +96,9 @@ export class ResidentTrial implements AsyncDisposable {
       applicationOf: () => null,
       ...options,
       lodgings,
+      pool,
     });
-    return new ResidentTrial(folder, lodgings, runtime);
+    return new ResidentTrial(folder, lodgings, pool, runtime);
   }
 
   plugin(fixture: string): Plugin {
@@ -184,6 +186,7 @@ export class ResidentTrial implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#pool[Symbol.asyncDispose]();
     await this.runtime[Symbol.asyncDispose]();
     await this.#lodgings[Symbol.asyncDispose]();
     await rm(this.folder, { recursive: true, force: true });

@@ -8,7 +8,7 @@ import { LAYERS, type LayerId } from './layers.ts';
 import type { Seen } from './witness.ts';
 
 export type Evidence = {
-  of: 'processes' | 'executors' | 'residents';
+  of: 'processes' | 'executors' | 'residents' | 'servers';
   /** Of the room; null where its probe did not come to its end, and why. */
   room: Findings | null;
   failure: string | null;

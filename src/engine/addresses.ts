@@ -1,0 +1,78 @@
+import { Failure } from '../core/failure.ts';
+import { isServer, type Plugin } from '../core/plugin.ts';
+import { ADDRESS, RESERVED_ADDRESSES } from '../core/serving.ts';
+import type { Catalogue } from './catalogue.ts';
+import type { Tenancy } from './tenancy.ts';
+
+/**
+ * Which of a tenant's plugins answers at which address below `/api/plugins`: each at the one that its code says it has,
+ * which is not known before that has run. What was told here counts; of those that were told elsewhere, or earlier, what
+ * is remembered of them does. Contract: SillyTavern `src/plugin-loader.js`, where whoever comes first has an id.
+ */
+export class Addresses {
+  readonly #told = new WeakMap<Tenancy, WeakMap<Plugin, string>>();
+  /** Those of a catalogue that answer anywhere: most of one do not. */
+  readonly #servers = new WeakMap<Catalogue, readonly Plugin[]>();
+
+  /** Throws `plugin_boot_failed` where a plugin may not be there. */
+  claim(tenancy: Tenancy, plugin: Plugin, address: string): void {
+    if (!ADDRESS.test(address) || address.length > ADDRESS_LETTERS) {
+      throw refused(`${quoted(address)} is no id: up to ${ADDRESS_LETTERS} of a-z, 0-9, _ and - make one`);
+    }
+    if (RESERVED_ADDRESSES.includes(address)) {
+      throw refused(
+        `${quoted(address)} is reserved: /api/plugins/${address}/ is an address of Dispatcharr's API; call it otherwise`,
+      );
+    }
+    const owner = this.#enabled(tenancy).find((one) => one.id !== plugin.id && this.of(tenancy, one) === address);
+    if (owner !== undefined) {
+      throw refused(`${quoted(address)} is in use already, by plugin ${quoted(owner.id)}: disable one of them`);
+    }
+    const told = this.#told.get(tenancy) ?? new WeakMap<Plugin, string>();
+    this.#told.set(tenancy, told.set(plugin, address));
+  }
+
+  /** Undefined where its code was never heard. */
+  of(tenancy: Tenancy, plugin: Plugin): string | undefined {
+    return this.#told.get(tenancy)?.get(plugin) ?? tenancy.portrait(plugin).serves?.id;
+  }
+
+  /** Who answers there; undefined where nobody is known to. */
+  at(tenancy: Tenancy, address: string): Plugin | undefined {
+    return this.#enabled(tenancy).find((plugin) => this.of(tenancy, plugin) === address);
+  }
+
+  /** Those of which it is not known. */
+  unheard(tenancy: Tenancy): readonly Plugin[] {
+    return this.#enabled(tenancy).filter((plugin) => this.of(tenancy, plugin) === undefined);
+  }
+
+  /** Who would answer there if it were enabled. */
+  disabledAt(tenancy: Tenancy, address: string): Plugin | undefined {
+    const off = this.#all(tenancy).filter(({ id }) => !tenancy.isEnabled(id));
+    return off.find(({ id }) => {
+      const known = tenancy.state(id)?.known;
+      return known?.isLoaded === true && known.portrait?.serves?.id === address;
+    });
+  }
+
+  #enabled(tenancy: Tenancy): readonly Plugin[] {
+    return this.#all(tenancy).filter(({ id }) => tenancy.isEnabled(id));
+  }
+
+  #all({ catalogue }: Tenancy): readonly Plugin[] {
+    const known = this.#servers.get(catalogue) ?? [...catalogue.plugins.values()].filter(isServer);
+    this.#servers.set(catalogue, known);
+    return known;
+  }
+}
+
+const ADDRESS_LETTERS = 128;
+
+function refused(why: string): Failure {
+  return new Failure('plugin_boot_failed', `The plugin calls itself what it may not: ${why}`);
+}
+
+function quoted(text: string): string {
+  return JSON.stringify(text.length > ADDRESS_LETTERS ? `${text.slice(0, ADDRESS_LETTERS)}…` : text);
+}

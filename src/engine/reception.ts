@@ -1,0 +1,182 @@
+import { randomUUID } from 'node:crypto';
+import { Failure } from '../core/failure.ts';
+import type { Grade } from '../core/isolation.ts';
+import type { Plugin } from '../core/plugin.ts';
+import type { Visit, Visitor } from '../core/serving.ts';
+import type { Addresses } from './addresses.ts';
+import type { Isolations, Standing } from './isolation.ts';
+import type { Residencies } from './residencies.ts';
+import type { Tenancy } from './tenancy.ts';
+
+/** One request to the routes of a plugin, after its end: for the metrics and the log. */
+export type Served = {
+  tenant: string;
+  /** Undefined where there is none at that address. */
+  plugin: string | undefined;
+  id: string;
+  /** What its program has answered; null where it has not, or the caller did not wait for that. */
+  status: number | null;
+  /** What has gone wrong; null where nothing has. */
+  failure: Failure | null;
+  /** From its arrival to the end of its answer. */
+  totalMs: number;
+};
+
+export type ReceptionOptions = {
+  isolations: Pick<Isolations, 'of'>;
+  addresses: Addresses;
+  residencies: Pick<Residencies, 'of' | 'start'>;
+  /** Requests that may be in one plugin at once. */
+  mostAtOnce: number;
+  onServed(served: Served): void;
+};
+
+/** A request that was let in. It is to be ended, once. */
+export type Received = {
+  id: string;
+  plugin: Plugin;
+  /** The grade that holds where it is answered. */
+  isolation: Grade;
+  visit: Visit;
+  end(status: number | null, failure: Failure | null): void;
+};
+
+/**
+ * The one way to the routes of a plugin: finds who answers at an address, asks whether it may, and lets the request in.
+ * How it is carried there and back is the front end's.
+ */
+export class Reception {
+  readonly #options: ReceptionOptions;
+  readonly #inside = new Map<string, number>();
+  #all = 0;
+  #closed: Failure | null = null;
+  readonly #idle: (() => void)[] = [];
+
+  constructor(options: ReceptionOptions) {
+    this.#options = options;
+  }
+
+  /** Requests that are being answered. */
+  get serving(): number {
+    return this.#all;
+  }
+
+  /** Rejects with a Failure that says why nobody answers there. `signal` aborts when the caller is gone. */
+  async enter(tenancy: Tenancy, address: string, visitor: Visitor, signal: AbortSignal): Promise<Received> {
+    const askedAt = performance.now();
+    const id = randomUUID();
+    let plugin: Plugin | undefined;
+    const settle = (status: number | null, failure: Failure | null) => {
+      const totalMs = performance.now() - askedAt;
+      this.#options.onServed({ tenant: tenancy.id, plugin: plugin?.id, id, status, failure, totalMs });
+    };
+    try {
+      if (this.#closed !== null) throw this.#closed;
+      assertServes(tenancy);
+      const { addresses } = this.#options;
+      plugin = addresses.at(tenancy, address) ?? (await this.#search(tenancy, address, signal));
+      return await this.#admit({ tenancy, plugin, visiting: { id, visitor }, signal, settle });
+    } catch (error) {
+      const failure = Failure.from(error);
+      settle(null, failure);
+      throw failure;
+    }
+  }
+
+  /** Lets nobody in from now on. Resolves when all are out, or after `graceMs`. */
+  async drain(graceMs: number): Promise<void> {
+    this.#closed = new Failure('draining', 'The service is shutting down', { retryable: true, retryAfterMs: 1_000 });
+    if (this.#all === 0) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#idle.push(resolve);
+    const timer = setTimeout(resolve, graceMs);
+    await promise;
+    clearTimeout(timer);
+  }
+
+  async #admit({ tenancy, plugin, visiting, signal, settle }: Admission): Promise<Received> {
+    const { residencies } = this.#options;
+    const standing = this.#standingOf(plugin, tenancy);
+    const { servers } = standing.runtime;
+    if (servers === undefined) throw new Failure('internal', 'Its runtime answers no requests');
+    const leave = this.#enterOne(tenancy, plugin);
+    try {
+      const visit = await servers.enter(residencies.of(tenancy, plugin), visiting, signal);
+      let isOver = false;
+      const end = (status: number | null, failure: Failure | null) => {
+        if (isOver) return;
+        isOver = true;
+        visit[Symbol.dispose]();
+        leave();
+        settle(status, failure);
+      };
+      return { id: visiting.id, plugin, isolation: standing.grade, visit, end };
+    } catch (error) {
+      leave();
+      throw error;
+    }
+  }
+
+  /** Whose address is not known yet is started, one after the other, and says it. */
+  async #search(tenancy: Tenancy, address: string, signal: AbortSignal): Promise<Plugin> {
+    const { addresses, residencies } = this.#options;
+    const off = addresses.disabledAt(tenancy, address);
+    if (off !== undefined) throw new Failure('plugin_disabled', `Plugin "${off.id}" is disabled`);
+    const silent: string[] = [];
+    for (const plugin of addresses.unheard(tenancy)) {
+      signal.throwIfAborted();
+      this.#standingOf(plugin, tenancy);
+      const failure = await residencies.start(tenancy, plugin, signal).then(() => null, Failure.from);
+      if (failure !== null) silent.push(`plugin "${plugin.id}" might be it, and does not start: ${failure.message}`);
+      const found = addresses.at(tenancy, address);
+      if (found !== undefined) return found;
+    }
+    const why = silent.length === 0 ? '' : ` (${silent.slice(0, 3).join('; ')})`;
+    throw new Failure('not_found', `No plugin answers at /api/plugins/${address}${why}`);
+  }
+
+  #standingOf(plugin: Plugin, tenancy: Tenancy): Standing {
+    const standing = this.#options.isolations.of(plugin);
+    if (standing === undefined) throw new Failure('internal', 'Nothing runs plugins of this kind');
+    if (standing.rank < tenancy.leastRank) throw standing.refusal(tenancy.least);
+    return standing;
+  }
+
+  #enterOne(tenancy: Tenancy, plugin: Plugin): () => void {
+    const { mostAtOnce } = this.#options;
+    const key = `${tenancy.key}\n${plugin.id}`;
+    const inside = (this.#inside.get(key) ?? 0) + 1;
+    if (inside > mostAtOnce) {
+      const limit = { name: 'sillytavern.requests', allowed: mostAtOnce, observed: inside, unit: 'count' } as const;
+      const words = `Plugin "${plugin.id}" is answering ${mostAtOnce} requests already`;
+      throw new Failure('concurrency_limited', words, { limit, retryable: true, retryAfterMs: 1_000 });
+    }
+    this.#inside.set(key, inside);
+    this.#all += 1;
+    tenancy.begin(performance.now());
+    return () => {
+      const left = (this.#inside.get(key) ?? 1) - 1;
+      if (left > 0) this.#inside.set(key, left);
+      else this.#inside.delete(key);
+      tenancy.end();
+      this.#all -= 1;
+      if (this.#all === 0) for (const resolve of this.#idle.splice(0)) resolve();
+    };
+  }
+}
+
+type Admission = {
+  tenancy: Tenancy;
+  plugin: Plugin;
+  visiting: { id: string; visitor: Visitor };
+  signal: AbortSignal;
+  settle: Received['end'];
+};
+
+function assertServes(tenancy: Tenancy): void {
+  if (tenancy.isClosed) throw new Failure('not_found', `There is no tenant "${tenancy.id}" any more`);
+  if (tenancy.servesPlugins) return;
+  const how =
+    'set "enableServerPlugins" of the tenant to true (PATCH /v1/tenants/{tenant}), or ISOPOD_SILLYTAVERN_ENABLED for the default one';
+  throw new Failure('plugin_disabled', `Server plugins are off for this tenant: ${how}`);
+}
