@@ -23,6 +23,7 @@ import { backgroundDestination } from './log.ts';
 import type { ManifestDialect } from './manifests/dialect.ts';
 import { dispatcharr } from './manifests/dispatcharr.ts';
 import { ManifestReader } from './manifests/reader.ts';
+import { sillytavern } from './manifests/sillytavern.ts';
 import { stash } from './manifests/stash.ts';
 import { PrivateCopies } from './packages/private-copies.ts';
 import { Remover } from './packages/remover.ts';
@@ -33,7 +34,7 @@ import { ResidentPool } from './programs/resident-pool.ts';
 import { provesFirst, refuseOpenDoor, Service } from './service.ts';
 import { Store } from './store/store.ts';
 
-export const DIALECTS: readonly ManifestDialect[] = [stash, dispatcharr];
+export const DIALECTS: readonly ManifestDialect[] = [stash, dispatcharr, sillytavern];
 
 /** In the data folder: what the users that programs run as are worked out with. */
 

@@ -99,6 +99,11 @@ export function isResident({ program }: Pick<Plugin, 'program'>): boolean {
   return program.runtime === 'python' || program.runtime === 'node';
 }
 
+/** Whether its folder holds nothing but this plugin. */
+export function isWholeFolder({ program }: Pick<Plugin, 'program'>): boolean {
+  return program.runtime !== 'node' || program.file === null;
+}
+
 /** A manifest that was refused: which file, where in it, and why. Line and column count from 1. */
 export type Refusal = { file: string; line: number | null; column: number | null; reason: string };
 

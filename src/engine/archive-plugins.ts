@@ -5,7 +5,8 @@ import type { Dialect, Plugin, Refusal, Verdict } from '../core/plugin.ts';
 import { folded } from '../core/text.ts';
 import type { FolderForm, ManifestDialect, ManifestSource } from '../manifests/dialect.ts';
 import type { ManifestReader } from '../manifests/reader.ts';
-import { discover } from '../packages/discovery.ts';
+import { DISCOVERY_LIMITS, discover, type Found } from '../packages/discovery.ts';
+import { readManifestFile } from '../packages/manifest-file.ts';
 import { pluginFolderOf, readPluginFolder } from '../packages/plugin-folders.ts';
 import type { Fresh } from '../packages/unpack-cache.ts';
 import type { PackagedPlugin } from '../store/packages.ts';
@@ -21,12 +22,12 @@ export type ArchiveReading = {
   name?: string | undefined;
 };
 
-type Found = { packaged: Packaged[]; refused: Refusal[] };
+type Reading = { packaged: Packaged[]; refused: Refusal[] };
 
 /**
  * All plugins in the archive. Formats whose plugins are manifests go first: a plugin of theirs may have any file in its
  * folder. What is only a bad manifest of theirs stands in nobody's way where there is a folder that has a manifest of its
- * own. Throws `package_rejected` and `manifest_rejected`.
+ * own, or where it lies where none would be: in a folder that is hidden, or was brought along. Throws `package_rejected` and `manifest_rejected`.
  */
 export async function pluginsIn(
   fresh: Fresh,
@@ -39,9 +40,10 @@ export async function pluginsIn(
     reader,
   );
   if (found.packaged.length === 0) {
+    const isDoubtful = found.refused.some(({ file }) => !isAside(file));
     for (const one of asked) {
-      const folder = one.folders === undefined ? null : folderIn(fresh, one.folders);
-      if (folder === null || (found.refused.length > 0 && !folder.hasManifest)) continue;
+      const folder = one.folders === undefined ? null : await folderIn(fresh, one.folders);
+      if (folder === null || (isDoubtful && !folder.isCertain)) continue;
       return [await pluginOf(fresh, one, { ...folder, name, reader })];
     }
   }
@@ -59,11 +61,12 @@ async function manifestsIn(
   { dir }: Fresh,
   dialects: readonly ManifestDialect[],
   reader: ManifestReader,
-): Promise<Found> {
-  const all: Found = { packaged: [], refused: [] };
+): Promise<Reading> {
+  const all: Reading = { packaged: [], refused: [] };
   let manifests = 0;
   for (const dialect of dialects) {
-    const found = await discover({ pluginsDir: dir, folder: '.', isManifest: dialect.isManifest });
+    const whole = await discover({ pluginsDir: dir, folder: '.', isManifest: dialect.isManifest });
+    const found = whole.length > PLUGINS_MOST ? whole.filter((one) => !isAside(fileOf(one))) : whole;
     manifests += found.length;
     if (manifests > PLUGINS_MOST) throw tooManyPlugins(manifests);
     const sources = found.flatMap((one) => (one.ok ? [one] : []));
@@ -76,6 +79,15 @@ async function manifestsIn(
     }
   }
   return all;
+}
+
+/** Whether it lies where nobody has put it as a plugin. */
+function isAside(file: string): boolean {
+  return file.split('/').some((part) => part.startsWith('.') || part === 'node_modules');
+}
+
+function fileOf(one: Found): string {
+  return one.ok ? one.file : one.refusal.file;
 }
 
 function packagedOf(described: Plugin, manifest: string): Packaged {
@@ -98,14 +110,20 @@ function assertNoTwins(packaged: readonly Packaged[]): void {
 
 // ── folders ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-type Folder = { form: FolderForm; path: string; manifest: string; hasManifest: boolean };
+/** `isCertain`: it has a manifest, and no folder of another format has one that is called so. */
+type Folder = { form: FolderForm; path: string; manifest: string; isCertain: boolean };
 
-function folderIn({ tree: { files } }: Fresh, form: FolderForm): Folder | null {
-  const path = pluginFolderOf(files, form);
+async function folderIn({ dir, tree: { files } }: Fresh, form: FolderForm): Promise<Folder | null> {
+  const path = await pluginFolderOf(files, form, (file) =>
+    readManifestFile(join(dir, file), DISCOVERY_LIMITS.manifestBytes).catch(() => NOTHING),
+  );
   if (path === undefined) return null;
   const manifest = join(path, form.manifest);
-  return { form, path, manifest, hasManifest: files.some((file) => file.path === manifest) };
+  const isCertain = form.isCommon !== true && files.some((file) => file.path === manifest);
+  return { form, path, manifest, isCertain };
 }
+
+const NOTHING = new Uint8Array(0);
 
 /** Its row names the manifest, whether that is there or not: so the folder is known. */
 async function pluginOf(

@@ -1,13 +1,12 @@
 import { createHash } from 'node:crypto';
-import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { isResident, type Plugin, type Refusal } from '../core/plugin.ts';
+import { isResident, isWholeFolder, type Plugin, type Refusal } from '../core/plugin.ts';
 import type { InstalledPackage } from '../core/store.ts';
 import { folded } from '../core/text.ts';
 import type { ManifestDialect, ManifestSource } from '../manifests/dialect.ts';
 import { ManifestReader } from '../manifests/reader.ts';
 import { type DiscoveryLimits, discover } from '../packages/discovery.ts';
-import { stampOf as stampOfFolder } from '../packages/folder-stamp.ts';
+import { stampOfFile, stampOf as stampOfFolder } from '../packages/folder-stamp.ts';
 import { discoverFolders, logoIn } from '../packages/plugin-folders.ts';
 import { Again } from './again.ts';
 import type { Installed } from './installed.ts';
@@ -166,7 +165,7 @@ function hashOf({ bytes, permissions }: Pick<ManifestSource, 'bytes' | 'permissi
 async function stamped(plugin: Plugin, manifestHash: string): Promise<Loaded> {
   const programStamp = await stampOf(plugin);
   if (!isResident(plugin)) return { plugin, manifestHash, programStamp };
-  const logo = await logoIn(plugin.realDir);
+  const logo = isWholeFolder(plugin) ? await logoIn(plugin.realDir) : null;
   return { plugin: { ...plugin, stamp: programStamp, logo }, manifestHash, programStamp };
 }
 
@@ -184,14 +183,9 @@ async function isUnchanged(
 }
 
 /** What a program is and in which state. Only of programs that a runtime keeps: one file compiled, or a folder copied. */
-async function stampOf({ program, dir, realDir }: Plugin): Promise<string> {
-  if (program.runtime === 'python') return await stampOfFolder(realDir);
-  if (program.runtime !== 'isolate' || program.file === null) return '';
-  try {
-    const { dev, ino, size, mtimeNs, ctimeNs } = await stat(join(dir, program.file), { bigint: true });
-    return [dev, ino, size, mtimeNs, ctimeNs].join(':');
-  } catch {
-    // Not there, or not a path at all. Running it will say so.
-    return 'absent';
-  }
+async function stampOf(plugin: Plugin): Promise<string> {
+  const { program, dir, realDir } = plugin;
+  if (isResident(plugin) && isWholeFolder(plugin)) return await stampOfFolder(realDir);
+  const file = program.runtime === 'isolate' || program.runtime === 'node' ? program.file : null;
+  return file === null ? '' : await stampOfFile(join(dir, file));
 }

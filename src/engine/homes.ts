@@ -1,6 +1,7 @@
 /**
  * The folders of residents, below those of their tenants: `residents/<plugin>/`, in which `code/<folder>/` is a copy of
- * the plugin's folder, `data/` is what lasts, and `stamp` says of which state of the plugin the copy is.
+ * the plugin's folder, `data/` is what lasts, and `stamp` says of which state of the plugin the copy is. Of a plugin that
+ * is one file among others, `code/plugins/` has that file alone.
  *
  * A resident writes as it likes into the copy and into `data`, and may own both; all above them is ours. So nothing in
  * there is ever read or followed: a copy is made beside and renamed into place, and what goes is renamed, and removed by
@@ -13,8 +14,8 @@ import { basename, dirname, join } from 'node:path';
 import { Failure } from '../core/failure.ts';
 import type { Plugin } from '../core/plugin.ts';
 import type { Home } from '../core/resident.ts';
-import { COPY_LIMITS, type CopyLimits, copyFolder, TooMuch } from '../packages/folder-copy.ts';
-import { stampOf } from '../packages/folder-stamp.ts';
+import { COPY_LIMITS, type CopyLimits, copyFile, copyFolder, TooMuch } from '../packages/folder-copy.ts';
+import { stampOf, stampOfFile } from '../packages/folder-stamp.ts';
 import { passingName } from '../packages/folders.ts';
 import type { Remover } from '../packages/remover.ts';
 
@@ -57,10 +58,10 @@ export class Homes {
     await mkdir(home, { recursive: true, mode: CLOSED });
     // What was left half done, and what was not removed when the service ended. In our turn, none of it is in use.
     for (const one of [home, dirname(home)]) await this.#remover.sweep(one);
-    const { folder = basename(plugin.dir) } = plugin;
-    const stamp = `${folder}\n${plugin.stamp ?? (await stampOf(plugin.realDir))}\n`;
+    const { folder, file } = placeOf(plugin);
+    const stamp = `${file === null ? folder : join(folder, file)}\n${plugin.stamp ?? (await stampedNow(plugin))}\n`;
     const [code, data] = [join(home, 'code', folder), join(home, 'data')];
-    if (!(await isFolder(code)) || (await stampIn(home)) !== stamp) await this.#reset(home, folder, stamp, plugin);
+    if (!(await isFolder(code)) || (await stampIn(home)) !== stamp) await this.#reset(home, stamp, plugin);
     if (!(await isFolder(data))) {
       await this.#remover.remove(data);
       await mkdir(data, { mode: 0o700 });
@@ -69,11 +70,11 @@ export class Homes {
     return { code: join(realHome, 'code', folder), data: join(realHome, 'data') };
   }
 
-  async #reset(home: string, folder: string, stamp: string, plugin: Plugin): Promise<void> {
+  async #reset(home: string, stamp: string, plugin: Plugin): Promise<void> {
     const unfinished = join(home, passingName());
     try {
       await mkdir(unfinished, { mode: CLOSED });
-      await copyFolder(plugin.realDir, join(unfinished, folder), this.#limits);
+      await this.#copy(plugin, unfinished);
       await rm(join(home, STAMP), { force: true });
       await this.#remover.remove(join(home, 'code'));
       await rename(unfinished, join(home, 'code'));
@@ -84,6 +85,14 @@ export class Homes {
     const passing = join(home, passingName());
     await writeFile(passing, stamp, { mode: 0o600, flag: 'wx' });
     await rename(passing, join(home, STAMP));
+  }
+
+  async #copy(plugin: Plugin, to: string): Promise<void> {
+    const { folder, file } = placeOf(plugin);
+    const place = join(to, folder);
+    if (file === null) return await copyFolder(plugin.realDir, place, this.#limits);
+    await copyFile(plugin.realDir, file, place, this.#limits);
+    await writeFile(join(place, BESIDE_FILES.name), BESIDE_FILES.text, { mode: 0o644, flag: 'wx' });
   }
 
   async #inTurn<T>(home: string, does: () => Promise<T>): Promise<T> {
@@ -102,6 +111,22 @@ export class Homes {
 }
 
 const STAMP = 'stamp';
+
+/** Where those are that are one file each. */
+const FILES = 'plugins';
+/** Says which kind of module a file is whose name does not. Contract: SillyTavern `plugins/package.json`. */
+const BESIDE_FILES = { name: 'package.json', text: '{ "type": "commonjs" }\n' };
+
+/** Below `code`: a folder that is the plugin, or one in which it is a single file. */
+function placeOf({ program, dir, folder = basename(dir) }: Plugin): { folder: string; file: string | null } {
+  const file = program.runtime === 'node' ? program.file : null;
+  return file === null ? { folder, file } : { folder: FILES, file };
+}
+
+async function stampedNow(plugin: Plugin): Promise<string> {
+  const { file } = placeOf(plugin);
+  return file === null ? await stampOf(plugin.realDir) : await stampOfFile(join(plugin.realDir, file));
+}
 
 /** No id is another's folder, or leads anywhere: the letters are for people, the hash is the name. */
 function homeOf(tenantDir: string, id: string): string {

@@ -3,7 +3,7 @@
  * is anything kept: bytes, plugins and quota in one transaction, so that it is on all nodes or on none.
  */
 import { Failure } from '../core/failure.ts';
-import type { Dialect, Plugin } from '../core/plugin.ts';
+import { type Dialect, isWholeFolder, type Plugin } from '../core/plugin.ts';
 import type { InstalledPackage } from '../core/store.ts';
 import { folded } from '../core/text.ts';
 import type { ManifestDialect } from '../manifests/dialect.ts';
@@ -191,10 +191,14 @@ export class Installer {
   }
 }
 
-/** That folder and no other: of what is only a link, the link. It is in nobody's way at once, and goes in its own time. */
-async function takenAway(remover: Remover, { id, dir }: Plugin): Promise<void> {
+/**
+ * That folder and no other, or the one file: of what is only a link, the link. It is in nobody's way at once, and goes in
+ * its own time.
+ */
+async function takenAway(remover: Remover, plugin: Plugin): Promise<void> {
+  const { id, dir, manifestFile } = plugin;
   try {
-    await remover.remove(dir);
+    await remover.remove(isWholeFolder(plugin) ? dir : manifestFile);
   } catch (error) {
     const { code } = error as { code?: string };
     if (code === undefined) throw error;

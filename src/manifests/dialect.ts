@@ -25,6 +25,14 @@ export type FolderForm = {
   readonly code: readonly string[];
   /** What its manifest is called, where it has one. */
   readonly manifest: string;
+  /** Whether a manifest names the code, where that may be called anything; without it, none does. */
+  namesCode?(manifest: Uint8Array): boolean;
+  /** With such an ending, a single file beside the folders is a plugin, too; it has no manifest. */
+  readonly files?: readonly string[];
+  /** Which folder of an archive it is: the one with the best file, or of all that have any, the one closest to the top. */
+  readonly inArchive: 'best' | 'nearest';
+  /** Whether folders of other formats have a file like its manifest, too. */
+  readonly isCommon?: boolean;
   /** The only folder to look at, where it is known by name. */
   readonly only?: string;
   /** The id that a folder of an archive gives, or the archive itself where there is none; any name will do. */

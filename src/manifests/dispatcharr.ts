@@ -19,7 +19,7 @@ export const dispatcharr: ManifestDialect = {
   folder: 'dispatcharr',
   expected: 'a Dispatcharr plugin, a folder with plugin.py or __init__.py in it',
   isManifest: (fileName) => fileName === MANIFEST,
-  folders: { code: ['plugin.py', '__init__.py'], manifest: MANIFEST, idFrom },
+  folders: { code: ['plugin.py', '__init__.py'], manifest: MANIFEST, inArchive: 'best', idFrom },
   module: import.meta.url,
   load,
 };

@@ -32,6 +32,16 @@ export async function copyFolder(from: string, to: string, limits: CopyLimits = 
   await new Copying(from, to, limits).folder('', 0);
 }
 
+/** The same of a folder as if it had but one file, which is under its name in `to`, also where that is a link. */
+export async function copyFile(
+  from: string,
+  name: string,
+  to: string,
+  limits: CopyLimits = COPY_LIMITS,
+): Promise<void> {
+  await new Copying(from, to, limits).fileAlone(name);
+}
+
 class Copying {
   readonly #from: string;
   readonly #to: string;
@@ -62,10 +72,19 @@ class Copying {
     }
   }
 
-  async #file(path: string): Promise<void> {
+  async fileAlone(name: string): Promise<void> {
+    const real = await realpath(join(this.#from, name));
+    if (!real.startsWith(this.#from + sep))
+      throw Object.assign(new Error(`${name} leads elsewhere`), { code: 'ELOOP' });
+    await mkdir(this.#to, { mode: 0o755 });
+    await this.#file(name, relative(this.#from, real));
+  }
+
+  /** `as` is what it is called where it comes from. */
+  async #file(path: string, as = path): Promise<void> {
     const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK, O_WRONLY, O_CREAT, O_EXCL } = constants;
     // What it is was looked at before; somebody may have put something else there since.
-    await using source = await open(join(this.#from, path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    await using source = await open(join(this.#from, as), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
     const stats = await source.stat();
     if (!stats.isFile()) return;
     const mode = (stats.mode & 0o111) === 0 ? 0o644 : 0o755;

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { lstat, readdir } from 'node:fs/promises';
+import { lstat, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** So many files and folders are looked at. */
@@ -33,4 +33,15 @@ export async function stampOf(folder: string): Promise<string> {
   };
   await visit('');
   return hash.digest('base64url');
+}
+
+/** The same for as long as that file is not another one, whether it is a link to it or itself. */
+export async function stampOfFile(path: string): Promise<string> {
+  try {
+    const { dev, ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true });
+    return [dev, ino, size, mtimeNs, ctimeNs].join(':');
+  } catch {
+    // Not there, or not a path at all. Running it will say so.
+    return 'absent';
+  }
 }

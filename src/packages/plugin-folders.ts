@@ -1,21 +1,27 @@
 /**
- * Plugins that are folders: each folder directly below one that holds a file with its code. What is said of strangers'
- * files in discovery.ts holds here, too. Folders whose name begins with a dot are none, since what is being put in place
- * or taken away is called so.
+ * Plugins that are folders: each folder directly below one that holds a file with its code. Of some formats a single file
+ * beside them is one, too. What is said of strangers' files in discovery.ts holds here, too. What has a name that begins
+ * with a dot is none, since what is being put in place or taken away is called so.
  */
 import { lstat, readdir, realpath, stat } from 'node:fs/promises';
-import { basename, dirname, join, relative, resolve, sep } from 'node:path';
+import { basename, dirname, extname, join, relative, resolve, sep } from 'node:path';
 import { permissionsFileOf, type Refusal } from '../core/plugin.ts';
 import { codeOf, DISCOVERY_LIMITS, type DiscoveryLimits, type Found, kindOf, PERMISSIONS_BYTES } from './discovery.ts';
 import { readManifestFile, Unreadable } from './manifest-file.ts';
 
-/** One of `code` must be there, `manifest` may be. */
-export type FolderNames = { code: readonly string[]; manifest: string };
+/** One of `code` must be there, or a `manifest` that names another one. */
+export type FolderNames = {
+  code: readonly string[];
+  manifest: string;
+  namesCode?(manifest: Uint8Array): boolean;
+};
 
 export type PluginFoldersOptions = FolderNames & {
   pluginsDir: string;
   /** The folder below `pluginsDir` whose folders are looked at. */
   folder: string;
+  /** The endings of files that are plugins. */
+  files?: readonly string[];
   /** The only one of them, whatever it is called and wherever it leads. */
   only?: string;
   limits?: Partial<DiscoveryLimits>;
@@ -51,19 +57,27 @@ export async function discoverFolders(options: PluginFoldersOptions): Promise<Fo
   for (const name of inByteOrder(names)) {
     if (name.startsWith('.') && name !== options.only) continue;
     const path = join(root, name);
-    const realDir = name === options.only ? await realpath(path).catch(() => path) : await folderAt(realRoot, name);
-    if (typeof realDir !== 'string') {
-      if (realDir.reason !== null) refuse(path, realDir.reason);
+    const place: Place =
+      name === options.only
+        ? { kind: 'folder', real: await realpath(path).catch(() => path) }
+        : await placeAt(realRoot, name);
+    if (place.kind === 'none') {
+      if (place.reason !== null) refuse(path, place.reason);
       continue;
     }
-    if (!(await holdsCode(realDir, options.code))) continue;
-    const read = await readPluginFolder(realDir, options.manifest, limits.manifestBytes);
+    const isFile = place.kind === 'file';
+    if (isFile && options.files?.includes(extname(name)) !== true) continue;
+    const realDir = isFile ? realRoot : place.real;
+    const read = isFile
+      ? { bytes: NOTHING, ...(await permissionsBeside(realDir, name)) }
+      : await readPluginFolder(realDir, options.manifest, limits.manifestBytes);
+    if (!isFile && !(await holdsCode(realDir, options, read.bytes))) continue;
     bytes += read.bytes.length + (read.permissions?.length ?? 0);
     if (bytes > limits.totalBytes) {
       refuse(path, `all manifests together may have ${limits.totalBytes} bytes; nothing from here on is loaded`);
       break;
     }
-    found.push({ ok: true, file: fileOf(path), path: join(path, options.manifest), realDir, ...read });
+    found.push({ ok: true, file: fileOf(path), path: isFile ? path : join(path, options.manifest), realDir, ...read });
   }
   return found;
 }
@@ -76,31 +90,54 @@ export async function readPluginFolder(
 ): Promise<{ bytes: Uint8Array; permissions?: Uint8Array | string }> {
   const file = await fileIn(realDir, manifest);
   const bytes = file === null ? NOTHING : await readManifestFile(file, mostBytes).catch(() => NOTHING);
-  const beside = join(realDir, permissionsFileOf(manifest));
-  if ((await lstat(beside).catch(() => null)) === null) return { bytes };
+  return { bytes, ...(await permissionsBeside(realDir, manifest)) };
+}
+
+async function permissionsBeside(realDir: string, name: string): Promise<{ permissions?: Uint8Array | string }> {
+  const beside = join(realDir, permissionsFileOf(name));
+  if ((await lstat(beside).catch(() => null)) === null) return {};
   try {
-    return { bytes, permissions: await readManifestFile(beside, PERMISSIONS_BYTES) };
+    return { permissions: await readManifestFile(beside, PERMISSIONS_BYTES) };
   } catch (error) {
-    return { bytes, permissions: error instanceof Unreadable ? error.message : `cannot be read (${codeOf(error)})` };
+    return { permissions: error instanceof Unreadable ? error.message : `cannot be read (${codeOf(error)})` };
   }
 }
 
 const NOTHING = new Uint8Array(0);
 
-/** Which folder of an archive is its plugin, as its path in there; undefined where none is. */
-export function pluginFolderOf(files: readonly { path: string }[], { code }: FolderNames): string | undefined {
+/**
+ * Which folder of an archive is its plugin, as its path in there; undefined where none is. What lies in `node_modules` is
+ * what a plugin has brought along.
+ */
+export async function pluginFolderOf(
+  files: readonly { path: string }[],
+  { code, manifest, namesCode, inArchive }: FolderNames & { inArchive: 'best' | 'nearest' },
+  read: (path: string) => Promise<Uint8Array> = async () => NOTHING,
+): Promise<string | undefined> {
+  const names = namesCode === undefined ? code : [...code, manifest];
   const candidates = files.flatMap(({ path }) => {
-    const rank = code.indexOf(basename(path));
-    return rank === -1 ? [] : [{ folder: dirname(path), rank }];
+    const rank = names.indexOf(basename(path));
+    return rank === -1 || path.split('/').includes(BROUGHT_ALONG) ? [] : [{ path, folder: dirname(path), rank }];
   });
-  const [best] = candidates.sort(
+  const isNearest = inArchive === 'nearest';
+  candidates.sort(
     (one, other) =>
-      one.rank - other.rank ||
+      (isNearest ? 0 : one.rank - other.rank) ||
       depthOf(one.folder) - depthOf(other.folder) ||
-      Buffer.compare(Buffer.from(one.folder), Buffer.from(other.folder)),
+      Buffer.compare(Buffer.from(one.folder), Buffer.from(other.folder)) ||
+      one.rank - other.rank,
   );
-  return best?.folder;
+  let left = MANIFESTS_READ;
+  for (const { path, folder, rank } of candidates) {
+    if (rank < code.length) return folder;
+    if (left-- > 0 && namesCode?.(await read(path)) === true) return folder;
+  }
+  return undefined;
 }
+
+const BROUGHT_ALONG = 'node_modules';
+/** So many manifests of one archive are asked for their code. */
+const MANIFESTS_READ = 20;
 
 const LOGO = 'logo.png';
 
@@ -133,26 +170,28 @@ function inByteOrder(names: readonly string[]): string[] {
     .map(({ name }) => name);
 }
 
-/** The folder of that name without links, or why there is none; nothing is said of what is no folder at all. */
-async function folderAt(realRoot: string, name: string): Promise<string | { reason: string | null }> {
+type Place = { kind: 'folder' | 'file'; real: string } | { kind: 'none'; reason: string | null };
+
+/** What has that name, without links, or why there is nothing; that a socket or a device is none goes without saying. */
+async function placeAt(realRoot: string, name: string): Promise<Place> {
   const path = join(realRoot, name);
+  const none = (reason: string | null): Place => ({ kind: 'none', reason });
   try {
     const kind = kindOf(await lstat(path));
-    if (kind === 'folder') return path;
-    if (kind !== 'link') return { reason: null };
+    if (kind === 'folder' || kind === 'file') return { kind, real: path };
+    if (kind !== 'link') return none(null);
     const real = await realpath(path);
-    if (!real.startsWith(realRoot + sep)) {
-      return { reason: 'the link leads out of the plugins folder and is not followed' };
-    }
-    return (await stat(real)).isDirectory() ? real : { reason: null };
+    if (!real.startsWith(realRoot + sep)) return none('the link leads out of the plugins folder and is not followed');
+    const leadsTo = kindOf(await stat(real));
+    return leadsTo === 'folder' || leadsTo === 'file' ? { kind: leadsTo, real } : none(null);
   } catch (error) {
-    return { reason: `cannot be opened (${codeOf(error)})` };
+    return none(`cannot be opened (${codeOf(error)})`);
   }
 }
 
-async function holdsCode(realDir: string, code: readonly string[]): Promise<boolean> {
+async function holdsCode(realDir: string, { code, namesCode }: FolderNames, manifest: Uint8Array): Promise<boolean> {
   for (const name of code) if ((await fileIn(realDir, name)) !== null) return true;
-  return false;
+  return namesCode?.(manifest) === true;
 }
 
 /** A regular file in there, also through a link that stays in there; without links. */
