@@ -140,6 +140,7 @@ export async function assemble({
       residentLimits: { ...config.limits, wallMs: config.residents.wallMs, cpuMs: config.residents.cpuMs },
       residencies,
       least: isolations.least,
+      servesPlugins: config.sillytavern.enabled,
       plugins: config.plugins,
       endpoint: (dir) => gateway.endpoint(dir),
       onChange: (tenant) => applications.look(tenant),
@@ -190,5 +191,6 @@ const ALONE: Tenant = Object.freeze({
   trustGroup: null,
   application: null,
   leastGrade: null,
+  enableServerPlugins: null,
   revision: 1,
 });

@@ -8,7 +8,7 @@ import { pathProblem } from '../core/file-path.ts';
 import { type FileGrant, type Grant, type KeptGrant, UNGRANTED } from '../core/grant.ts';
 import { patternOf, written } from '../core/host-pattern.ts';
 import type { Request } from '../core/invocation.ts';
-import { isResident, type Plugin } from '../core/plugin.ts';
+import { isResident, isServer, type Plugin } from '../core/plugin.ts';
 import { type PluginState, UNTOUCHED } from '../core/store.ts';
 import { DEFAULT_TENANT } from '../core/tenant.ts';
 import { writtenOut } from '../core/text.ts';
@@ -90,6 +90,7 @@ export async function run(folder: string, options: RunOptions): Promise<number> 
     }),
   );
   const plugin = pick(engine.tenancies.default.catalogue, folder, options.plugin);
+  if (isServer(plugin)) throw new ConfigError(serverHowTo(plugin));
   grants.set(plugin.id, { ...UNGRANTED, grant });
   // Whoever names it trusts it.
   states.set(plugin.id, { ...UNTOUCHED, enabled: true });
@@ -162,6 +163,21 @@ function within(dialect: ManifestDialect, folder: string): ManifestDialect {
     : { ...dialect, folder: '.', folders: { ...folders, only: folder } };
 }
 
+/** Formats in the order in which a folder is taken for one of theirs: the less it takes, the later. */
+function rankOf(plugin: Plugin): number {
+  if (isServer(plugin)) return 2;
+  return isResident(plugin) ? 1 : 0;
+}
+
+/** It has nothing that is run once. */
+function serverHowTo({ id }: Plugin): string[] {
+  return [
+    `Plugin "${id}" has nothing that is run once: it answers HTTP requests below /api/plugins/, where its info.id is what comes next`,
+    `put it into the folder sillytavern of ISOPOD_PLUGINS_DIR and start the service with ISOPOD_SILLYTAVERN_ENABLED=true`,
+    `enable it with POST /v1/plugins/${id}/enable; GET /v1/plugins/${id}/routes lists its routes, and GET /v1/plugins/${id}/logs what it says`,
+  ];
+}
+
 function pick({ plugins, refused }: Catalogue, folder: string, id: string | undefined): Plugin {
   const why = refused.map(
     ({ file, line, column, reason }) => `${[file, line, column].filter((one) => one !== null).join(':')}: ${reason}`,
@@ -174,10 +190,12 @@ function pick({ plugins, refused }: Catalogue, folder: string, id: string | unde
     throw new ConfigError([...why, `There is no plugin ${id} in ${folder}: ${known}`]);
   }
   // A plugin of another format may have any file in its folder; a mistake in its manifest makes it nothing else.
-  const [others, residents] = [false, true].map((is) => [...plugins.values()].filter((one) => isResident(one) === is));
-  const [first, second] = others?.length ? others : (residents ?? []);
-  if (first === undefined || (why.length > 0 && first.portrait === null)) {
-    const expected = `There is no plugin in ${folder}: a Stash plugin has a .yml file, a Dispatcharr plugin plugin.py`;
+  const ranked = [...plugins.values()].sort((one, other) => rankOf(one) - rankOf(other));
+  const [first, second] = ranked.filter((one) => rankOf(one) === rankOf(ranked[0] as Plugin));
+  // What of a folder is refused as a whole is so as it is a plugin of another format.
+  const isMistaken = refused.some(({ file }) => file !== basename(resolve(folder)));
+  if (first === undefined || (isMistaken && first.portrait === null)) {
+    const expected = `There is no plugin in ${folder}: a Stash plugin has a .yml file, a Dispatcharr plugin plugin.py, a SillyTavern server plugin index.js`;
     throw new ConfigError(why.length > 0 ? why : [expected]);
   }
   if (second !== undefined)

@@ -87,7 +87,7 @@ export const Settings = Type.Object(
       default: 'plugins',
       minLength: 1,
       description:
-        'Folder of the plugins, with a folder in it for each format: stash, and dispatcharr, in which each folder is a plugin',
+        'Folder of the plugins, with a folder in it for each format: stash, dispatcharr, in which each folder is a plugin, and sillytavern, in which each folder and each .js, .cjs or .mjs file is one',
       path: true,
     }),
     applicationUrl: Type.Optional(
@@ -383,7 +383,7 @@ export const Settings = Type.Object(
         enabled: Type.Boolean({
           default: false,
           description:
-            'Whether server plugins may be enabled for the default tenant; other tenants have enableServerPlugins',
+            'Whether server plugins of the default tenant may run, where its enableServerPlugins does not say; those of other tenants need that',
         }),
         bodyBytes: whole(209_715_200, 1_024, 2_147_483_648, 'What a request to a route of one may send'),
         requests: whole(100, 1, 10_000, 'Requests that may be in one plugin at once'),

@@ -15,6 +15,10 @@ export type Served = { id: string; routes: readonly Route[] };
 /** Addresses below `/api/plugins` that are none of a plugin's, as they are those of another host. */
 export const RESERVED_ADDRESSES: readonly string[] = ['plugins', 'repos', 'events'];
 
+/** Why none answers, where its tenant lets none. */
+export const SERVERS_OFF =
+  'Server plugins are off for this tenant: the operator sets its "enableServerPlugins" to true (PATCH /v1/tenants/{tenant}), or ISOPOD_SILLYTAVERN_ENABLED for the default one';
+
 export const ADDRESS = /^[a-z0-9_-]+$/;
 
 /** On whose behalf a request comes. Contract: SillyTavern `req.user.profile`. */

@@ -16,6 +16,11 @@ export type Tenant = {
   application: ApplicationRecord | null;
   /** The least isolation grade at which its plugins are run, where that is more than for all. Only the operator sets it. */
   leastGrade: Grade | null;
+  /**
+   * Whether its plugins may answer requests of their own; null leaves it to the configuration. Only the operator sets it:
+   * each that is enabled is a process that stays on their machine. Contract: SillyTavern `enableServerPlugins`.
+   */
+  enableServerPlugins: boolean | null;
   /** Goes up with each change, so that nobody overwrites what they have not seen. */
   revision: number;
 };
@@ -55,6 +60,7 @@ export type TenantChange = {
   trustGroup?: string | null;
   application?: ApplicationRecord | null;
   leastGrade?: Grade | null;
+  enableServerPlugins?: boolean | null;
 };
 
 /**

@@ -326,7 +326,8 @@ class Call implements Invocation {
 }
 
 function assertEnabled({ id }: Plugin, tenancy: Tenancy): void {
-  if (!tenancy.isEnabled(id)) throw new Failure('plugin_disabled', `Plugin "${id}" is disabled`);
+  if (!tenancy.isEnabled(id))
+    throw new Failure('plugin_disabled', tenancy.heldBack(id) ?? `Plugin "${id}" is disabled`);
 }
 
 /** Nobody waits for what runs as a job. */

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Failure } from '../core/failure.ts';
 import type { Grade } from '../core/isolation.ts';
 import type { Plugin } from '../core/plugin.ts';
-import type { Visit, Visitor } from '../core/serving.ts';
+import { SERVERS_OFF, type Visit, type Visitor } from '../core/serving.ts';
 import type { Addresses } from './addresses.ts';
 import type { Isolations, Standing } from './isolation.ts';
 import type { Residencies } from './residencies.ts';
@@ -175,8 +175,5 @@ type Admission = {
 
 function assertServes(tenancy: Tenancy): void {
   if (tenancy.isClosed) throw new Failure('not_found', `There is no tenant "${tenancy.id}" any more`);
-  if (tenancy.servesPlugins) return;
-  const how =
-    'set "enableServerPlugins" of the tenant to true (PATCH /v1/tenants/{tenant}), or ISOPOD_SILLYTAVERN_ENABLED for the default one';
-  throw new Failure('plugin_disabled', `Server plugins are off for this tenant: ${how}`);
+  if (!tenancy.servesPlugins) throw new Failure('plugin_disabled', SERVERS_OFF);
 }

@@ -25,7 +25,8 @@ function assertWanted(tenancy: Tenancy, plugin: Plugin): void {
   const { id } = plugin;
   const now = tenancy.catalogue.plugins.get(id);
   if (now === undefined || tenancy.isClosed) throw new Failure('not_found', `There is no plugin "${id}" any more`);
-  if (!tenancy.isEnabled(id)) throw new Failure('plugin_disabled', `Plugin "${id}" is disabled`);
+  if (!tenancy.isEnabled(id))
+    throw new Failure('plugin_disabled', tenancy.heldBack(id) ?? `Plugin "${id}" is disabled`);
   if (now !== plugin) throw new Failure('executor_lost', 'The plugin was loaded anew', { retryable: true });
 }
 

@@ -16,6 +16,8 @@ export type TenanciesOptions = Pick<
   onChange(tenant: string): void;
   /** Told of a tenant that is gone, before its folder is removed: whatever runs of it has to end. */
   onGone(tenant: string): void;
+  /** Whether server plugins of the default tenant may run, where its record does not say; those of others may not. */
+  servesPlugins?: boolean;
   /** So many are loaded at most, beside those that are in use. */
   most: number;
   /** One that nobody used for so long is let go of. */
@@ -139,7 +141,7 @@ export class Tenancies implements AsyncDisposable {
   }
 
   async #open(id: string): Promise<Tenancy | undefined> {
-    const { records, folders, catalogueOf, endpoint } = this.#options;
+    const { records, folders, catalogueOf, endpoint, servesPlugins = false } = this.#options;
     await this.#leaving.get(id);
     const tenant = await records.tenant(id);
     if (tenant === undefined) return undefined;
@@ -157,6 +159,7 @@ export class Tenancies implements AsyncDisposable {
       hookPolicy,
       dir,
       catalogue,
+      servesPlugins: servesPlugins && id === DEFAULT_TENANT,
       endpoint: () => endpoint(dir),
       changed: () => this.#options.onChange(id),
       gone: () => this.#leave(tenancy),

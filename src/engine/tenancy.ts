@@ -6,10 +6,11 @@ import { AT_ONCE, type HookPolicy } from '../core/hook-policy.ts';
 import type { Endpoint } from '../core/invocation.ts';
 import { GRADES, type Grade, rankOf } from '../core/isolation.ts';
 import { type Limits, lowered } from '../core/limits.ts';
-import { type Entry, isEnabledAtFirst, isResident, type Plugin } from '../core/plugin.ts';
+import { type Entry, isEnabledAtFirst, isResident, isServer, type Plugin } from '../core/plugin.ts';
 import { entriesOf, type Portrait, portraitOf } from '../core/portrait.ts';
 import type { StopReason } from '../core/resident.ts';
 import type { Runtime } from '../core/runtime.ts';
+import { SERVERS_OFF } from '../core/serving.ts';
 import type { PluginState } from '../core/store.ts';
 import { DEFAULT_TENANT, type Quotas, type Tenant } from '../core/tenant.ts';
 import { Again } from './again.ts';
@@ -60,7 +61,7 @@ export type TenancyOptions = {
   residentLimits?: Limits;
   /** Who of its plugins lives on this node. */
   residencies?: Pick<Residencies, 'settle' | 'retain' | 'houses'>;
-  /** Whether its server plugins may be enabled, where its record does not say. */
+  /** Whether its server plugins may run, where its record does not say. */
   servesPlugins?: boolean;
   /** The least isolation grade of all tenants; by default there is none. */
   least?: Grade;
@@ -168,11 +169,22 @@ export class Tenancy implements AsyncDisposable {
 
   /** Whether its plugins may answer requests of their own. Contract: SillyTavern `enableServerPlugins`. */
   get servesPlugins(): boolean {
-    return this.#options.servesPlugins ?? false;
+    return servesIn(this.#options, this.#tenant);
   }
 
+  /** Whether a plugin may be run. */
   isEnabled(plugin: string): boolean {
+    return this.isSwitchedOn(plugin) && (this.servesPlugins || !this.#serves(plugin));
+  }
+
+  /** Whether a plugin is enabled itself, whatever its tenant may have run. */
+  isSwitchedOn(plugin: string): boolean {
     return this.#states.get(plugin)?.enabled ?? this.#isEnabledAtFirst(plugin);
+  }
+
+  /** Why a plugin is not run although it is enabled itself, in words; null where it is, or is not. */
+  heldBack(plugin: string): string | null {
+    return this.isSwitchedOn(plugin) && !this.isEnabled(plugin) ? SERVERS_OFF : null;
   }
 
   /** What is set for a plugin, and remembered of it; undefined where nothing is. */
@@ -232,6 +244,11 @@ export class Tenancy implements AsyncDisposable {
   #stays(id: string): boolean {
     const plugin = this.catalogue.plugins.get(id);
     return plugin !== undefined && isResident(plugin);
+  }
+
+  #serves(id: string): boolean {
+    const plugin = this.catalogue.plugins.get(id);
+    return plugin !== undefined && isServer(plugin);
   }
 
   // ── runs ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -336,12 +353,14 @@ export class Tenancy implements AsyncDisposable {
   }
 
   #apply(tenant: Tenant): void {
+    const { residencies } = this.#options;
     const before = this.#tenant;
     this.#tenant = tenant;
     this.share.most = tenant.quotas.running;
     this.leastRank = leastRankOf(this.#options, tenant);
     if (tenant.quotas.requestsPerSecond !== before.quotas.requestsPerSecond) this.#rate = rateOf(tenant);
     this.#options.changed();
+    if (this.servesPlugins !== servesIn(this.#options, before)) residencies?.settle(this);
     const sameLimits = JSON.stringify(tenant.limits) === JSON.stringify(before.limits);
     if (sameLimits && tenant.trustGroup === before.trustGroup) return;
     this.#terms = termsOf(this.#options, tenant, this.#grants);
@@ -414,6 +433,10 @@ function boundsOf(
 /** A tenant may want more than holds for all, never less. */
 function leastRankOf({ least = 'none' }: TenancyOptions, { leastGrade }: Tenant): number {
   return Math.max(rankOf(least), rankOf(leastGrade ?? 'none'));
+}
+
+function servesIn({ servesPlugins = false }: TenancyOptions, { enableServerPlugins }: Tenant): boolean {
+  return enableServerPlugins ?? servesPlugins;
 }
 
 /** Those that were granted with lower limits. */

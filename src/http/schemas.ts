@@ -216,8 +216,12 @@ export const PluginSummary = Type.Object({
   description: OrNull(Text),
   url: OrNull(Text),
   version: OrNull(Text),
-  enabled: Type.Boolean(),
-  program: Type.String({ description: 'What runs it: isolate, process, python, or none' }),
+  enabled: Type.Boolean({ description: 'Whether the plugin is enabled itself' }),
+  heldBack: OrNull(Text, {
+    description:
+      'Why it is not run although it is enabled, e.g. as server plugins are off for its tenant; null otherwise',
+  }),
+  program: Type.String({ description: 'What runs it: isolate, process, python, node, or none' }),
   resident: OrNull(ResidentSchema, {
     description: 'How its program does on this node, where it stays between calls; null where there was none yet',
   }),

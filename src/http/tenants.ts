@@ -51,6 +51,11 @@ const LeastGrade = Type.Unsafe<Grade | null>({
     'The least isolation grade at which its plugins are run; null, and what is less than for all: as for all',
 });
 
+const EnableServerPlugins = OrNull(Type.Boolean(), {
+  description:
+    'Whether its SillyTavern server plugins may run, each of which is enabled by itself; null: as ISOPOD_SILLYTAVERN_ENABLED says for the default tenant, false for all others',
+});
+
 const Change = {
   name: Type.Optional(Type.String({ minLength: 1, maxLength: 200, pattern: '^[^\\u0000-\\u001f\\u007f]*$' })),
   limits: Type.Optional(
@@ -74,6 +79,7 @@ const Change = {
   ),
   application: Type.Optional(ApplicationSchema),
   leastGrade: Type.Optional(LeastGrade),
+  enableServerPlugins: Type.Optional(EnableServerPlugins),
 };
 
 const Changed = Type.Object(Change, closed);
@@ -92,6 +98,7 @@ const TenantAnswer = Type.Object({
   limits: Limits,
   quotas: Type.Object(QuotaSchemas),
   leastGrade: LeastGrade,
+  enableServerPlugins: EnableServerPlugins,
   trustGroup: Type.Optional(OrNull(Type.String(), { description: 'For operators only' })),
   application: Type.Optional(ApplicationSchema),
   credentialIsThere: Type.Optional(
@@ -104,7 +111,8 @@ const TenantAnswer = Type.Object({
 
 export function tenants(app: App, { registrar, hasCredential }: TenantRoutes): void {
   const shown = (tenant: Tenant, { isOperator }: Caller): Static<typeof TenantAnswer> => {
-    const { id, name, createdAt, limits, quotas, leastGrade, trustGroup, application, revision } = tenant;
+    const { id, name, createdAt, limits, quotas, leastGrade, enableServerPlugins, revision } = tenant;
+    const { trustGroup, application } = tenant;
     const credential = application?.credential ?? null;
     const credentialIsThere = credential && hasCredential(credential.env);
     return {
@@ -114,6 +122,7 @@ export function tenants(app: App, { registrar, hasCredential }: TenantRoutes): v
       limits: { ...limits },
       quotas,
       leastGrade,
+      enableServerPlugins,
       ...(isOperator ? { trustGroup, application, credentialIsThere } : {}),
       revision,
     };
@@ -244,7 +253,9 @@ export function tenants(app: App, { registrar, hasCredential }: TenantRoutes): v
     },
     async ({ tenancy, caller: { scopes, isOperator } }) => {
       const { id, name, quotas } = tenancy.tenant;
-      return { id, name, operator: isOperator, scopes: [...scopes], limits: { ...tenancy.limits() }, quotas };
+      const { servesPlugins: serverPlugins } = tenancy;
+      const limits = { ...tenancy.limits() };
+      return { id, name, operator: isOperator, scopes: [...scopes], limits, quotas, serverPlugins };
     },
   );
 }
@@ -256,6 +267,7 @@ const Self = Type.Object({
   scopes: Type.Array(Type.Enum([...SCOPES])),
   limits: Type.Record(Type.String(), Type.Integer(), { description: 'The most that an invocation may use' }),
   quotas: Type.Object(QuotaSchemas),
+  serverPlugins: Type.Boolean({ description: 'Whether its SillyTavern server plugins may run' }),
 });
 
 /** The tenant of that name, if the caller may know of it: any for an operator, their own for everybody else. */

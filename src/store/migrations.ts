@@ -12,6 +12,7 @@ import * as grants from './migrations/0009-grants.ts';
 import * as leastGrades from './migrations/0010-least-grades.ts';
 import * as residents from './migrations/0011-residents.ts';
 import * as pluginRepos from './migrations/0012-plugin-repos.ts';
+import * as serverPlugins from './migrations/0013-server-plugins.ts';
 
 /** In order of their names. One that has been released is never changed: what it made is changed by the next. */
 const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -27,6 +28,7 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0010-least-grades': leastGrades,
   '0011-residents': residents,
   '0012-plugin-repos': pluginRepos,
+  '0013-server-plugins': serverPlugins,
 };
 
 export const SCHEMA = 'isopod';

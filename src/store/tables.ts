@@ -23,6 +23,7 @@ export type TenantRow = {
   trust_group: string | null;
   application: ColumnType<ApplicationRecord | null, string | null, string | null>;
   least_grade: Grade | null;
+  enable_server_plugins: boolean | null;
   revision: Generated<number>;
 };
 

@@ -37,7 +37,8 @@ export class Tenants {
       const words = 'A tenant id is up to 63 small letters, digits, _ and -, and begins with a letter or a digit';
       throw new Failure('invalid_request', words);
     }
-    const { name = id, limits = {}, quotas = {}, trustGroup = null, application = null, leastGrade = null } = change;
+    const { name = id, limits = {}, quotas = {}, trustGroup = null, application = null } = change;
+    const { leastGrade = null, enableServerPlugins = null } = change;
     try {
       const row = await this.#db
         .insertInto('tenants')
@@ -49,6 +50,7 @@ export class Tenants {
           trust_group: trustGroup,
           application: application && JSON.stringify(application),
           least_grade: leastGrade,
+          enable_server_plugins: enableServerPlugins,
         })
         .returningAll()
         .executeTakeFirstOrThrow();
@@ -91,6 +93,7 @@ export class Tenants {
           ...(change.quotas === undefined ? {} : { quotas: JSON.stringify({ ...row.quotas, ...change.quotas }) }),
           ...(change.trustGroup === undefined ? {} : { trust_group: change.trustGroup }),
           ...(change.leastGrade === undefined ? {} : { least_grade: change.leastGrade }),
+          ...(change.enableServerPlugins === undefined ? {} : { enable_server_plugins: change.enableServerPlugins }),
           ...(change.application === undefined
             ? {}
             : { application: change.application && JSON.stringify(change.application) }),
@@ -230,12 +233,13 @@ type TenantRecord = {
   trust_group: string | null;
   application: ApplicationRecord | null;
   least_grade: Grade | null;
+  enable_server_plugins: boolean | null;
   revision: number;
 };
 
 function tenantOf(record: TenantRecord): Tenant {
-  const { created_at: createdAt, trust_group: trustGroup, least_grade: leastGrade, ...row } = record;
-  const { id, name, limits, quotas, application, revision } = row;
+  const { created_at: createdAt, trust_group: trustGroup, least_grade: leastGrade } = record;
+  const { id, name, limits, quotas, application, enable_server_plugins: enableServerPlugins, revision } = record;
   return {
     id,
     name,
@@ -245,6 +249,7 @@ function tenantOf(record: TenantRecord): Tenant {
     trustGroup,
     application,
     leastGrade,
+    enableServerPlugins,
     revision,
   };
 }

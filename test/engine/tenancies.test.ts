@@ -3,10 +3,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import type { PluginState } from '../../src/core/store.ts';
+import { type PluginState, UNTOUCHED } from '../../src/core/store.ts';
 import { Limiter } from '../../src/engine/limiter.ts';
 import { Quarantine } from '../../src/engine/quarantine.ts';
 import { Tenancies, type TenanciesOptions } from '../../src/engine/tenancies.ts';
+import type { Tenancy } from '../../src/engine/tenancy.ts';
 import { TenantFolders } from '../../src/engine/tenant-folder.ts';
 import { Remover } from '../../src/packages/remover.ts';
 import { FakeCatalogue, FakeRuntime, plugin, tenant } from '../support/fake.ts';
@@ -119,6 +120,40 @@ test('limits are the general ones, lowered for the plugin and by the tenant, and
   // No tenant can be called like a group.
   expect(acme.trust).toBe('group beta');
   expect(runtime.retained.map(({ size }) => size)).toEqual([0]);
+});
+
+test('server plugins are off unless the configuration says otherwise of the default tenant, or a record of its own', async () => {
+  const settled: string[] = [];
+  const residencies = {
+    settle: ({ id }: Tenancy) => void settled.push(id),
+    retain: async () => {},
+    houses: () => false,
+  };
+  const server = plugin({ id: 'server', dialect: 'sillytavern', program: { runtime: 'node', file: null } });
+  const catalogueOf = () => new FakeCatalogue([plugin(), server], []);
+  const { tenancies, tenants, states } = await open(['acme'], { residencies, catalogueOf, servesPlugins: true });
+  await using _ = tenancies;
+  const acme = await loaded(tenancies, 'acme');
+  expect([tenancies.default.servesPlugins, acme.servesPlugins]).toEqual([true, false]);
+  const told = () => [acme.isEnabled('server'), acme.isSwitchedOn('server'), acme.heldBack('server') !== null];
+  expect(told()).toEqual([false, false, false]);
+  states.set('acme', new Map([['server', { ...UNTOUCHED, enabled: true }]]));
+  await tenancies.refresh('acme', 'plugin_states');
+  expect([told(), acme.isEnabled('demo'), acme.heldBack('demo')]).toEqual([[false, true, true], true, null]);
+
+  settled.length = 0;
+  const change = async (enableServerPlugins: boolean | null) => {
+    tenants.set('acme', tenant('acme', { enableServerPlugins }));
+    await tenancies.refresh('acme', 'tenants');
+    return [told(), settled.splice(0)];
+  };
+  expect(await change(true)).toEqual([[true, true, false], ['acme']]);
+  expect(await change(true)).toEqual([[true, true, false], []]);
+  expect(await change(null)).toEqual([[false, true, true], ['acme']]);
+  expect(await change(false)).toEqual([[false, true, true], []]);
+  tenants.set('default', tenant('default', { enableServerPlugins: false }));
+  await tenancies.refresh('default', 'tenants');
+  expect([tenancies.default.servesPlugins, settled]).toEqual([false, ['default']]);
 });
 
 test('a change that comes while a tenant is being loaded is not missed', async () => {

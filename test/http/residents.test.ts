@@ -11,11 +11,13 @@ const action = { id: 'scan', label: 'Scan', events: ['epg_refresh'], confirm: { 
 const quiet = { id: 'stop', label: 'Stop it' };
 const manifest = portrait({ helpUrl: 'https://example.com', actions: [action, quiet] });
 
+const server = resident({ id: 'server', dialect: 'sillytavern', program: { runtime: 'node', file: null } });
+
 let service: FakeService;
 let token: string;
 beforeAll(async () => {
   service = await startFakeService({
-    plugins: [plugin(), resident({ portrait: manifest }), resident({ id: 'legacy', portrait: null })],
+    plugins: [plugin(), resident({ portrait: manifest }), resident({ id: 'legacy', portrait: null }), server],
     config: { tokens: [OPERATOR], residents: { ownJobs: 3 } },
     act: async ({ entry, args, plugin: { id } }) => {
       const logs = [{ level: 'info' as const, message: `said by ${id}`, atMs: 0 }];
@@ -72,7 +74,7 @@ test('it is started when it is enabled, and being disabled waits for its end', a
   const resident = { ...running, failure: { code: 'plugin_crashed', message: 'It died' } };
   expect(await shown('stays')).toMatchObject({ enabled: true, resident });
   const { plugins } = (await ask('GET', '/v1/plugins')).body;
-  expect(plugins.map((one: { resident: unknown }) => one.resident !== null)).toEqual([false, true, false]);
+  expect(plugins.map((one: { resident: unknown }) => one.resident !== null)).toEqual([false, true, false, false]);
 
   const { promise, resolve } = Promise.withResolvers<void>();
   residents().leaving = promise;
@@ -86,6 +88,33 @@ test('it is started when it is enabled, and being disabled waits for its end', a
   resolve();
   expect((await disabling).body).toMatchObject({ enabled: false });
   residents().states.clear();
+});
+
+test('one that answers requests runs while its tenant lets such plugins, and who enables it is told where that does not', async () => {
+  const off = expect.stringMatching('Server plugins are off for this tenant');
+  const held = { id: 'server', enabled: true, heldBack: off, resident: null, program: 'node', tasks: [], hooks: [] };
+  expect(await shown('server')).toMatchObject({ enabled: false, heldBack: null });
+  expect((await ask('POST', '/v1/plugins/server/enable')).body).toMatchObject(held);
+  expect((await ask('POST', '/v1/plugins/server/reload')).body).toMatchObject(held);
+  expect((await ask('GET', '/v1/plugins')).body.plugins[3]).toMatchObject(held);
+  const invoked = async () => (await ask('POST', '/v1/plugins/server/invocations', { body: {} })).body;
+  expect(await invoked()).toMatchObject({ code: 'plugin_disabled', detail: off });
+  expect(residents().asked).not.toContain('start server');
+
+  const change = (enableServerPlugins: boolean | null) =>
+    ask('PATCH', '/v1/tenants/default', { body: { enableServerPlugins } });
+  expect((await change(true)).body).toMatchObject({ enableServerPlugins: true });
+  await vi.waitFor(() => expect(residents().asked).toContain('start server'));
+  expect(await shown('server')).toMatchObject({ enabled: true, heldBack: null, resident: { is: 'running' } });
+  expect((await ask('GET', '/v1/tenant', { token })).body).toMatchObject({ serverPlugins: true });
+  expect(await invoked()).toMatchObject({ code: 'invalid_request', detail: expect.stringMatching('answers requests') });
+  expect((await change(null)).body).toMatchObject({ enableServerPlugins: null });
+  await vi.waitFor(() => expect(residents().asked).toContain('stop server disable'));
+  expect(await shown('server')).toMatchObject(held);
+  expect((await ask('GET', '/v1/tenant', { token })).body).toMatchObject({ serverPlugins: false });
+  expect((await ask('POST', '/v1/plugins/server/disable')).body).toMatchObject({ enabled: false, heldBack: null });
+  const { plugins } = (await ask('GET', '/api/plugins/plugins/')).body;
+  expect(plugins.map(({ key }: { key: string }) => key)).toEqual(['legacy', 'stays']);
 });
 
 test('what its code says of itself is remembered, over what its manifest says', async () => {

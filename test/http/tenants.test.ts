@@ -55,6 +55,7 @@ describe('the operator', () => {
       limits: { wallMs: 500, cpuMs: 100 },
       quotas: { running: 3 },
       trustGroup: 'friends',
+      enableServerPlugins: true,
     });
     expect([made.status, made.headers.get('location'), made.headers.get('etag')]).toEqual([
       201,
@@ -62,6 +63,7 @@ describe('the operator', () => {
       '"1"',
     ]);
     expect(made.body).toMatchObject({ id: 'made', name: 'Made Up', limits: { wallMs: 500 }, trustGroup: 'friends' });
+    expect(made.body.enableServerPlugins).toBe(true);
     expect(made.body.quotas).toEqual({
       running: 3,
       jobsRunning: null,
@@ -102,6 +104,7 @@ describe('the operator', () => {
       { id: 'x', limits: { unknown: 1 } },
       { id: 'x', quotas: { requestsPerSecond: 0.5 } },
       { id: 'x', trustGroup: 'a group' },
+      { id: 'x', enableServerPlugins: 'yes' },
       { id: 'x', revision: 7 },
     ];
     for (const body of wrong) {

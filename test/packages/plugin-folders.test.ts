@@ -2,10 +2,17 @@ import { execFileSync } from 'node:child_process';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { discoverFolders, logoOf, pluginFolderOf } from '../../src/packages/plugin-folders.ts';
+import { discoverFolders, type FolderNames, logoOf, pluginFolderOf } from '../../src/packages/plugin-folders.ts';
 import { temporaryFolder } from '../support/folder.ts';
 
-const NAMES = { code: ['plugin.py', '__init__.py'], manifest: 'plugin.json' };
+const NAMES = { code: ['plugin.py', '__init__.py'], manifest: 'plugin.json', inArchive: 'best' as const };
+const BOTH = {
+  code: ['index.js', 'index.mjs'],
+  manifest: 'package.json',
+  namesCode: (manifest: Uint8Array) => Buffer.from(manifest).includes('main'),
+  files: ['.js', '.mjs'],
+  inArchive: 'nearest' as const,
+};
 
 async function write(root: string, files: Record<string, string>): Promise<void> {
   for (const [name, text] of Object.entries(files)) {
@@ -14,11 +21,11 @@ async function write(root: string, files: Record<string, string>): Promise<void>
   }
 }
 
-async function found(pluginsDir: string, limits = {}): Promise<string[]> {
-  const all = await discoverFolders({ pluginsDir, folder: 'dispatcharr', ...NAMES, limits });
+async function found(pluginsDir: string, limits = {}, form: FolderNames = NAMES): Promise<string[]> {
+  const all = await discoverFolders({ pluginsDir, folder: 'dispatcharr', ...form, limits });
   return all.map((one) =>
     one.ok
-      ? `${one.file} ${Buffer.from(one.bytes)} ${one.permissions ?? ''}`.trim()
+      ? `${one.file} ${Buffer.from(one.bytes)} ${Buffer.from(one.permissions ?? '')}`.trim()
       : `${one.refusal.file}: ${one.refusal.reason}`,
   );
 }
@@ -117,17 +124,69 @@ test('what is too much is refused by name', async () => {
   ]);
 });
 
-test('of an archive it is the folder with the best file, then the one closest to the top, then the first', () => {
+test('a single file is a plugin where its format has such, and a folder is where its manifest names its code', async () => {
+  await using folder = await temporaryFolder();
+  await write(folder.path, {
+    'secret.js': '',
+    'dispatcharr/one.js': '',
+    'dispatcharr/one.permissions.yaml': 'network: []',
+    'dispatcharr/two.MJS': '',
+    'dispatcharr/three.mjs': '',
+    'dispatcharr/.four.js': '',
+    'dispatcharr/package.json': '{"main":"x"}',
+    'dispatcharr/code/any.js': '',
+    'dispatcharr/code/package.json': '{"main":"any.js"}',
+    'dispatcharr/code/package.permissions.yaml': 'files: []',
+    'dispatcharr/no code/package.json': '{}',
+    'dispatcharr/node_modules/express/index.js': '',
+  });
+  const at = (name: string) => join(folder.path, 'dispatcharr', name);
+  execFileSync('mkfifo', [at('fifo.js')]);
+  await symlink('../secret.js', at('out.js'));
+  await symlink('code/any.js', at('within.js'));
+  expect(await found(folder.path, {}, BOTH)).toEqual([
+    'dispatcharr/code {"main":"any.js"} files: []',
+    'dispatcharr/one.js  network: []',
+    'dispatcharr/out.js: the link leads out of the plugins folder and is not followed',
+    'dispatcharr/three.mjs',
+    'dispatcharr/within.js',
+  ]);
+  const all = await discoverFolders({ pluginsDir: folder.path, folder: 'dispatcharr', ...BOTH });
+  expect(all.flatMap((one) => (one.ok ? [[one.path, one.realDir]] : []))[1]).toEqual([at('one.js'), at('')]);
+});
+
+test('of an archive it is the folder with the best file, then the one closest to the top, then the first', async () => {
   const chosen = (...paths: string[]) =>
     pluginFolderOf(
       paths.map((path) => ({ path })),
       NAMES,
     );
-  expect(chosen('top/__init__.py', 'top/sub/plugin.py')).toBe('top/sub');
-  expect(chosen('z/plugin.py', 'a/b/plugin.py', 'y/plugin.py')).toBe('y');
-  expect(chosen('a/plugin.py', 'plugin.py')).toBe('.');
-  expect(chosen('b/__init__.py', 'B/__init__.py')).toBe('B');
-  expect(chosen('a/Plugin.py', 'a/my_plugin.py', 'a/plugin.pyc')).toBe(undefined);
+  expect(await chosen('top/__init__.py', 'top/sub/plugin.py')).toBe('top/sub');
+  expect(await chosen('z/plugin.py', 'a/b/plugin.py', 'y/plugin.py')).toBe('y');
+  expect(await chosen('a/plugin.py', 'plugin.py')).toBe('.');
+  expect(await chosen('b/__init__.py', 'B/__init__.py')).toBe('B');
+  expect(await chosen('a/Plugin.py', 'a/my_plugin.py', 'a/plugin.pyc')).toBe(undefined);
+});
+
+test('or it is the one closest to the top, whose manifest may have to name its code; never one that was brought along', async () => {
+  const asked: string[] = [];
+  const chosen = (...paths: string[]) =>
+    pluginFolderOf(
+      paths.map((path) => ({ path })),
+      BOTH,
+      async (path) => {
+        asked.push(path);
+        return Buffer.from(path.startsWith('main') ? 'main' : '');
+      },
+    );
+  expect(await chosen('top/sub/index.js', 'top/index.mjs', 'top/lib/package.json')).toBe('top');
+  expect(await chosen('main/package.json', 'main/dist/index.js')).toBe('main');
+  expect(await chosen('other/package.json', 'other/server/index.js')).toBe('other/server');
+  expect(await chosen('a/node_modules/x/index.js', 'a/node_modules/package.json')).toBe(undefined);
+  asked.length = 0;
+  const many = Array.from({ length: 100 }, (_, at) => `${at}/package.json`);
+  expect(await chosen(...many, 'deep/er/index.js')).toBe('deep/er');
+  expect(asked).toHaveLength(20);
 });
 
 test('its picture is best from its own folder, and may be called in any case', () => {

@@ -47,6 +47,7 @@ beforeAll(async () => {
   scope.defer(() => rm(folder, { recursive: true, force: true }));
   embedded = scope.use(await Store.open({ url: undefined, dataDir: join(folder, 'data') }));
   await embedded.tenants.create('acme', { name: 'Ac"me\n\u2028😀', limits: { wallMs: 5 }, quotas: { running: 3 } });
+  await embedded.tenants.update('acme', { enableServerPlugins: true });
   ({ secret } = await embedded.tenants.createToken('acme', { name: 'ci', scopes: ['invoke'] }));
   await embedded.of('acme').pluginStates.replace('p', JSON.parse('{"__proto__":1,"deep":{"list":[null,1.5,"é"]}}'));
   await embedded.of('acme').pluginStates.enable('p', true);
@@ -71,6 +72,7 @@ test('what went in on the private server comes out on one of the user', async ()
 
   const [before, after] = [await embedded.tenants.get('acme'), await server.tenants.get('acme')];
   expect(after).toEqual(before);
+  expect(after?.enableServerPlugins).toBe(true);
   expect(await server.tenants.bearer(secret)).toEqual(await embedded.tenants.bearer(secret));
   expect(JSON.stringify(await server.of('acme').pluginStates.get('p'))).toBe(
     JSON.stringify(await embedded.of('acme').pluginStates.get('p')),
@@ -137,7 +139,8 @@ test('a backup from before the newest tables is brought up to date', async () =>
   const server = await fresh();
   const said: string[] = [];
   await server.restore(path, (what) => said.push(what));
-  expect(said).toEqual(['bringing the database up to date (11 steps)']);
+  expect(said).toEqual(['bringing the database up to date (12 steps)']);
+  await server.tenants.update('acme', { enableServerPlugins: null });
   await server.of('acme').packages.install(kept, plugins);
   expect(await server.tenants.bearer(secret)).toMatchObject({ tenant: 'acme' });
 });

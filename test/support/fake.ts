@@ -198,7 +198,8 @@ export function portrait(more: Partial<Portrait> = {}): Portrait {
 
 export function tenant(id: string, more: Partial<Tenant> = {}): Tenant {
   const createdAt = new Date(0);
-  const mostly = { limits: {}, quotas: NO_QUOTAS, trustGroup: null, application: null, leastGrade: null, revision: 1 };
+  const unset = { trustGroup: null, application: null, leastGrade: null, enableServerPlugins: null };
+  const mostly = { limits: {}, quotas: NO_QUOTAS, ...unset, revision: 1 };
   return { id, name: id, createdAt, ...mostly, ...more };
 }
 

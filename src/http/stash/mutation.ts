@@ -75,7 +75,7 @@ export function mutations({ invoker, configurator, depth }: Pick<StashParts, 'in
       assertMayManage(caller, 'enable or disable plugins');
       for (const id of Object.keys(enabledMap)) tenancy.plugin(id);
       for (const [id, enabled] of Object.entries(enabledMap)) {
-        if (tenancy.isEnabled(id) !== enabled) await configurator.enable(tenancy, id, enabled);
+        if (tenancy.isSwitchedOn(id) !== enabled) await configurator.enable(tenancy, id, enabled);
       }
       return true;
     },

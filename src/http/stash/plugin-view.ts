@@ -31,7 +31,7 @@ export function pluginView(
     description,
     url,
     version,
-    enabled: tenancy.isEnabled(id),
+    enabled: tenancy.isSwitchedOn(id),
     tasks: null,
     hooks: null,
     settings: settingsOf(plugin),
