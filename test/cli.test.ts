@@ -41,6 +41,8 @@ beforeAll(async () => {
   });
   await writePlugin(join(cwd, 'bad'), { 'bad.yml': 'name: Bad\nfoo: 1\n' });
   await writePlugin(join(cwd, 'empty'), { 'readme.txt': '' });
+  await writePlugin(join(cwd, 'Server'), { 'index.js': 'throw new Error("is never run")' });
+  await writePlugin(join(cwd, 'legacy'), { 'index.js': '', 'plugin.py': 'raise Exception("is run")' });
 });
 afterAll(() => rm(cwd, { recursive: true, force: true }));
 
@@ -81,7 +83,7 @@ test('run prints the output alone on standard output, and everything else beside
 
 test('run leaves nothing behind where the author works', async () => {
   await isopod(['run', 'plugins/stash/greet']);
-  expect((await readdir(cwd)).sort()).toEqual(['bad', 'empty', 'open', 'plugins', 'two']);
+  expect((await readdir(cwd)).sort()).toEqual(['Server', 'bad', 'empty', 'legacy', 'open', 'plugins', 'two']);
 });
 
 test('run ends with 1 where the plugin failed, with its own words and a hint', async () => {
@@ -138,11 +140,20 @@ test('run takes a folder with one manifest, or is told which', async () => {
   );
 });
 
+test('run says how a plugin that answers requests is called, and takes none for one that is another as well', async () => {
+  const { code, stdout, stderr } = await isopod(['run', 'Server']);
+  expect([code, stdout]).toEqual([2, '']);
+  expect(stderr).toMatch(/^isopod: Plugin "server" has nothing that is run once: it answers HTTP requests below /);
+  expect(stderr).toContain('ISOPOD_SILLYTAVERN_ENABLED=true');
+  expect(stderr).toContain('POST /v1/plugins/server/enable');
+  expect((await isopod(['run', 'legacy', '--task', 'x'])).stderr).toMatch(/^plugin_boot_failed: /m);
+});
+
 test.each([
   [['run', 'absent'], 'isopod: absent is not a folder\n'],
   [
     ['run', 'empty'],
-    'isopod: There is no plugin in empty: a Stash plugin has a .yml file, a Dispatcharr plugin plugin.py\n',
+    'isopod: There is no plugin in empty: a Stash plugin has a .yml file, a Dispatcharr plugin plugin.py, a SillyTavern server plugin index.js\n',
   ],
   [['run', 'bad'], /^isopod: bad\/bad\.yml:2(:\d+)?: .*foo/],
   [['run', 'plugins/stash/greet', '--args', '[1]'], /--args must be a JSON object/],

@@ -6,6 +6,7 @@ import { describe, test } from 'vitest';
 import { Catalogues } from '../../src/engine/catalogue.ts';
 import type { ManifestDialect } from '../../src/manifests/dialect.ts';
 import { dispatcharr } from '../../src/manifests/dispatcharr.ts';
+import { sillytavern } from '../../src/manifests/sillytavern.ts';
 import { stash } from '../../src/manifests/stash.ts';
 
 /** A real plugins folder and its catalogues, both gone at the end of the scope. */
@@ -247,5 +248,41 @@ describe('plugins that are folders', () => {
     assert.equal(await isSame('a'), true);
     await rm(join(fixture.dir, 'dispatcharr/a/lib'), { recursive: true });
     assert.equal(await isSame('a'), false);
+  });
+
+  test('may stand beside files that are plugins, each of which changes by itself', async () => {
+    await using fixture = await Fixture.with(
+      {
+        'sillytavern/own/index.js': '',
+        'sillytavern/own/node_modules/x/index.js': '',
+        'sillytavern/own.js': '',
+        'sillytavern/one.js': '1',
+        'sillytavern/two.mjs': '2',
+        'sillytavern/logo.png': 'png',
+        'sillytavern/repos.cjs': '',
+      },
+      [stash, dispatcharr, sillytavern],
+    );
+    const { plugins: before, ids, refused } = await fixture.reload();
+    assert.deepEqual(ids, ['one', 'own', 'two']);
+    assert.deepEqual(
+      refused.map(({ file, reason }) => [file, reason.split(';')[0]]),
+      [
+        ['sillytavern/own.js', 'there is a plugin of the id "own" already (case does not matter): sillytavern/own'],
+        ['sillytavern/repos.cjs', `"repos" is reserved, as /api/plugins/repos/ is another API's`],
+      ],
+    );
+    assert.equal(before.get('one')?.logo, null);
+    const same = async () => {
+      const { plugins } = await fixture.reload();
+      return ids.filter((id) => plugins.get(id) === before.get(id));
+    };
+    assert.deepEqual(await same(), ids);
+    await fixture.write('sillytavern/one.js', '11');
+    assert.deepEqual(await same(), ['own', 'two']);
+    await fixture.write('sillytavern/own/node_modules/x/index.js', '1');
+    assert.deepEqual(await same(), ['two']);
+    await fixture.write('sillytavern/two.permissions.yaml', 'network: []');
+    assert.deepEqual(await same(), []);
   });
 });

@@ -21,6 +21,7 @@ import { Failure } from '../../src/core/failure.ts';
 import type { Plugin } from '../../src/core/plugin.ts';
 import { Homes } from '../../src/engine/homes.ts';
 import { load } from '../../src/manifests/dispatcharr.ts';
+import { load as loadServer } from '../../src/manifests/sillytavern.ts';
 import { passingSince } from '../../src/packages/folders.ts';
 import { Remover } from '../../src/packages/remover.ts';
 import { temporaryFolder } from '../support/folder.ts';
@@ -126,6 +127,41 @@ test('only files and links that stay inside are copied', async () => {
   expect((await readdir(code)).sort()).toEqual(['inside', 'lib', 'plugin.py', 'round']);
   const targets = ['inside', 'round', 'lib/absolute', 'lib/twice'].map((name) => readlink(join(code, name)));
   expect(await Promise.all(targets)).toEqual(['lib', 'lib/x.py', 'x.py', 'x.py']);
+});
+
+test('of a plugin that is one file among others, the copy has that file alone', async () => {
+  await write({ 'plugins/one.js': 'one', 'plugins/two.js': 'two', 'plugins/lib/x.mjs': 'x', secret: 'secret' });
+  const single = (file: string): Plugin => {
+    const realDir = join(root, 'plugins');
+    const verdict = loadServer({ file, path: join(realDir, file), realDir, bytes: new Uint8Array() });
+    assert(verdict.ok);
+    return verdict.plugin;
+  };
+  const { code, data } = await homes.open(tenant, single('one.js'));
+  expect(code.endsWith('/code/plugins')).toBe(true);
+  expect((await readdir(code)).sort()).toEqual(['one.js', 'package.json']);
+  expect(JSON.parse(await readFile(join(code, 'package.json'), 'utf8'))).toEqual({ type: 'commonjs' });
+  await writeFile(join(code, 'state'), '');
+  await write({ 'plugins/two.js': 'another' });
+  await homes.open(tenant, single('one.js'));
+  expect((await readdir(code)).sort()).toEqual(['one.js', 'package.json', 'state']);
+  await write({ 'plugins/one.js': 'changed' });
+  expect(await homes.open(tenant, single('one.js'))).toEqual({ code, data });
+  expect(await readFile(join(code, 'one.js'), 'utf8')).toBe('changed');
+  expect((await readdir(code)).sort()).toEqual(['one.js', 'package.json']);
+  // The same id, in another form.
+  await homes.open(tenant, { ...single('one.js'), program: { runtime: 'node', file: 'two.js' } });
+  expect((await readdir(code)).sort()).toEqual(['package.json', 'two.js']);
+
+  await symlink('lib/x.mjs', join(root, 'plugins/within.mjs'));
+  await symlink('../secret', join(root, 'plugins/out.js'));
+  const linked = await homes.open(tenant, single('within.mjs'));
+  expect((await lstat(join(linked.code, 'within.mjs'))).isFile()).toBe(true);
+  expect(await readFile(join(linked.code, 'within.mjs'), 'utf8')).toBe('x');
+  await expect(homes.open(tenant, single('out.js'))).rejects.toMatchObject({ code: 'plugin_boot_failed' });
+  await expect(homes.open(tenant, single('gone.js'))).rejects.toMatchObject({
+    message: expect.stringMatching('ENOENT'),
+  });
 });
 
 test('two opens at once share one copying, and a removal waits for them', async () => {

@@ -12,6 +12,7 @@ import { Installer, type InstallOptions } from '../../src/engine/installer.ts';
 import type { Tenancy } from '../../src/engine/tenancy.ts';
 import { dispatcharr } from '../../src/manifests/dispatcharr.ts';
 import { ManifestReader } from '../../src/manifests/reader.ts';
+import { sillytavern } from '../../src/manifests/sillytavern.ts';
 import { stash } from '../../src/manifests/stash.ts';
 import { PrivateCopies } from '../../src/packages/private-copies.ts';
 import { Remover } from '../../src/packages/remover.ts';
@@ -23,7 +24,7 @@ import { zip, zipOf } from '../support/zip.ts';
 
 const scope = new AsyncDisposableStack();
 const never = new AbortController().signal;
-const dialects = [stash, dispatcharr];
+const dialects = [stash, dispatcharr, sillytavern];
 const TENANT_BYTES = 1_000_000;
 let root: string;
 let store: Store;
@@ -414,6 +415,69 @@ describe('an archive that is one folder', () => {
   });
 });
 
+describe('an archive with a server plugin', () => {
+  const index = 'module.exports = {}';
+  const told = async (node: Node, files: Record<string, string>, name?: string) => {
+    const { plugins } = await node.installer.install(tenant, zipOf(files), never, { name });
+    return plugins.map(({ id, dialect, folder }) => [id, dialect, folder]);
+  };
+
+  test('is called like its repository, with all that it has brought along', async () => {
+    const node = await Node.start();
+    const files = {
+      'SillyTavern-Own-main/package.json': '{"name":"own","version":"1.0.0","main":"src/plugin.js"}',
+      'SillyTavern-Own-main/package.permissions.yaml': 'network: [example.org]',
+      'SillyTavern-Own-main/src/plugin.js': index,
+      'SillyTavern-Own-main/.github/workflows/ci.yml': 'on: push',
+      'SillyTavern-Own-main/node_modules/gyp/__init__.py': '',
+      'SillyTavern-Own-main/node_modules/gyp/gyp.yml': 'language: c',
+      ...Object.fromEntries(
+        Array.from({ length: 100 }, (_, at) => [`SillyTavern-Own-main/node_modules/m/.github/${at}.yml`, 'github: x']),
+      ),
+    };
+    expect(await told(node, files)).toEqual([['sillytavern-own', 'sillytavern', 'SillyTavern-Own']]);
+    const elsewhere = await Node.start();
+    for (const one of [node, elsewhere]) {
+      const { plugins, refused } = await one.of(tenant).reload();
+      const plugin = plugins.get('sillytavern-own');
+      assert(plugin !== undefined);
+      expect([plugin.version, plugin.asks?.network, refused]).toEqual(['1.0.0', ['example.org'], []]);
+      expect((await one.of(tenant).reload()).plugins.get('sillytavern-own')).toBe(plugin);
+      const { code } = await one.homes.open(one.dirOf(tenant), plugin);
+      expect([basename(code), await readFile(join(code, 'src/plugin.js'), 'utf8')]).toEqual(['SillyTavern-Own', index]);
+      expect(await readdir(join(code, 'node_modules'))).toEqual(['gyp', 'm']);
+    }
+    // Another version of it takes its place.
+    expect(await told(node, { 'SillyTavern-Own-release/index.mjs': '' })).toEqual([
+      ['sillytavern-own', 'sillytavern', 'SillyTavern-Own'],
+    ]);
+    expect([...node.of(tenant).current.plugins.keys()]).toEqual(['sillytavern-own']);
+    await node.installer.remove(tenant, 'sillytavern-own', 'forget');
+    expect(await told(node, { 'index.js': '' }, 'Own Server-1.2.0.zip')).toEqual([
+      ['own-server', 'sillytavern', 'own-server'],
+    ]);
+  });
+
+  test('is one of another format where it was that before, and is refused with nothing left where it is none', async () => {
+    const node = await Node.start();
+    const script = { 'x/index.js': '', 'x/package.json': '{"main":"index.js"}' };
+    expect(await told(node, { ...script, ...embedded('both') })).toEqual([['both', 'stash', undefined]]);
+    expect(await told(node, { ...script, 'x/deep/er/__init__.py': '' })).toEqual([['er', 'dispatcharr', 'er']]);
+    const problems: [Record<string, string>, string][] = [
+      [{ ...script, 'x/x.yml': 'nmae: x' }, 'manifest_rejected'],
+      [{ 'x/package.json': '{"name":"x"}', 'x/lib.js': '' }, 'package_rejected'],
+      [{ 'x/node_modules/y/index.js': '' }, 'package_rejected'],
+      [{ 'one.js': '' }, 'package_rejected'],
+      [{ 'plugins/index.js': '' }, 'manifest_rejected'],
+      [{ '日本/index.js': '' }, 'manifest_rejected'],
+    ];
+    for (const [files, code] of problems) {
+      await assert.rejects(node.installer.install(tenant, zipOf(files), never), { code });
+    }
+    expect((await store.of(tenant).packages.list()).map(({ plugin }) => plugin)).toEqual(['both', 'er']);
+  });
+});
+
 describe('a plugin that is discarded', () => {
   test('is gone with its package, what was set for it and what it has kept', async () => {
     const node = await Node.start();
@@ -452,5 +516,16 @@ describe('a plugin that is discarded', () => {
     await assert.rejects(node.installer.discard(node.tenancy(tenant), 'plain'), { code: 'conflict' });
     expect(await node.installer.discard(node.tenancy(tenant), '../stash')).toBe(false);
     expect(await readdir(join(folder, '..'))).toEqual(['dispatcharr', 'stash']);
+  });
+
+  test('is gone with its file, where it is one among others', async () => {
+    const node = await Node.start();
+    const folder = join(node.dirOf(tenant), 'plugins/sillytavern');
+    await mkdir(folder, { recursive: true });
+    for (const name of ['one.js', 'two.mjs']) await writeFile(join(folder, name), '');
+    await node.of(tenant).reload();
+    expect(await node.installer.discard(node.tenancy(tenant), 'one')).toBe(true);
+    await vi.waitFor(async () => expect(await readdir(folder)).toEqual(['two.mjs']));
+    expect([...node.of(tenant).current.plugins.keys()]).toEqual(['two']);
   });
 });
