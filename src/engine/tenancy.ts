@@ -193,9 +193,11 @@ export class Tenancy implements AsyncDisposable {
   }
 
   /** What a plugin says of itself: while it is enabled, what its code has told counts over its manifest. */
-  portrait({ id, portrait = null }: Plugin): Portrait {
+  portrait({ id, dialect, portrait = null }: Plugin): Portrait {
     const { known } = this.#states.get(id) ?? {};
-    const told = known?.isLoaded === true && !this.#outdated.has(id) ? known.portrait : null;
+    // One of another format may have had the id before.
+    const isHeard = known?.isLoaded === true && known.dialect === dialect && !this.#outdated.has(id);
+    const told = isHeard ? known.portrait : null;
     return portraitOf(id, { manifest: portrait, told: this.isEnabled(id) ? told : null });
   }
 

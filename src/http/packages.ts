@@ -26,7 +26,7 @@ const Headers = Type.Object({
   'content-disposition': Type.Optional(
     Type.String({
       description:
-        'What the archive is called, e.g. `attachment; filename="my_plugin.zip"`: it names a Dispatcharr plugin that lies at the top of it',
+        'What the archive is called, e.g. `attachment; filename="my_plugin.zip"`: it names a plugin of Dispatcharr or SillyTavern that lies at the top of it',
     }),
   ),
 });
