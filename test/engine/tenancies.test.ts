@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import type { Dialect } from '../../src/core/plugin.ts';
 import { type PluginState, UNTOUCHED } from '../../src/core/store.ts';
 import { Limiter } from '../../src/engine/limiter.ts';
 import { Quarantine } from '../../src/engine/quarantine.ts';
@@ -10,7 +11,7 @@ import { Tenancies, type TenanciesOptions } from '../../src/engine/tenancies.ts'
 import type { Tenancy } from '../../src/engine/tenancy.ts';
 import { TenantFolders } from '../../src/engine/tenant-folder.ts';
 import { Remover } from '../../src/packages/remover.ts';
-import { FakeCatalogue, FakeRuntime, plugin, tenant } from '../support/fake.ts';
+import { FakeCatalogue, FakeRuntime, plugin, portrait, tenant } from '../support/fake.ts';
 
 let dataDir: string;
 let remover: Remover;
@@ -154,6 +155,22 @@ test('server plugins are off unless the configuration says otherwise of the defa
   tenants.set('default', tenant('default', { enableServerPlugins: false }));
   await tenancies.refresh('default', 'tenants');
   expect([tenancies.default.servesPlugins, settled]).toEqual([false, ['default']]);
+});
+
+test('what the code of a plugin of another format has said under its id is nothing that it says', async () => {
+  const server = plugin({ id: 'server', dialect: 'sillytavern', program: { runtime: 'node', file: null } });
+  const { tenancies, states } = await open([], {
+    catalogueOf: () => new FakeCatalogue([server], []),
+    servesPlugins: true,
+  });
+  await using _ = tenancies;
+  const said = async (dialect: Dialect) => {
+    const known = { dialect, portrait: portrait({ actions: [{ id: 'x', label: 'X' }] }), isLoaded: true, source: null };
+    states.set('default', new Map([['server', { ...UNTOUCHED, enabled: true, known }]]));
+    await tenancies.refresh('default', 'plugin_states');
+    return tenancies.default.portrait(server).name;
+  };
+  expect([await said('sillytavern'), await said('dispatcharr')]).toEqual(['Stays', 'server']);
 });
 
 test('a change that comes while a tenant is being loaded is not missed', async () => {

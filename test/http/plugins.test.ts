@@ -35,6 +35,7 @@ test('the list has what each plugin offers, and the manifests that were refused'
         description: null,
         url: null,
         version: '1.0',
+        heldBack: null,
         enabled: true,
         package: null,
         program: 'isolate',
