@@ -448,9 +448,9 @@ describe('an archive with a server plugin', () => {
       expect(await readdir(join(code, 'node_modules'))).toEqual(['gyp', 'm']);
     }
     // Another version of it takes its place.
-    expect(await told(node, { 'SillyTavern-Own-release/index.mjs': '' })).toEqual([
-      ['sillytavern-own', 'sillytavern', 'SillyTavern-Own'],
-    ]);
+    expect(
+      await told(node, { 'SillyTavern-Own-release/index.mjs': '', 'SillyTavern-Own-release/.github/ci.yml': 'on: x' }),
+    ).toEqual([['sillytavern-own', 'sillytavern', 'SillyTavern-Own']]);
     expect([...node.of(tenant).current.plugins.keys()]).toEqual(['sillytavern-own']);
     await node.installer.remove(tenant, 'sillytavern-own', 'forget');
     expect(await told(node, { 'index.js': '' }, 'Own Server-1.2.0.zip')).toEqual([
