@@ -6,6 +6,7 @@ import type { DestinationStream } from 'pino';
 import { IsolateRuntime } from '../runtimes/isolate/runtime.ts';
 import { raiseWalls } from '../runtimes/isolate/walls.ts';
 import { warmCache } from '../runtimes/isolate/warm-cache.ts';
+import { NodeRuntime } from '../runtimes/node/runtime.ts';
 import { ProcessRuntime } from '../runtimes/process/runtime.ts';
 import { PythonRuntime } from '../runtimes/python/runtime.ts';
 import type { Parts } from './assembly.ts';
@@ -101,9 +102,10 @@ export async function openParts(
       secrets,
     }),
   );
+  const node = scope.use(new NodeRuntime({ ...config.residents, ...config.sillytavern, lodgings, pool, secrets }));
   // Its programs end first, and with them what the runtimes wait for.
   scope.use(pool);
-  const runtimes = [isolate, programs, python];
+  const runtimes = [isolate, programs, python, node];
   const isolations = new Isolations({ runtimes, least: config.isolation.least });
   const owned = scope.move();
   return {

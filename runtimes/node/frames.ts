@@ -1,8 +1,9 @@
 /**
  * What we and the host of a resident in Node say to each other: one JSON object a line, in UTF-8, both ways over a unix socket
  * of ours that the host connects to when it starts. What callers send to the plugin's routes does not come this way: that is
- * HTTP, over another socket that the host listens on. docs/WIRE.md tells both to whoever writes a host. What comes from
- * there is a plugin's, as it can get at both sockets: nothing of it is believed before it was looked at.
+ * HTTP, over connections to the same socket that the host makes when it is told to. So nobody of us ever connects to
+ * anything of a plugin's. docs/WIRE.md tells both to whoever writes a host. What comes from there is a plugin's, as it can
+ * get at the socket, too: nothing of it is believed before it was looked at.
  */
 
 /** What we say. */
@@ -26,6 +27,8 @@ export type ToGuest =
       /** Where its application would be reached, for those who ask. */
       url: string;
     }
+  /** It connects once more, and serves requests over that. Only after `ready`. */
+  | { t: 'dial' }
   /** It lets the plugin stop, and answers `stopped`. Nothing else comes after it. */
   | { t: 'stop'; reason: string }
   /** How busy it is beside its requests; answered by `look` of the same id. */

@@ -1,8 +1,8 @@
 import { Failure } from '../../src/core/failure.ts';
 import type { Portrait } from '../../src/core/portrait.ts';
 import type { Residency } from '../../src/core/resident.ts';
-import type { FrameOf } from './frame-reader.ts';
 import type { ToGuest } from './frames.ts';
+import type { FrameOf } from './heard.ts';
 
 /** What a resident is answered that asks for something. Never rejects: what goes wrong is told to it in words. */
 export async function answered(

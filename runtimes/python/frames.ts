@@ -2,7 +2,7 @@
  * What we and the host of a resident say to each other: one JSON object a line, in UTF-8, ours on its standard input and its
  * own on its standard output, until it moves both out of the plugin's way. docs/WIRE.md tells it to whoever writes a host in
  * another language. What comes from there is a plugin's, as it can write where its host writes: nothing of it is believed
- * before it was looked at (`frame-reader.ts`).
+ * before it was looked at (`heard.ts`).
  */
 import type { Action } from '../../src/core/portrait.ts';
 

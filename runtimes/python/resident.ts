@@ -13,20 +13,21 @@ import type { LogLevel } from '../../src/core/outcome.ts';
 import { type Action, type Portrait, portraitOf, withDefaults } from '../../src/core/portrait.ts';
 import { portrayed } from '../../src/core/portrayal.ts';
 import { OWN_TASK, type Residency, type ResidentLine, type StopReason } from '../../src/core/resident.ts';
-import type { Session } from '../../src/core/session.ts';
 import { onAbort } from '../../src/core/signal.ts';
+import { FrameReader } from '../../src/programs/frame-reader.ts';
+import { Hearing } from '../../src/programs/hearing.ts';
+import { Lead } from '../../src/programs/lead.ts';
 import { Lines } from '../../src/programs/lines.ts';
 import type { Meter } from '../../src/programs/meter.ts';
-import { bootedTooSlowly, mostLoggedBytes, tooMuchLogged } from '../../src/programs/over-limit.ts';
+import { bootedTooSlowly } from '../../src/programs/over-limit.ts';
 import type { Resident } from '../../src/programs/resident-pool.ts';
 import { type Death, ResidentProcess } from '../../src/programs/resident-process.ts';
 import type { Occupant, Rooms } from '../../src/programs/rooms.ts';
 import type { RunJournal } from '../../src/programs/run-journal.ts';
 import { within } from '../../src/programs/settling.ts';
 import { answered } from './asking.ts';
-import { type Fault, type Frame, type FrameOf, FrameReader } from './frame-reader.ts';
 import type { ToGuest } from './frames.ts';
-import { Minute } from './minute.ts';
+import { type Fault, type Frame, type FrameOf, HEARD } from './heard.ts';
 import { Redaction } from './redaction.ts';
 import { Run, type RunEnd } from './run.ts';
 import { failureOf } from './verdict.ts';
@@ -72,24 +73,21 @@ export class PythonResident implements Resident {
   readonly #options: PythonResidentOptions;
   readonly #runs = new Map<number, Run>();
   readonly #lines: Lines;
-  readonly #reader: FrameReader;
+  readonly #reader: FrameReader<typeof HEARD>;
+  readonly #hearing: Hearing;
   readonly #redaction: Redaction;
   readonly #looks = new Map<number, (look: FrameOf<'look'>) => void>();
   readonly #ready = Promise.withResolvers<FrameOf<'ready'> | FrameOf<'failed'>>();
   readonly #stopped = Promise.withResolvers<void>();
   readonly #started = Promise.withResolvers<ResidentProcess>();
   #process: ResidentProcess | null = null;
-  #session: Session | null = null;
-  #renewing: NodeJS.Timeout | undefined;
+  #lead: Lead | null = null;
   #portrait: Portrait;
   #actions: Record<string, Action>;
   #state: 'up' | 'stopping' | 'gone' = 'up';
   #next = 1;
   #asks = 0;
   #cpuMs = 0;
-  /** What it has said of its own accord; and how long it took to read all it says, beyond what answers are worth. */
-  readonly #said = new Minute();
-  readonly #reading = new Minute();
 
   private constructor(options: PythonResidentOptions) {
     this.#options = options;
@@ -97,9 +95,10 @@ export class PythonResident implements Resident {
     this.#actions = byId(this.#portrait);
     this.#redaction = new Redaction(options.residency.desk);
     this.#lines = new Lines((bytes, from, to) => this.#wrote(bytes.toString('utf8', from, to)));
-    this.#reader = new FrameReader(() => this.#longestFrame(), {
+    this.#hearing = new Hearing(options.residency.limits, (failure) => this.#process?.kill(failure));
+    this.#reader = new FrameReader(HEARD, () => this.#longestFrame(), {
       onFrame: (frame, bytes) => this.#hear(frame, bytes),
-      onRead: (ms) => this.#busied(ms),
+      onRead: (ms) => this.#hearing.took(ms),
       onViolation: (what) => this.#violated(what),
     });
     this.death = this.#settleDeath();
@@ -141,8 +140,7 @@ export class PythonResident implements Resident {
     if (!stopped.aborted) this.#say(this.#frameFor(run, wanted));
     else run.settle({ by: 'death', failure: Failure.from(stopped.reason) });
     const end = this.#redacted(await run.told);
-    // That is what the time is for.
-    this.#reading.add(-READING_MS_EACH);
+    this.#hearing.answered();
     if (end.by === 'result' && end.result.error !== undefined) this.#logFault(end.result.error, run);
     const cpuMs = Math.max(run.cpuMs, end.by === 'result' ? Math.min(end.result.cpuMs, MOST_CPU_MS) : 0);
     return { end, cpuMs, peakBytes: Math.max(run.peakBytes, this.residentBytes), rung: run.rung, stopped: why };
@@ -197,13 +195,13 @@ export class PythonResident implements Resident {
       onSample: ({ cpuMs, residentBytes }) => this.#used(cpuMs, residentBytes),
       onOutput: (chunk) => this.#reader.push(chunk),
       onLog: (chunk) => {
-        this.#flooded(chunk.length);
+        this.#hearing.said(chunk.length);
         this.#lines.push(chunk);
       },
     });
     this.#process.stdin.on('error', () => {});
     this.#started.resolve(this.#process);
-    this.#lead();
+    this.#lead = new Lead(residency, this.#process);
     this.#say({ t: 'boot', ...boot });
     const left = Math.max(1, limits.bootMs - (performance.now() - bootedAt));
     const first = await within<Frame | Death>(left, this.#ready.promise, this.death);
@@ -245,21 +243,10 @@ export class PythonResident implements Resident {
     const process = await this.#started.promise;
     const death = await process.death;
     this.#state = 'gone';
-    clearTimeout(this.#renewing);
-    this.#session?.end();
+    this.#lead?.[Symbol.dispose]();
     this.#lines.end();
     for (const run of this.#runs.values()) run.settle({ by: 'death', failure: death.failure });
     return death;
-  }
-
-  /** What one session may use is for an hour: what goes on for ever has no other end. */
-  #lead(): void {
-    const { residency } = this.#options;
-    const before = this.#session;
-    this.#session = residency.openSession((failure) => this.#process?.kill(failure));
-    this.#process?.letting.lead({ session: this.#session });
-    before?.end();
-    this.#renewing = setTimeout(() => this.#lead(), SESSION_MS).unref();
   }
 
   /** What a plugin says of its own errors is a log, too. */
@@ -348,7 +335,7 @@ export class PythonResident implements Resident {
   #hear(frame: Frame, bytes: number): void {
     const run = frame.t === 'result' ? this.#runs.get(frame.id) : undefined;
     // One answer of each run is what we are here for; all else is counted.
-    if (run === undefined || run.isOver) this.#flooded(bytes);
+    if (run === undefined || run.isOver) this.#hearing.said(bytes);
     switch (frame.t) {
       case 'ready':
       case 'failed':
@@ -407,21 +394,6 @@ export class PythonResident implements Resident {
     for (const run of this.#runs.values()) run.used(more / this.#runs.size, bytes);
   }
 
-  /** Who writes that much does so for the sake of it, and to read it takes a good part of a core. */
-  #flooded(bytes: number): void {
-    const said = this.#said.add(bytes);
-    const most = mostLoggedBytes(this.#options.residency.limits);
-    if (said > most) this.#process?.kill(tooMuchLogged(most, said));
-  }
-
-  /** To read what it says takes our time, which is everybody's. */
-  #busied(ms: number): void {
-    const took = this.#reading.add(ms);
-    if (took <= READING_MS) return;
-    const limit = { name: 'reading', allowed: READING_MS, observed: Math.round(took), unit: 'ms' } as const;
-    this.#process?.kill(new Failure('plugin_resource_exceeded', 'What it says takes too long to be read', { limit }));
-  }
-
   #violated(what: string): void {
     this.#process?.kill(new Failure('plugin_invalid_output', `Wrote ${what} where its host and we speak`));
   }
@@ -459,11 +431,7 @@ const WORDS: Record<StopReason, string> = {
 const RUNS_AT_ONCE = 64;
 const LOOK_MS = 500;
 const LEAVE_MS = 500;
-const SESSION_MS = 3_600_000;
 const ASKS_AT_ONCE = 16;
-/** Of a minute; and what each run that is answered adds to it. */
-const READING_MS = 3_000;
-const READING_MS_EACH = 50;
 const MOST_UNREAD = 64 << 20;
 const LEAST_FRAME = 1 << 20;
 const FRAME_SLACK = 65_536;

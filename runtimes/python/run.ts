@@ -1,7 +1,7 @@
 import { Failure, type Rung } from '../../src/core/failure.ts';
 import type { Limits } from '../../src/core/limits.ts';
 import type { RunJournal } from '../../src/programs/run-journal.ts';
-import type { FrameOf } from './frame-reader.ts';
+import type { FrameOf } from './heard.ts';
 
 export type RunOptions = { id: number; invocation: string; limits: Limits; journal: RunJournal };
 

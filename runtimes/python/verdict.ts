@@ -1,7 +1,7 @@
 import { Failure } from '../../src/core/failure.ts';
 import type { Limits } from '../../src/core/limits.ts';
 import { tooLong } from '../../src/programs/over-limit.ts';
-import type { Fault, FrameOf } from './frame-reader.ts';
+import type { Fault, FrameOf } from './heard.ts';
 
 export type Verdict = { ok: true; output: string } | { ok: false; failure: Failure };
 

@@ -45,6 +45,8 @@ export type ResidentPoolOptions = {
 export type Wing<R extends Resident> = {
   /** The program that is up, which is started if need be; waits for room until the signal aborts. */
   occupy(residency: Residency, signal: AbortSignal): Promise<R>;
+  /** The same where it is up already; null where it is not. */
+  up(residency: Residency): R | null;
 };
 
 export class ResidentPool implements Residents, AsyncDisposable {
@@ -65,7 +67,17 @@ export class ResidentPool implements Residents, AsyncDisposable {
   wing<R extends Resident>(runtime: Program['runtime'], begin: Begin<R>): Wing<R> {
     this.#begins.set(runtime, begin);
     // Nobody else has ever begun one of that kind.
-    return { occupy: async (residency, signal) => (await this.#occupy(residency, signal)) as R };
+    return {
+      occupy: async (residency, signal) => (await this.#occupy(residency, signal)) as R,
+      up: (residency) => this.#up(residency) as R | null,
+    };
+  }
+
+  #up(residency: Residency): Resident | null {
+    const berth = this.#berths.get(keyOf(residency.tenant, residency.plugin.id));
+    const up = berth?.upFor(residency) ?? null;
+    if (up !== null) berth?.used();
+    return up;
   }
 
   async #occupy(residency: Residency, signal: AbortSignal): Promise<Resident> {

@@ -29,13 +29,18 @@ function check(): Promise<{ proven: boolean; stdout: string; stderr: string }> {
   });
 }
 
-const KINDS = ['processes', 'residents', 'executors'] as const;
+const KINDS = ['processes', 'residents', 'servers', 'executors'] as const;
 type Kind = (typeof KINDS)[number];
 
 function read(stdout: string): Record<Kind, string> | null {
   try {
-    const { processes, residents, executors } = JSON.parse(stdout) as Record<Kind, Attested>;
-    return { processes: said(processes), residents: said(residents), executors: said(executors) };
+    const { processes, residents, servers, executors } = JSON.parse(stdout) as Record<Kind, Attested>;
+    return {
+      processes: said(processes),
+      residents: said(residents),
+      servers: said(servers),
+      executors: said(executors),
+    };
   } catch {
     return null;
   }

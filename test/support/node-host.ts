@@ -90,6 +90,7 @@ export class NodeHost implements AsyncDisposable {
   readonly #server: Server;
   readonly #wire: Socket;
   readonly #agent: Agent;
+  readonly #dialling: ((socket: Socket) => void)[] = [];
   readonly #waiting = new Set<() => void>();
 
   private constructor(
@@ -103,7 +104,13 @@ export class NodeHost implements AsyncDisposable {
     this.#child = child;
     this.#server = server;
     this.#wire = wire;
-    this.#agent = new Agent({ connect: { socketPath: join(root, 'serve.sock') } });
+    this.#agent = new Agent({
+      connect: (_options, done) => {
+        this.send({ t: 'dial' });
+        this.#dialling.push((socket) => done(null, socket));
+      },
+    });
+    server.on('connection', (socket) => this.#dialling.shift()?.(socket));
     this.exited = once(child, 'close').then(([code, signal]) => signal ?? code);
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', (text: string) => {
@@ -126,15 +133,19 @@ export class NodeHost implements AsyncDisposable {
     shelf: Shelf,
     { root, file, bodyBytes }: { root: string; file: string; bodyBytes: number },
   ): Promise<NodeHost> {
-    const sockets = ['wire.sock', 'serve.sock'].map((name) => join(root, name));
-    const [wirePath, servePath] = sockets as [string, string];
+    const wirePath = join(root, 'wire.sock');
     const server = createServer().listen(wirePath);
     await once(server, 'listening');
     const scratch = join(root, 'tmp');
     mkdirSync(scratch);
     const data = join(root, 'data');
-    const reach = { root, writable: [data, file, scratch], readable: [join(shelf.host, '..', '..')], sockets };
-    const environment = { ISOPOD_WIRE: wirePath, ISOPOD_SERVE: servePath, TMPDIR: scratch, NODE_ENV: 'production' };
+    const reach = {
+      root,
+      writable: [data, file, scratch],
+      readable: [join(shelf.host, '..', '..')],
+      sockets: [wirePath],
+    };
+    const environment = { ISOPOD_WIRE: wirePath, TMPDIR: scratch, NODE_ENV: 'production' };
     const child = spawn(NODE, [...permissionFlags(reach, VERSION), shelf.host], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { PATH: process.env.PATH ?? '', ...environment },

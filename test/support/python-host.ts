@@ -6,9 +6,10 @@ import { existsSync, globSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { basename, delimiter, dirname, join, resolve } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
-import { FrameReader } from '../../runtimes/python/frame-reader.ts';
 import type { FromGuest, ToGuest } from '../../runtimes/python/frames.ts';
+import { HEARD } from '../../runtimes/python/heard.ts';
 import type { Action } from '../../src/core/portrait.ts';
+import { FrameReader } from '../../src/programs/frame-reader.ts';
 
 export const HOST = resolve(import.meta.dirname, '../../runtimes/python/guest/host.py');
 const VERSIONS = ['3.9', '3.10', '3.11', '3.12', '3.13'];
@@ -75,7 +76,7 @@ export class PythonHost implements AsyncDisposable {
       this.#moved();
     });
     this.#child.stdin.on('error', () => {});
-    const reader = new FrameReader(() => LONGEST, {
+    const reader = new FrameReader(HEARD, () => LONGEST, {
       onRead: () => {},
       onFrame: (frame) => {
         this.frames.push(frame as FromGuest);

@@ -17,7 +17,7 @@ import { ResidentPool, type ResidentPoolOptions } from '../../src/programs/resid
 
 export const PYTHON_FIXTURES = new URL('../fixtures/python/', import.meta.url).pathname;
 
-const LIMITS: Limits = {
+export const LIMITS: Limits = {
   wallMs: 20_000,
   cpuMs: 20_000,
   bootMs: 10_000,
@@ -207,7 +207,7 @@ export function messages(logs: readonly LogLine[]): string[] {
   return logs.map(({ message }) => message);
 }
 
-function silent(): Session {
+export function silent(): Session {
   return {
     cookie: '',
     calls: 0,

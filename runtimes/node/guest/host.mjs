@@ -4,7 +4,8 @@
  * How it works
  * ------------
  * It is told what to do in frames (docs/WIRE.md) over a unix socket that it connects to, loads the plugin as its application
- * would (`loading.mjs`), and serves the routes that this registers on another unix socket (`app.mjs`), to whoever connects.
+ * would (`loading.mjs`), and connects there once more each time that it is told to: over such a connection come requests
+ * for the routes that the plugin has registered (`app.mjs`). It listens nowhere.
  * Standard output and error are the plugin's alone: the host writes nothing there.
  *
  * A plugin is not an enemy in here. What it may do to the machine is decided outside of this process, and what this process
@@ -14,8 +15,9 @@
  * used after the start is kept by name (`kept.mjs`).
  */
 import { EventEmitter } from 'node:events';
-import { readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Application, take } from './app.mjs';
 import { described } from './errors.mjs';
@@ -29,7 +31,7 @@ import { Wire } from './wire.mjs';
 
 class Host {
   #wire;
-  #socket;
+  #server = null;
   #flights = new Flights();
   #events = new EventEmitter();
   #plugin = null;
@@ -37,15 +39,15 @@ class Host {
   /** What went astray while it stopped. */
   #late = null;
 
-  constructor(wirePath, socket) {
-    this.#socket = socket;
+  constructor(wirePath) {
     this.#wire = new Wire(wirePath, (frame) => this.#take(frame));
     process.on('uncaughtException', (error) => this.#astray('uncaught', error));
     process.on('unhandledRejection', (reason) => this.#astray('rejection', reason));
   }
 
   #take(frame) {
-    if (frame.t === 'boot') this.#boot(frame);
+    if (frame.t === 'dial') this.#server?.emit('connection', this.#wire.dial());
+    else if (frame.t === 'boot') this.#boot(frame);
     else if (frame.t === 'look') this.#wire.send({ t: 'look', id: frame.id, ...busyness() });
     else if (frame.t === 'stop') this.#stop();
   }
@@ -54,6 +56,7 @@ class Host {
     this.#state = 'booting';
     const { root, dataRoot, url } = boot;
     try {
+      mkdirSync(tmpdir(), { recursive: true });
       process.chdir(root);
       process.serverEvents = this.#events;
       globalThis.DATA_ROOT = dataRoot;
@@ -64,7 +67,7 @@ class Host {
       await application.settle(boot.user);
       const mounts = new Mounts(application.express);
       const plugin = await load(boot, () => application.express.Router());
-      await this.#serve(application.handler(plugin, (error, req) => this.#faulted(error, req)));
+      this.#serve(application.handler(plugin, (error, req) => this.#faulted(error, req)));
       if (this.#state !== 'booting') return;
       this.#plugin = plugin;
       this.#state = 'serving';
@@ -91,10 +94,7 @@ class Host {
       const id = take(req, 'isopod-request') ?? null;
       this.#flights.take(id, req, res, () => handle(req, res));
     });
-    return new Promise((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(this.#socket, resolve);
-    });
+    this.#server = server;
   }
 
   /** A handler threw, or rejected. */
@@ -157,12 +157,11 @@ function clearUploads(dataRoot) {
   for (const { name } of users) rmSync(join(dataRoot, name, '_uploads'), { recursive: true, force: true });
 }
 
-const { ISOPOD_WIRE: wire, ISOPOD_SERVE: socket } = process.env;
-// They are not for the plugin, and not for its children.
+const { ISOPOD_WIRE: wire } = process.env;
+// It is not for the plugin, and not for its children.
 delete process.env.ISOPOD_WIRE;
-delete process.env.ISOPOD_SERVE;
-if (!wire || !socket) {
-  process.stderr.write('ISOPOD_WIRE and ISOPOD_SERVE have to say which sockets to use\n');
+if (!wire) {
+  process.stderr.write('ISOPOD_WIRE has to say which socket to use\n');
   exit(2);
 }
-new Host(wire, socket);
+new Host(wire);

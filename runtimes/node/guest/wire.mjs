@@ -6,15 +6,24 @@ const UNREAD_MOST = 4_000_000;
 
 /** Where frames come from and go to. The process ends with it, as nobody is left to be there for. */
 export class Wire {
+  #path;
   #socket;
   #begun = '';
 
   constructor(path, take) {
+    this.#path = path;
     this.#socket = connect(path);
     this.#socket.setEncoding('utf8');
     this.#socket.on('data', (text) => this.#read(text, take));
     this.#socket.on('error', () => exit(0));
     this.#socket.on('close', () => exit(0));
+  }
+
+  /** One more connection there, over which requests come. */
+  dial() {
+    const socket = connect(this.#path);
+    socket.on('error', () => {});
+    return socket;
   }
 
   send(frame) {

@@ -70,7 +70,8 @@ function invocationOf(file: string, program: Program, limits: Limits): Invocatio
     limits,
     usualLimits: limits,
     grant: NOTHING,
-    endpoint: { scheme: 'http', host: '127.0.0.1', port: 1, dir },
+    // Nobody is there, but a relay may be started that leads there: not as root, so it is none of root's ports.
+    endpoint: { scheme: 'http', host: '127.0.0.1', port: 1_024, dir },
     session: TO_NOBODY,
     deadlineAt: performance.now() + limits.wallMs,
     watch: undefined,

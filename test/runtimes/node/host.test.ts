@@ -152,7 +152,7 @@ test('routes of all kinds answer as in Express 4, and are told as they were regi
     dataRoot: join(host.root, 'data'),
     env: ['PATH', 'TMPDIR', 'NODE_ENV'],
   });
-  expect((await host.call('/child')).text).toBe(',,42\n');
+  expect((await host.call('/child')).text).toBe(',42\n');
   const lost = await host.call('/nothing');
   expect(lost).toMatchObject({ status: 404, headers: { 'isopod-verdict': 'unrouted' } });
   expect(host.faults).toEqual([]);

@@ -1,0 +1,35 @@
+import type { Residency } from '../core/resident.ts';
+import type { Session } from '../core/session.ts';
+import type { ResidentProcess } from './resident-process.ts';
+
+/**
+ * The way of a program that stays to its application, and to what it was granted. What one session may use is for an hour:
+ * what goes on for ever has no other end.
+ */
+export class Lead implements Disposable {
+  readonly #residency: Residency;
+  readonly #process: ResidentProcess;
+  #session: Session | null = null;
+  #renewing: NodeJS.Timeout | undefined;
+
+  constructor(residency: Residency, process: ResidentProcess) {
+    this.#residency = residency;
+    this.#process = process;
+    this.#renew();
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#renewing);
+    this.#session?.end();
+  }
+
+  #renew(): void {
+    const before = this.#session;
+    this.#session = this.#residency.openSession((failure) => this.#process.kill(failure));
+    this.#process.letting.lead({ session: this.#session });
+    before?.end();
+    this.#renewing = setTimeout(() => this.#renew(), SESSION_MS).unref();
+  }
+}
+
+const SESSION_MS = 3_600_000;
