@@ -46,6 +46,14 @@ const LOST = {
   rejection: 'Its process ended, as a promise that nobody waited for was rejected',
 } as const;
 
+/** V8 has looked for what can be thrown away, and given up. */
+export function heapFull(allowed: number, observed: number): Failure {
+  const limit: LimitHit = { name: 'residentMb', allowed, observed, unit: 'bytes' };
+  return new Failure('plugin_memory_exceeded', 'Filled its JavaScript heap, which has a part of its memory', {
+    limit,
+  });
+}
+
 export function tooManyConnections(observed: number): Failure {
   const limit: LimitHit = { name: 'connections', allowed: UNASKED_MOST, observed, unit: 'count' };
   return new Failure('plugin_resource_exceeded', 'Connects to its host again and again without being asked', { limit });

@@ -23,7 +23,7 @@ export type Furnishing = {
 };
 
 /** What V8 may fill of the memory that a program has before it looks for what can be thrown away. */
-const HEAP_SHARE = 0.75;
+const HEAP_SHARE = 0.6;
 /** Where its application would be reached from where it runs; nobody is there. */
 const URL_OF_APPLICATION = 'http://127.0.0.1:8000/';
 

@@ -19,7 +19,7 @@ import type { Resident } from '../../src/programs/resident-pool.ts';
 import { type Death, ResidentProcess } from '../../src/programs/resident-process.ts';
 import type { Occupant, Rooms } from '../../src/programs/rooms.ts';
 import { within } from '../../src/programs/settling.ts';
-import { blocked, ended, portrayedBy, tooManyConnections } from './endings.ts';
+import { blocked, ended, heapFull, portrayedBy, tooManyConnections } from './endings.ts';
 import type { ToGuest } from './frames.ts';
 import { type Frame, type FrameOf, HEARD } from './heard.ts';
 import { Visits } from './visits.ts';
@@ -61,6 +61,9 @@ export class NodeResident implements Resident, Upstream {
   #watching: NodeJS.Timeout | undefined;
   #state: 'up' | 'stopping' | 'gone' = 'up';
   #next = 1;
+  #peakBytes = 0;
+  /** What V8 says before it gives up; anybody may, and it counts only where the process ends as after that. */
+  #heap: 'fine' | 'full' = 'fine';
 
   private constructor(options: NodeResidentOptions) {
     this.#options = options;
@@ -149,7 +152,9 @@ export class NodeResident implements Resident, Upstream {
       limits,
       storedBytes: dataMb * 2 ** 20,
       meter,
-      onSample: () => {},
+      onSample: ({ residentBytes }) => {
+        this.#peakBytes = Math.max(this.#peakBytes, residentBytes);
+      },
       onOutput: (chunk) => this.#wrote(chunk, stdout),
       onLog: (chunk) => this.#wrote(chunk, stderr),
     });
@@ -199,12 +204,19 @@ export class NodeResident implements Resident, Upstream {
 
   async #settleDeath(): Promise<Death> {
     const process = await this.#started.promise;
-    const death = await process.death;
+    const death = this.#explained(await process.death);
     this.#state = 'gone';
     clearTimeout(this.#watching);
     this.#gone.abort(death.failure);
     await this.#options.wire[Symbol.asyncDispose]();
     return death;
+  }
+
+  #explained(death: Death): Death {
+    const isFull = this.#heap === 'full' && death.ending?.signal === 'SIGABRT';
+    if (!isFull || death.failure.code !== 'plugin_crashed') return death;
+    const { residentMb } = this.#options.residency.limits;
+    return { ...death, failure: heapFull(residentMb * 2 ** 20, this.#peakBytes) };
   }
 
   // ── what is said ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -271,7 +283,11 @@ export class NodeResident implements Resident, Upstream {
   }
 
   #linesAt(level: LogLevel): Lines {
-    return new Lines((bytes, from, to) => this.#logged(level, bytes.toString('utf8', from, to), null));
+    return new Lines((bytes, from, to) => {
+      const text = bytes.toString('utf8', from, to);
+      if (HEAP_FULL.test(text)) this.#heap = 'full';
+      this.#logged(level, text, null);
+    });
   }
 
   #logged(level: LogLevel, text: string, invocation: string | null): void {
@@ -292,6 +308,7 @@ const WORDS: Record<StopReason, string> = {
 };
 /** An error with its stack, and a list of routes. */
 const FRAME_BYTES = 2 << 20;
+const HEAP_FULL = /^FATAL ERROR: .*JavaScript heap out of memory/;
 const LOOK_MS = 500;
 const LEAVE_MS = 500;
 const WATCH_MS = 5_000;
