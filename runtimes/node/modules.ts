@@ -24,8 +24,8 @@ export type Shelf = {
   /** To be started with Node. Beside it lie the files that it imports: a program needs the folder. */
   host: string;
   /**
-   * What the root of a plugin has besides its folders `plugins` and `data`: `package.json`, `src` and `node_modules`, each
-   * for itself to be bound or linked under the same name.
+   * What the root of a plugin has besides its own files: `package.json`, `src`, `node_modules` and `plugins/package.json`,
+   * each for itself to be bound or linked under the same name.
    */
   root: string;
 };

@@ -28,6 +28,8 @@ export type Given = { home: Home; shelf: Shelf; wire: Wire; isFile: boolean };
 const ROOT = '/home/node/app';
 const HOST = '/run/isopod/host';
 const WIRE = '/run/isopod/wire.sock';
+/** Says which kind of module a file is whose name does not: beside the folders of plugins. A single file has it already. */
+const BESIDE = 'package.json';
 /** What all of them have in the root. */
 const SHARED = ['package.json', 'src', 'node_modules'] as const;
 
@@ -46,6 +48,9 @@ export function placedInside({ home, shelf, wire, isFile }: Given): Places {
       { path: HOST, from: dirname(shelf.host), mode: 'ro' },
       { path: WIRE, from: wire.path, mode: 'ro' },
       ...SHARED.map((name): Bind => ({ path: join(ROOT, name), from: join(shelf.root, name), mode: 'ro' })),
+      ...(isFile
+        ? []
+        : [{ path: join(plugins, BESIDE), from: join(shelf.root, 'plugins', BESIDE), mode: 'ro' } as const]),
     ],
   };
 }
@@ -57,6 +62,7 @@ export function placedInside({ home, shelf, wire, isFile }: Given): Places {
 export async function placedOutside({ home, shelf, wire, isFile }: Given): Promise<Places> {
   const root = isFile ? dirname(home.code) : dirname(dirname(home.code));
   for (const name of SHARED) await linked(join(root, name), join(shelf.root, name));
+  if (!isFile) await linked(join(dirname(home.code), BESIDE), join(shelf.root, 'plugins', BESIDE));
   return {
     root,
     code: home.code,

@@ -54,6 +54,7 @@ export class NodeHosts implements AsyncDisposable {
     for (const name of ['package.json', 'src', 'node_modules']) {
       symlinkSync(join(this.#shelf.root, name), join(root, name));
     }
+    cpSync(join(this.#shelf.root, 'plugins/package.json'), join(root, 'plugins/package.json'));
     const file = join(root, 'plugins', basename(plugin));
     cpSync(join(PLUGINS, plugin), file, { recursive: true });
     return await NodeHost.start(this.#shelf, { root, file, bodyBytes });

@@ -49,10 +49,10 @@ test('the files of a folder are tried in order, until one initialises', async ()
 });
 
 test('what kind of module a file is goes by its ending and the package that it is in', async () => {
-  await using host = await hosts.ready('lone-default.js');
-  expect((await host.json('/here')).url).toMatch(/\/plugins\/lone-default\.js$/);
-  const { message } = await hosts.failing('lone-commonjs.js');
-  expect(message).toMatch(/^module is not defined in ES module scope[\s\S]*"type": "module"[\s\S]*'\.cjs'/);
+  await using host = await hosts.ready('lone-commonjs.js');
+  expect((await host.json('/here')).file).toMatch(/\/plugins\/lone-commonjs\.js$/);
+  const { message } = await hosts.failing('lone-module.js');
+  expect(message).toMatch(/^Unexpected token 'export'/);
 });
 
 test.each([
