@@ -1,8 +1,9 @@
 import { dirname, join } from 'node:path';
 import type { Bind } from '../../src/confinement/room.ts';
 import type { Residency } from '../../src/core/resident.ts';
+import { DEFAULT_VISITOR } from '../../src/core/serving.ts';
 import type { Occupant, Rooms } from '../../src/programs/rooms.ts';
-import { DEFAULT_USER, userDirectories } from './directories.ts';
+import { userDirectories } from './directories.ts';
 import type { ToGuest } from './frames.ts';
 import type { Shelf } from './modules.ts';
 import { permissionFlags } from './permissions.ts';
@@ -77,7 +78,7 @@ export async function furnished(
     file: module === null ? code : join(code, module),
     kind: module === null ? ('folder' as const) : ('file' as const),
     dataRoot: data,
-    user: { profile: DEFAULT_USER, directories: userDirectories(data, DEFAULT_USER.handle) },
+    user: { profile: DEFAULT_VISITOR, directories: userDirectories(data, DEFAULT_VISITOR.handle) },
     bodyBytes,
     modules: join(root, 'node_modules'),
     url: URL_OF_APPLICATION,

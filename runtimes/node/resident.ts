@@ -48,7 +48,7 @@ export type NodeResidentOptions = {
 export class NodeResident implements Resident, Upstream {
   readonly death: Promise<Death>;
   readonly #options: NodeResidentOptions;
-  readonly #visits = new Visits();
+  readonly #visits: Visits;
   readonly #gone = new AbortController();
   readonly #hearing: Hearing;
   readonly #reader: FrameReader<typeof HEARD>;
@@ -67,6 +67,7 @@ export class NodeResident implements Resident, Upstream {
 
   private constructor(options: NodeResidentOptions) {
     this.#options = options;
+    this.#visits = new Visits(options.boot.dataRoot);
     this.#hearing = new Hearing(options.residency.limits, (failure) => this.#process?.kill(failure));
     this.#reader = new FrameReader(HEARD, () => FRAME_BYTES, {
       onFrame: (frame, bytes) => this.#hear(frame, bytes),
@@ -108,7 +109,7 @@ export class NodeResident implements Resident, Upstream {
 
   /** Null where it is on its way out. */
   visit(visiting: Visiting): Visit | null {
-    return this.#state === 'up' ? this.#visits.enter(visiting, this, this.#options.boot.dataRoot) : null;
+    return this.#state === 'up' ? this.#visits.enter(visiting, this) : null;
   }
 
   dial(): Promise<NodeJS.ReadWriteStream> {

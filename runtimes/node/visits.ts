@@ -1,5 +1,5 @@
 import { Failure } from '../../src/core/failure.ts';
-import type { Upstream, Visit, Visiting } from '../../src/core/serving.ts';
+import type { Upstream, Visit, Visiting, Visitor } from '../../src/core/serving.ts';
 import { userDirectories } from './directories.ts';
 import { pluginErrorOf } from './endings.ts';
 import { type GuestUser, HEADERS } from './frames.ts';
@@ -8,14 +8,22 @@ import type { FrameOf } from './heard.ts';
 /** The requests that are in one resident, and what it has done wrong at which of them. */
 export class Visits {
   readonly #open = new Map<string, OneVisit>();
+  readonly #dataRoot: string;
+  /** What is said of visitors, who come again. */
+  readonly #said = new Map<string, string>();
+
+  constructor(dataRoot: string) {
+    this.#dataRoot = dataRoot;
+  }
 
   get size(): number {
     return this.#open.size;
   }
 
-  enter(visiting: Visiting, upstream: Upstream, dataRoot: string): Visit {
-    const visit = new OneVisit(visiting, upstream, dataRoot, () => this.#open.delete(visiting.id));
-    this.#open.set(visiting.id, visit);
+  enter({ id, visitor }: Visiting, upstream: Upstream): Visit {
+    const headers = { [HEADERS.request]: id, [HEADERS.user]: this.#wordsFor(visitor) };
+    const visit = new OneVisit(upstream, headers, () => this.#open.delete(id));
+    this.#open.set(id, visit);
     return visit;
   }
 
@@ -25,6 +33,17 @@ export class Visits {
     visit?.fail(new Failure('plugin_error', FAULTS[kind], { pluginError: pluginErrorOf(error) }));
     return visit !== undefined;
   }
+
+  #wordsFor(visitor: Visitor): string {
+    const key = JSON.stringify(visitor);
+    const known = this.#said.get(key);
+    if (known !== undefined) return known;
+    const user: GuestUser = { profile: visitor, directories: userDirectories(this.#dataRoot, visitor.handle) };
+    const words = Buffer.from(JSON.stringify(user)).toString('base64url');
+    if (this.#said.size >= VISITORS_KNOWN) this.#said.clear();
+    this.#said.set(key, words);
+    return words;
+  }
 }
 
 class OneVisit implements Visit {
@@ -33,13 +52,9 @@ class OneVisit implements Visit {
   readonly #leave: () => void;
   #failure: Failure | null = null;
 
-  constructor({ id, visitor }: Visiting, upstream: Upstream, dataRoot: string, leave: () => void) {
-    const user: GuestUser = { profile: visitor, directories: userDirectories(dataRoot, visitor.handle) };
+  constructor(upstream: Upstream, headers: Readonly<Record<string, string>>, leave: () => void) {
     this.upstream = upstream;
-    this.headers = {
-      [HEADERS.request]: id,
-      [HEADERS.user]: Buffer.from(JSON.stringify(user)).toString('base64url'),
-    };
+    this.headers = headers;
     this.#leave = leave;
   }
 
@@ -61,6 +76,8 @@ class OneVisit implements Visit {
     this.#leave();
   }
 }
+
+const VISITORS_KNOWN = 200;
 
 const FAULTS = {
   handler: 'A handler of the plugin failed at this request',

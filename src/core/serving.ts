@@ -24,6 +24,9 @@ export const ADDRESS = /^[a-z0-9_-]+$/;
 /** On whose behalf a request comes. Contract: SillyTavern `req.user.profile`. */
 export type Visitor = { handle: string; name: string; admin: boolean };
 
+/** Who comes where nobody is named. Contract: SillyTavern `src/users.js`, where there is one user unless accounts are on. */
+export const DEFAULT_VISITOR: Visitor = Object.freeze({ handle: 'default-user', name: 'User', admin: true });
+
 /** One request, before it is handed on. */
 export type Visiting = {
   /** What it is known by, in logs too. */
