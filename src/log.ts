@@ -1,7 +1,9 @@
 import { inspect } from 'node:util';
 import pino, { type DestinationStream, type Logger } from 'pino';
+import type { Failure } from './core/failure.ts';
 import { stripped } from './core/text.ts';
 import type { EgressAttempt, Settled } from './engine/invoker.ts';
+import type { Served } from './engine/reception.ts';
 
 /** `words` are not ours: those of a server, say. */
 export type Notice = { level: 'warn' | 'info'; what: string; words?: string };
@@ -61,6 +63,20 @@ export class Log {
     this.#pino[failure.code === 'internal' ? 'error' : 'info']({ ...known, ...explained(settled) }, 'settled');
   }
 
+  /** One line for each request to a route of a plugin. */
+  served({ tenant, plugin = '', id, status, failure, totalMs }: Served): void {
+    if (failure === null) {
+      if (!this.#info) return;
+      const known = `"tenant":${quoted(tenant)},"plugin":${quoted(plugin)},"request":"${id}","code":"ok"`;
+      const told = `${known},"status":${status},"totalMs":${tenths(totalMs)},"msg":"served"`;
+      this.#destination.write(`{"level":30,"time":"${this.#now()}",${told}}\n`);
+      return;
+    }
+    const { code } = failure;
+    const known = { tenant, plugin, request: id, code, status, totalMs: tenths(totalMs) };
+    this.#pino[code === 'internal' ? 'error' : 'info']({ ...known, ...wordsOf(failure) }, 'served');
+  }
+
   /** One line for each attempt to reach another host. The host is what was asked for. */
   egress({ host, ...attempt }: EgressAttempt): void {
     this.#pino.info({ ...attempt, host: stripped(host, 255) }, 'egress');
@@ -117,8 +133,10 @@ function entry({ task, hook, chain }: Settled['request']): string {
 
 /** What there is to say about a failure. */
 function explained({ outcome }: Settled): Record<string, unknown> {
-  if (outcome.ok) return {};
-  const { message, details } = outcome.failure;
+  return outcome.ok ? {} : wordsOf(outcome.failure);
+}
+
+function wordsOf({ message, details }: Failure): Record<string, unknown> {
   const { rung, limit, pluginError, cause } = details;
   const words: Record<string, unknown> = { detail: stripped(message, 1_000), rung, limit };
   if (pluginError !== undefined) words.pluginError = stripped(`${pluginError.name}: ${pluginError.message}`, 1_000);

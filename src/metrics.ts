@@ -6,6 +6,7 @@ import type { Runtime } from './core/runtime.ts';
 import type { Settled } from './engine/invoker.ts';
 import type { Isolations } from './engine/isolation.ts';
 import type { Limiter } from './engine/limiter.ts';
+import type { Served } from './engine/reception.ts';
 
 export type MetricsOptions = {
   limiter: Limiter;
@@ -27,6 +28,8 @@ export class Metrics {
   /** By code and runtime; prom-client is told when somebody asks, as telling it costs more than counting. */
   readonly #settled = new Map<string, { code: string; runtime: string; count: number }>();
   readonly #jobsSettled = new Map<string, number>();
+  readonly #served = new Map<string, { code: string; status: string; count: number }>();
+  readonly #servedSeconds: Histogram;
   readonly #egress: Counter<'verdict' | 'because'>;
   readonly #seconds: Histogram<'runtime'>;
   // Looking a label up by its values costs more than counting.
@@ -50,6 +53,23 @@ export class Metrics {
       name: 'isopod_invocation_seconds',
       help: 'From asking to settling',
       labelNames: ['runtime'],
+      buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
+      registers,
+    });
+    const served = this.#served;
+    new Counter({
+      name: 'isopod_served_total',
+      help: 'Requests to routes of plugins by failure code (or ok) and the class of what the plugin has answered (or none)',
+      labelNames: ['code', 'status'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { code, status, count } of served.values()) this.inc({ code, status }, count);
+      },
+    });
+    this.#servedSeconds = new Histogram({
+      name: 'isopod_served_seconds',
+      help: 'From the arrival of a request to a route of a plugin to the end of its answer',
       buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
       registers,
     });
@@ -140,6 +160,16 @@ export class Metrics {
       this.#times.set(runtime, times);
     }
     times.observe(totalMs / 1_000);
+  }
+
+  served({ status, failure, totalMs }: Served): void {
+    const code = failure?.code ?? 'ok';
+    const kind = status === null ? 'none' : `${Math.trunc(status / 100)}xx`;
+    const key = `${code} ${kind}`;
+    const known = this.#served.get(key);
+    if (known === undefined) this.#served.set(key, { code, status: kind, count: 1 });
+    else known.count += 1;
+    this.#servedSeconds.observe(totalMs / 1_000);
   }
 
   async text(): Promise<{ contentType: string; text: string }> {

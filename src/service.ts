@@ -149,7 +149,10 @@ export class Service implements AsyncDisposable {
       addresses,
       residencies: engine.residencies,
       mostAtOnce: config.sillytavern.requests,
-      onServed: () => {},
+      onServed: (served) => {
+        log.served(served);
+        metrics?.served(served);
+      },
     });
     const news = scope.use(await JobNews.open(store));
     let worker: Worker | undefined;
@@ -244,6 +247,7 @@ export class Service implements AsyncDisposable {
         install: (tenant, archive, signal, options) => installer.install(tenant, archive, signal, options),
         discard: (tenancy, plugin) => installer.discard(tenancy, plugin, 'dispatcharr'),
       },
+      sillytavern: { reception, csrfKey: await store.key('csrf'), settings: config.sillytavern },
       news,
       nextTimes,
       longestMs: config.limits.wallMs + config.concurrency.waitMs + LAST_ANSWERS_MS,

@@ -1,8 +1,7 @@
-import { randomUUID } from 'node:crypto';
 import { Failure } from '../core/failure.ts';
 import type { Grade } from '../core/isolation.ts';
 import type { Plugin } from '../core/plugin.ts';
-import { SERVERS_OFF, type Visit, type Visitor } from '../core/serving.ts';
+import { SERVERS_OFF, type Visit, type Visiting } from '../core/serving.ts';
 import type { Addresses } from './addresses.ts';
 import type { Isolations, Standing } from './isolation.ts';
 import type { Residencies } from './residencies.ts';
@@ -33,7 +32,6 @@ export type ReceptionOptions = {
 
 /** A request that was let in. It is to be ended, once. */
 export type Received = {
-  id: string;
   plugin: Plugin;
   /** The grade that holds where it is answered. */
   isolation: Grade;
@@ -62,9 +60,9 @@ export class Reception {
   }
 
   /** Rejects with a Failure that says why nobody answers there. `signal` aborts when the caller is gone. */
-  async enter(tenancy: Tenancy, address: string, visitor: Visitor, signal: AbortSignal): Promise<Received> {
+  async enter(tenancy: Tenancy, address: string, visiting: Visiting, signal: AbortSignal): Promise<Received> {
     const askedAt = performance.now();
-    const id = randomUUID();
+    const { id } = visiting;
     let plugin: Plugin | undefined;
     const settle = (status: number | null, failure: Failure | null) => {
       const totalMs = performance.now() - askedAt;
@@ -75,7 +73,7 @@ export class Reception {
       assertServes(tenancy);
       const { addresses } = this.#options;
       plugin = addresses.at(tenancy, address) ?? (await this.#search(tenancy, address, signal));
-      return await this.#admit({ tenancy, plugin, visiting: { id, visitor }, signal, settle });
+      return await this.#admit({ tenancy, plugin, visiting, signal, settle });
     } catch (error) {
       const failure = Failure.from(error);
       settle(null, failure);
@@ -110,7 +108,7 @@ export class Reception {
         leave();
         settle(status, failure);
       };
-      return { id: visiting.id, plugin, isolation: standing.grade, visit, end };
+      return { plugin, isolation: standing.grade, visit, end };
     } catch (error) {
       leave();
       throw error;
@@ -168,7 +166,7 @@ export class Reception {
 type Admission = {
   tenancy: Tenancy;
   plugin: Plugin;
-  visiting: { id: string; visitor: Visitor };
+  visiting: Visiting;
   signal: AbortSignal;
   settle: Received['end'];
 };

@@ -32,6 +32,7 @@ import { type PermissionRoutes, permissions } from './permissions.ts';
 import { type PluginRoutes, plugins } from './plugins.ts';
 import { type ResidentRoutes, residents } from './residents.ts';
 import { type SettingsRoutes, settings } from './settings.ts';
+import { type SillyTavernParts, sillytavern } from './sillytavern/scope.ts';
 import { serverSentEvents } from './sse.ts';
 import { isUpgrade, type StashRoutes, stash } from './stash/routes.ts';
 import { uiPage } from './stash/ui/page.ts';
@@ -76,7 +77,7 @@ export type AppOptions = {
   HookRoutes &
   JobRoutes &
   OrderRoutes &
-  StashRoutes & { residencies: Residencies; dispatcharr: DispatcharrParts };
+  StashRoutes & { residencies: Residencies; dispatcharr: DispatcharrParts; sillytavern: SillyTavernParts };
 
 export async function createApp(options: AppOptions): Promise<App> {
   const {
@@ -147,6 +148,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   uiPage(app);
   await stash(app, options);
   await dispatcharr(app, { ...options, ...options.dispatcharr, answers });
+  await sillytavern(app, { ...options, ...options.sillytavern });
   system(app, options);
   app.get('/openapi.json', { config: { open: true }, schema: { hide: true } }, () => app.swagger());
   // By other methods, /v1/plugins/reload is a plugin of that name.

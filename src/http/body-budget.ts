@@ -4,6 +4,13 @@ import { Failure } from '../core/failure.ts';
 import { mayTake, partOf } from '../core/fairness.ts';
 import type { App } from './app.ts';
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Its body goes on as it comes, and no more of it is held than what is under way. */
+    streams?: boolean;
+  }
+}
+
 /** Bodies below this are not counted: connections bound them well enough. */
 const LIGHT_BYTES = 64 * 1024;
 /** What has to arrive of a counted body in each `paceMs`. */
@@ -29,7 +36,7 @@ export function budgetBodies(app: App, { each, all, paceMs, refuseSlow }: BodyBu
   let taken = 0;
   app.addHook('onRequest', (request, reply, done) => {
     const bytes = announced(request, request.routeOptions.bodyLimit ?? each);
-    if (bytes <= LIGHT_BYTES) return done();
+    if (bytes <= LIGHT_BYTES || request.routeOptions.config.streams === true) return done();
     const { tenant } = request;
     const mine = byTenant.get(tenant) ?? 0;
     if (taken + bytes > all) {

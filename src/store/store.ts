@@ -111,8 +111,8 @@ export class Store implements AsyncDisposable {
     return this.#database.trouble.hear(hear);
   }
 
-  /** What all nodes sign with, and work out users from. */
-  key(name: 'gateway' | 'identity'): Promise<Buffer> {
+  /** What all nodes sign with, work out users from, and know the cookies of their callers by. */
+  key(name: 'gateway' | 'identity' | 'csrf'): Promise<Buffer> {
     return keyOf(this.#database.own(WORK), name);
   }
 

@@ -9,6 +9,7 @@ import { noUsage, type Outcome } from '../../src/core/outcome.ts';
 import { isResident, type Plugin, type Refusal } from '../../src/core/plugin.ts';
 import type { Portrait } from '../../src/core/portrait.ts';
 import type { Runtime } from '../../src/core/runtime.ts';
+import type { Servers } from '../../src/core/serving.ts';
 import { DEFAULT_TENANT, NO_QUOTAS, type Tenant } from '../../src/core/tenant.ts';
 import { type Catalogue, Catalogues } from '../../src/engine/catalogue.ts';
 import { Homes } from '../../src/engine/homes.ts';
@@ -39,6 +40,8 @@ export type FakeOptions = {
   onDisk?: { dialect: ManifestDialect; folders: Readonly<Record<string, Readonly<Record<string, string | Buffer>>>> };
   /** What the plugin "demo" does when it is run; by default it answers its arguments. */
   act?: Act;
+  /** Where its plugins answer requests. */
+  servers?: Servers;
   config?: Overrides;
 };
 
@@ -46,10 +49,12 @@ export class FakeRuntime implements Runtime {
   readonly kind = 'executors';
   readonly retained: ReadonlySet<Plugin>[] = [];
   readonly residents = new FakeResidents();
+  declare readonly servers?: Servers;
   readonly #act: Act;
 
-  constructor(act: Act) {
+  constructor(act: Act, servers?: Servers) {
     this.#act = act;
+    if (servers !== undefined) this.servers = servers;
   }
 
   runs(plugin: Plugin): boolean {
@@ -108,13 +113,21 @@ function byId(plugins: readonly Plugin[]) {
 export type FakeService = TestService & { runtime: FakeRuntime; catalogue: FakeCatalogue; databaseUrl: string };
 
 export async function startFakeService(options: FakeOptions = {}): Promise<FakeService> {
-  const { plugins = [plugin()], refused = [], tenants = {}, onDisk, act = echo, config: overrides = {} } = options;
+  const {
+    plugins = [plugin()],
+    refused = [],
+    tenants = {},
+    onDisk,
+    act = echo,
+    servers,
+    config: overrides = {},
+  } = options;
   const folder = await mkdtemp(join(tmpdir(), 'isopod-fake-'));
   const config: Config = completed(
     merged({ port: 0, drainMs: 2_000, isolation: { check: 'demand' } }, overrides),
     folder,
   );
-  const runtime = new FakeRuntime(act);
+  const runtime = new FakeRuntime(act, servers);
   const catalogue = new FakeCatalogue(plugins, refused);
   const lines: string[] = [];
   const destination = { write: (line: string) => void lines.push(line) };
@@ -190,6 +203,11 @@ export function resident(more: Partial<Plugin> = {}): Plugin {
     portrait: portrait(),
     ...more,
   });
+}
+
+/** One that answers requests, as plugins of SillyTavern do. */
+export function server(more: Partial<Plugin> = {}): Plugin {
+  return resident({ id: 'serves', dialect: 'sillytavern', program: { runtime: 'node', file: null }, ...more });
 }
 
 export function portrait(more: Partial<Portrait> = {}): Portrait {

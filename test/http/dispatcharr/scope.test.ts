@@ -160,9 +160,12 @@ test('what is not there is not found, whoever asks', async () => {
   for (const path of [
     '/api/plugins/',
     '/api/plugins',
-    '/api/plugins/plugin/',
+    // What could be a plugin's is asked for there.
+    '/api/plugins/no.address/',
+    '/api/plugins/plugins/a/b/c/',
+    '/api/plugins/events/x',
     '/api/plugins/plugins/demo/',
-    '/t/acme/api/plugins/x/',
+    '/t/acme/api/plugins/no.address/x',
   ]) {
     const { status, body, headers } = await service.fetch(path, { method: 'POST', body: 'x' });
     expect([path, status, body]).toEqual([path, 404, { detail: 'Not found.' }]);

@@ -1,0 +1,87 @@
+import { namedIn } from './connection-options.ts';
+import { cookieOfPlugin } from './cookies.ts';
+import type { Mount } from './mount.ts';
+
+type Headers = Readonly<Record<string, string | string[] | undefined>>;
+
+/** What a plugin says there is not passed on. */
+const NOT_PASSED: ReadonlySet<string> = new Set([
+  // Of one connection.
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'proxy-authentication-info',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  // By these a browser would change how it treats all that is at our origin, or at our host.
+  'service-worker-allowed',
+  'clear-site-data',
+  'strict-transport-security',
+  'public-key-pins',
+  'public-key-pins-report-only',
+  'expect-ct',
+  'alt-svc',
+  'nel',
+  'report-to',
+  'reporting-endpoints',
+  'origin-agent-cluster',
+  'accept-ch',
+  'critical-ch',
+  'set-login',
+  'use-as-dictionary',
+  'activate-storage-access',
+  'secure-session-registration',
+  'secure-session-challenge',
+  'sec-session-registration',
+  'sec-session-challenge',
+  // It would ask people for a password that no plugin is ever told.
+  'www-authenticate',
+  // By these a proxy before us would read files for it.
+  'x-accel-redirect',
+  'x-sendfile',
+  'x-lighttpd-send-file',
+  'x-reproxy-url',
+  // We say this ourselves.
+  'x-content-type-options',
+]);
+
+/**
+ * A page of a plugin is on our origin, where whoever is on this machine may be an operator: in this sandbox it has an
+ * origin that is nobody's, and asks for nothing in our name.
+ */
+const SANDBOX = 'sandbox allow-scripts allow-forms allow-popups allow-downloads allow-modals';
+
+/** What the caller is told of an answer, as names and values in turn. */
+export function headersForCaller(headers: Headers, mount: Mount, { isSandboxed }: { isSandboxed: boolean }): string[] {
+  const told: string[] = [];
+  const nominated = namedIn(headers.connection);
+  for (const name in headers) {
+    if (NOT_PASSED.has(name) || name.startsWith('isopod-') || nominated?.has(name)) continue;
+    const value = headers[name];
+    if (typeof value === 'string') tell(told, name, value, mount);
+    else if (value !== undefined) for (const one of value) tell(told, name, one, mount);
+  }
+  told.push('x-content-type-options', 'nosniff');
+  // Beside the plugin's own: all of them hold.
+  if (isSandboxed) told.push('content-security-policy', SANDBOX);
+  return told;
+}
+
+function tell(told: string[], name: string, value: string, mount: Mount): void {
+  if (name === 'set-cookie') {
+    const cookie = cookieOfPlugin(value, mount.path);
+    if (cookie !== null) told.push(name, cookie);
+  } else if (name === 'location') told.push(name, locationFor(value, mount));
+  else told.push(name, value);
+}
+
+/** A plugin knows its address without the prefix by which the caller has come. */
+function locationFor(value: string, { prefix, address }: Mount): string {
+  if (prefix === '') return value;
+  const base = `/api/plugins/${address}`;
+  const isOwn = value.startsWith(base) && /^(?:[/?#]|$)/.test(value.slice(base.length));
+  return isOwn ? prefix + value : value;
+}

@@ -1,0 +1,41 @@
+import { Socket } from 'node:net';
+import { Pool } from 'undici';
+import { Failure } from '../../core/failure.ts';
+import type { Upstream } from '../../core/serving.ts';
+
+/** The connections that are open to programs, kept for the next request for as long as a program runs. */
+export class Pools {
+  readonly #pools = new WeakMap<Upstream, Pool>();
+
+  of(upstream: Upstream): Pool {
+    return this.#pools.get(upstream) ?? this.#open(upstream);
+  }
+
+  #open(upstream: Upstream): Pool {
+    const pool = new Pool('http://plugin', {
+      // How many there are at once is bounded by whoever lets requests in, and how long they may be silent by Passage.
+      connections: null,
+      pipelining: 1,
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      connect: (_options, connected) => {
+        dialled(upstream).then(
+          (socket) => connected(null, socket),
+          (error) => connected(Failure.from(error), null),
+        );
+      },
+    });
+    this.#pools.set(upstream, pool);
+    const { gone } = upstream;
+    const end = () => void pool.destroy(Failure.from(gone.reason)).catch(() => {});
+    if (gone.aborted) end();
+    else gone.addEventListener('abort', end, { once: true });
+    return pool;
+  }
+}
+
+async function dialled(upstream: Upstream): Promise<Socket> {
+  const socket = await upstream.dial();
+  if (socket instanceof Socket) return socket;
+  throw new Failure('internal', 'What was dialled is no socket');
+}

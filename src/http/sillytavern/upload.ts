@@ -1,0 +1,62 @@
+import type { IncomingMessage } from 'node:http';
+import { Readable } from 'node:stream';
+import { Failure } from '../../core/failure.ts';
+
+const AHEAD_BYTES = 65_536;
+
+/**
+ * The body of a request on its way to a plugin. It may be destroyed at any time, which leaves the connection that it comes
+ * from alone: what else comes of it goes nowhere, so that its sender gets to read our answer. How long that may take is
+ * said for all requests (`requestMs`), and so nobody holds a place by sending too slowly.
+ */
+export class Upload extends Readable {
+  readonly #from: IncomingMessage;
+  readonly #most: number;
+  #taken = 0;
+
+  constructor(from: IncomingMessage, most: number) {
+    super({ highWaterMark: AHEAD_BYTES });
+    this.#from = from;
+    this.#most = most;
+    // Whoever reads may have let go of it.
+    this.on('error', () => {});
+    from.pause();
+    from.on('data', this.#take).once('end', this.#end).once('close', this.#close).on('error', this.#close);
+  }
+
+  override _read(): void {
+    this.#from.resume();
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    const from = this.#from;
+    from.off('data', this.#take).off('end', this.#end).off('close', this.#close);
+    from.resume();
+    done(error);
+  }
+
+  readonly #take = (chunk: Buffer) => {
+    this.#taken += chunk.length;
+    if (this.#taken > this.#most) this.destroy(tooLarge(this.#taken, this.#most));
+    else if (!this.push(chunk)) this.#from.pause();
+  };
+
+  readonly #end = () => void this.push(null);
+
+  readonly #close = () => {
+    if (!this.readableEnded && !this.#from.complete) this.destroy(new Failure('cancelled', 'The caller went away'));
+  };
+}
+
+/** Null for a request without one. Throws `payload_too_large`. */
+export function uploadOf(request: IncomingMessage, most: number): Upload | null {
+  const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
+  if (encoding === undefined && (length === undefined || Number(length) === 0)) return null;
+  if (Number(length) > most) throw tooLarge(Number(length), most);
+  return new Upload(request, most);
+}
+
+function tooLarge(observed: number, allowed: number): Failure {
+  const limit = { name: 'sillytavern.bodyBytes', allowed, observed, unit: 'bytes' } as const;
+  return new Failure('payload_too_large', `The body is larger than ${allowed} bytes`, { limit });
+}
