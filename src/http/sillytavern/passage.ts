@@ -27,6 +27,8 @@ export type PassageOptions = {
   isSandboxed: boolean;
   /** Headers that every answer has. */
   own: readonly string[];
+  /** Rejects with a Failure where the caller would not be let in any more. */
+  entitled(): Promise<unknown>;
   /** Answers what went wrong, where nothing was answered yet. */
   refuse(failure: Failure): void;
 };
@@ -37,6 +39,7 @@ export class Passage implements Dispatcher.DispatchHandler {
   readonly #silence: NodeJS.Timeout;
   #controller: Dispatcher.DispatchController | undefined;
   #heardAt = performance.now();
+  #entitledAt = this.#heardAt;
   /** What has come of the caller when we looked last. */
   #sent = 0;
   #status: number | null = null;
@@ -78,8 +81,9 @@ export class Passage implements Dispatcher.DispatchHandler {
     headers: Record<string, string | string[] | undefined>,
     message?: string,
   ): void {
+    if (this.#isOver) return;
     // What only says that an answer is to come.
-    if (this.#isOver || status < 200) return this.#heard();
+    if (status < 200) return this.#heard();
     const { received, request, mount } = this.#options;
     const { visit, plugin } = received;
     this.#status = status;
@@ -98,6 +102,7 @@ export class Passage implements Dispatcher.DispatchHandler {
     if (this.#isOver) return;
     this.#heard();
     this.#hasBegun = true;
+    if (this.#heardAt - this.#entitledAt > ENTITLED_MS) this.#askAgain();
     if (this.#raw.write(chunk)) return;
     controller.pause();
     this.#raw.once('drain', this.#goOn);
@@ -138,6 +143,12 @@ export class Passage implements Dispatcher.DispatchHandler {
   readonly #flush = () => {
     if (!this.#hasBegun && !this.#isOver) this.#raw.flushHeaders();
   };
+
+  /** Whoever is answered for long may have lost their token meanwhile. */
+  #askAgain(): void {
+    this.#entitledAt = this.#heardAt;
+    this.#options.entitled().catch((error) => this.#end(Failure.from(error)));
+  }
 
   readonly #goOn = () => {
     if (this.#isOver) return;
@@ -186,6 +197,8 @@ export class Passage implements Dispatcher.DispatchHandler {
     else if (!this.#raw.destroyed) refuse(failure);
   }
 }
+
+const ENTITLED_MS = 5_000;
 
 const NOBODY = new Failure('cancelled', 'Nobody waits for it any more');
 

@@ -4,6 +4,7 @@ import { Failure } from '../../core/failure.ts';
 import { onAbort } from '../../core/signal.ts';
 import type { Received, Reception } from '../../engine/reception.ts';
 import type { App, AppOptions } from '../app.ts';
+import { type AuthOptions, stillEntitled } from '../auth.ts';
 import { callerSignal } from '../caller-signal.ts';
 import { sendProblem } from '../errors.ts';
 import type { Protect } from './csrf.ts';
@@ -18,7 +19,7 @@ export type ProxyOptions = {
   settings: { bodyBytes: number; silenceMs: number; pages: 'sandboxed' | 'same-origin' };
 };
 
-type Options = ProxyOptions & { protect: Protect } & Pick<AppOptions, 'bug'>;
+type Options = ProxyOptions & { protect: Protect } & AuthOptions & Pick<AppOptions, 'bug'>;
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
@@ -68,6 +69,7 @@ class Doorman {
         silenceMs: settings.silenceMs,
         isSandboxed: settings.pages === 'sandboxed',
         own: ['isopod-isolation', received.isolation, 'isopod-request', id],
+        entitled: () => stillEntitled(request, this.#options),
         refuse,
       });
       onAbort(gone, (failure) => passage.abandon(failure));

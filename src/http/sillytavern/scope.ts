@@ -4,6 +4,7 @@
  * between us and either side. Contract: SillyTavern `src/plugin-loader.js`, `src/server-main.js`.
  */
 import type { App, AppOptions } from '../app.ts';
+import type { AuthOptions } from '../auth.ts';
 import { errorHandler } from '../errors.ts';
 import { type CsrfOptions, csrf, refusingStrangers } from './csrf.ts';
 import { pluginRoutes } from './plugin-routes.ts';
@@ -12,7 +13,7 @@ import { type ProxyOptions, proxy } from './proxy.ts';
 /** What nobody but this needs. */
 export type SillyTavernParts = ProxyOptions & CsrfOptions;
 
-type Options = SillyTavernParts & Pick<AppOptions, 'requestBytes' | 'bug'>;
+type Options = SillyTavernParts & AuthOptions & Pick<AppOptions, 'requestBytes' | 'bug'>;
 
 export async function sillytavern(app: App, options: Options): Promise<void> {
   pluginRoutes(app);

@@ -11,7 +11,13 @@ const TOKEN = 'operator-token';
 /** A service with one server plugin, which answers what cookies it was sent. */
 async function serving(config: Overrides) {
   const scope = new AsyncDisposableStack();
-  const http = createServer((req, res) => void req.resume().once('end', () => res.end(req.headers.cookie ?? 'none')));
+  const http = createServer((req, res) => {
+    if (req.url?.endsWith('/endless') !== true) req.resume().once('end', () => res.end(req.headers.cookie ?? 'none'));
+    else {
+      const ticking = setInterval(() => res.write('.'), 50);
+      res.once('close', () => clearInterval(ticking));
+    }
+  });
   await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
   scope.defer(() => void http.close());
   const servers = new FakeServers();
@@ -67,16 +73,27 @@ test('whoever shows a token of ours needs no other', async () => {
   expect([await ask('GET'), await ask('POST'), await ask('POST', 'another-token')]).toEqual([401, 401, 401]);
   expect(await ask('POST', TOKEN)).toBe(200);
 
-  await service.ask('POST', '/v1/tenants', { token: TOKEN, body: { id: 'acme', name: 'Acme' } });
+  await service.ask('POST', '/v1/tenants', {
+    token: TOKEN,
+    body: { id: 'acme', name: 'Acme', enableServerPlugins: true },
+  });
   const made = await service.ask('POST', '/v1/tenants/default/tokens', {
     token: TOKEN,
     body: { name: 'runs', scopes: ['invoke'] },
   });
   expect(await ask('DELETE', made.body.secret)).toBe(200);
+  const authorization = `Bearer ${made.body.secret}`;
+  const endless = await fetch(`${service.url}/api/plugins/echo/endless`, { headers: { authorization } });
+  const ended = expect(endless.text()).rejects.toThrow();
+  await service.ask('DELETE', `/v1/tenants/default/tokens/${made.body.id}`, { token: TOKEN });
+  // What goes on for long is looked at again.
+  await ended;
+  expect(service.log().find(({ code, msg }) => msg === 'served' && code === 'unauthenticated')).toBeDefined();
   const other = await service.ask('POST', '/v1/tenants/acme/tokens', {
     token: TOKEN,
     body: { name: 'theirs', scopes: ['admin'] },
   });
+  // The plugin of another tenant is as none at all.
   const theirs = await service.ask('GET', '/api/plugins/echo/x', { token: other.body.secret });
   const nobodys = await service.ask('GET', '/api/plugins/nobody/x', { token: other.body.secret });
   expect([theirs.status, nobodys.status]).toEqual([404, 404]);

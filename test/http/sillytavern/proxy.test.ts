@@ -46,6 +46,9 @@ beforeAll(async () => {
     config: {
       sillytavern: { enabled: true, silenceMs: SILENCE_MS, bodyBytes: BODY_BYTES, csrf: 'off', requests: 40 },
       residents: { start: 'demand' },
+      // Not of these bodies, of which no more is held than what is under way.
+      requestBytes: 100_000,
+      requestBytesAtOnce: 100_000,
     },
   });
   servers.upstreams.set('echo', upstream);
