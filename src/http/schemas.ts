@@ -61,6 +61,7 @@ const Problem = Type.Object(
     blame: Type.Enum([...BLAMED], { description: 'Who must act' }),
     hint: Type.String({ description: 'What to do next' }),
     invocation: Type.Optional(Type.String()),
+    request: Type.Optional(Type.String({ description: 'Of a request to a route of a plugin, as in Isopod-Request' })),
     retryable: Type.Boolean({ description: 'True only where nothing has happened yet' }),
     retryAfterMs: Type.Optional(Type.Number()),
     limit: Type.Optional(

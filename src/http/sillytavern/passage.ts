@@ -11,6 +11,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Dispatcher, Pool } from 'undici';
 import { Failure } from '../../core/failure.ts';
 import type { Received } from '../../engine/reception.ts';
+import { HttpFailure } from '../errors.ts';
 import { headersForCaller } from './answer-headers.ts';
 import { brokenOff, faultOf, invalid, timedOut, unrouted } from './faults.ts';
 import type { Mount } from './mount.ts';
@@ -178,7 +179,7 @@ export class Passage implements Dispatcher.DispatchHandler {
       this.#sent = bytesRead;
       this.#silence.refresh();
     } else if (isSending && request.raw.readableLength === 0 && upload.readableLength === 0) {
-      this.#end(new Failure('cancelled', 'The caller has stopped sending'));
+      this.#end(new HttpFailure(408, new Failure('invalid_request', 'The request took too long to arrive')));
     } else this.#end(timedOut(silenceMs, Math.round(performance.now() - this.#heardAt)));
   };
 

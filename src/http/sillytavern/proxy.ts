@@ -6,7 +6,7 @@ import type { Received, Reception } from '../../engine/reception.ts';
 import type { App, AppOptions } from '../app.ts';
 import { type AuthOptions, stillEntitled } from '../auth.ts';
 import { callerSignal } from '../caller-signal.ts';
-import { sendProblem } from '../errors.ts';
+import { HttpFailure, STATUS, sendProblem } from '../errors.ts';
 import type { Protect } from './csrf.ts';
 import { ADDRESS_PARAM, mountOf } from './mount.ts';
 import { Passage } from './passage.ts';
@@ -87,7 +87,8 @@ class Doorman {
     reply.header('isopod-request', id);
     if (received !== undefined) reply.header('isopod-isolation', received.isolation);
     const plugin = received && { id: received.plugin.id, version: received.plugin.version };
-    sendProblem(reply, failure, { ...(plugin === undefined ? {} : { plugin }), more: { request: id } });
+    const status = failure instanceof HttpFailure ? failure.status : STATUS[failure.code];
+    sendProblem(reply, failure, { status, ...(plugin === undefined ? {} : { plugin }), more: { request: id } });
   }
 }
 

@@ -48,7 +48,7 @@ beforeAll(async () => {
       residents: { start: 'demand' },
       // Not of these bodies, of which no more is held than what is under way.
       requestBytes: 100_000,
-      requestBytesAtOnce: 100_000,
+      requestBytesAtOnce: 70_000,
     },
   });
   servers.upstreams.set('echo', upstream);
@@ -456,8 +456,14 @@ test('silence has a limit: before an answer, in it, and where a connection is ne
   await vi.waitFor(() => expect(upstream.open.size).toBe(0));
   expect((await service.get('/api/plugins/echo/x')).status).toBe(504);
   dial.mockRestore();
+  // Whose silence it is makes a difference.
+  handle = (req) => void req.resume();
+  const stopped = await raw(
+    service.url,
+    'POST /api/plugins/echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nConnection: close\r\n\r\nabc',
+  );
+  expect(stopped).toMatch(/^HTTP\/1\.1 408 /);
   await allLeft();
-  service.runtime.residents.asked.length = 0;
 });
 
 test('what the host of a plugin says of an answer is said in our words', async () => {
