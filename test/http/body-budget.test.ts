@@ -49,6 +49,7 @@ test('a large body that does not come in steadily is refused, and what was held 
     requestBytesAtOnce: 200_000,
     archiveBytes: 1_024,
     dispatcharr: { hub: {} } as never,
+    sillytavern: { csrfKey: Buffer.alloc(32), settings: {} } as never,
     version: '0',
     paceMs: 100,
     unready: () => null,

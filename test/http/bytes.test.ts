@@ -74,6 +74,7 @@ test('whoever is too slow to send a request is told so and let go', async () => 
     requestBytes: 1_024,
     archiveBytes: 1_024,
     dispatcharr: { hub: {} } as never,
+    sillytavern: { csrfKey: Buffer.alloc(32), settings: {} } as never,
     version: '0',
     headersMs: 100,
     requestMs: 200,
