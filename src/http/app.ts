@@ -84,7 +84,7 @@ export async function createApp(options: AppOptions): Promise<App> {
     requestBytes,
     requestBytesAtOnce,
     version,
-    requestMs = 60_000,
+    requestMs = 300_000,
     headersMs = 15_000,
     paceMs = 5_000,
     bug,
