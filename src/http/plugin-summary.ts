@@ -1,8 +1,10 @@
 import type { Static } from 'typebox';
+import type { PluginError } from '../core/failure.ts';
 import { isNothing } from '../core/grant.ts';
 import type { Entry, Plugin } from '../core/plugin.ts';
 import type { Portrait } from '../core/portrait.ts';
 import type { ResidentState } from '../core/resident.ts';
+import { stripped } from '../core/text.ts';
 import type { Residencies } from '../engine/residencies.ts';
 import type { Tenancy } from '../engine/tenancy.ts';
 import type { PluginSummary } from './schemas.ts';
@@ -47,8 +49,17 @@ function residentOf(state: ResidentState | undefined): Summary['resident'] {
     since: since.toISOString(),
     startedAt: startedAt?.toISOString() ?? null,
     nextAt: nextAt?.toISOString() ?? null,
-    failure: failure && { code: failure.code, message: failure.message },
+    failure: failure && {
+      code: failure.code,
+      message: failure.message,
+      ...(failure.details.pluginError && { pluginError: shortly(failure.details.pluginError) }),
+    },
   };
+}
+
+/** Where it was thrown is told in its log. */
+function shortly({ name, message }: PluginError) {
+  return { name: stripped(name, 200), message: stripped(message, 1_000) };
 }
 
 function tasksIn(entries: readonly Entry[]): Summary['tasks'] {

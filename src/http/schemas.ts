@@ -205,9 +205,14 @@ const ResidentSchema = Type.Object({
   runs: count('Runs since it was first started'),
   deaths: count('How often it has died lately'),
   nextAt: OrNull(Moment, { description: 'When it is started again' }),
-  failure: OrNull(Type.Object({ code: Type.Enum([...FAILURE_CODES]), message: Text }), {
-    description: 'Of what it died the last time',
-  }),
+  failure: OrNull(
+    Type.Object({
+      code: Type.Enum([...FAILURE_CODES]),
+      message: Text,
+      pluginError: Type.Optional(Type.Object({ name: Text, message: Text }, { description: 'Its own words' })),
+    }),
+    { description: 'Of what it died the last time' },
+  ),
 });
 
 export const PluginSummary = Type.Object({

@@ -66,12 +66,14 @@ test('one that nobody has enabled shows what its manifest says, and nothing of i
 
 test('it is started when it is enabled, and being disabled waits for its end', async () => {
   expect((await enable('stays')).body).toMatchObject({ id: 'stays', enabled: true });
-  const failure: Failure = new Refusal('plugin_crashed', 'It died', { cause: new Error('of us alone') });
+  const pluginError = { name: 'Error', message: 'its\u001b words', stack: 'at its.js:1' };
+  const failure: Failure = new Refusal('plugin_crashed', 'It died', { cause: new Error('of us alone'), pluginError });
   const nextAt = new Date('2026-01-02T03:04:05.678Z');
   const state: Partial<ResidentState> = { residentBytes: 5, runs: 3, deaths: 1, failure, nextAt };
   residents().states.set('stays', state);
   const running = { ...state, is: 'running', since: '1970-01-01T00:00:00.000Z', nextAt: nextAt.toISOString() };
-  const resident = { ...running, failure: { code: 'plugin_crashed', message: 'It died' } };
+  const told = { name: 'Error', message: 'its words' };
+  const resident = { ...running, failure: { code: 'plugin_crashed', message: 'It died', pluginError: told } };
   expect(await shown('stays')).toMatchObject({ enabled: true, resident });
   const { plugins } = (await ask('GET', '/v1/plugins')).body;
   expect(plugins.map((one: { resident: unknown }) => one.resident !== null)).toEqual([false, true, false, false]);
