@@ -15,6 +15,8 @@ export type MetricsOptions = {
   tenancies: { readonly size: number; readonly plugins: number };
   /** How many jobs run on this node, and how many callers wait here for some. */
   jobs(): { running: number; waitedFor: number };
+  /** Requests that are in plugins now. */
+  serving(): number;
   /** What plugins have told whoever listens. */
   updates: { readonly counts: Readonly<Record<'told' | 'refused', number>> };
 };
@@ -35,7 +37,7 @@ export class Metrics {
   // Looking a label up by its values costs more than counting.
   readonly #times = new Map<string, Histogram.Internal<'runtime'>>();
 
-  constructor({ limiter, runtimes, isolations, tenancies, jobs, updates }: MetricsOptions) {
+  constructor({ limiter, runtimes, isolations, tenancies, jobs, serving, updates }: MetricsOptions) {
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry });
     const settled = this.#settled;
@@ -84,6 +86,7 @@ export class Metrics {
       });
     now('isopod_running', 'Invocations that run now', () => limiter.running);
     now('isopod_waiting', 'Invocations that wait for a place', () => limiter.waiting);
+    now('isopod_serving', 'Requests to routes of plugins that are being answered', serving);
     now('isopod_tenants', 'Tenants that are loaded', () => tenancies.size);
     now('isopod_plugins', 'Plugins of the tenants that are loaded', () => tenancies.plugins);
     now('isopod_jobs_running', 'Jobs that run on this node now', () => jobs().running);

@@ -175,6 +175,7 @@ export class Service implements AsyncDisposable {
       isolations,
       tenancies,
       jobs: () => ({ running: worker?.running ?? 0, waitedFor: news.waiting }),
+      serving: () => reception.serving,
       updates,
     });
     const numbers = metrics;

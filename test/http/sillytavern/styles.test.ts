@@ -53,10 +53,13 @@ beforeAll(async () => {
 afterAll(() => service[Symbol.asyncDispose]());
 
 /** How its program does once it is up, or is not going to be. */
-async function enabled(plugin: string, prefix = '') {
-  const path = `${prefix}/v1/plugins/${plugin}`;
+async function enabled(plugin: string) {
+  const path = `/v1/plugins/${plugin}`;
   expect((await service.ask('POST', `${path}/enable`)).body).toMatchObject({ id: plugin, enabled: true });
-  return (await service.ask('POST', `${path}/reload`)).body.resident;
+  let { resident } = (await service.ask('POST', `${path}/reload`)).body;
+  // What has failed once is tried again at once.
+  while (resident.is === 'starting') ({ resident } = (await service.get(path)).body);
+  return resident;
 }
 
 const at = (path: string, init: RequestInit = {}): Promise<Answer> => service.fetch(`/api/plugins/${path}`, init);
@@ -70,7 +73,8 @@ const digest = (bytes: string | Buffer) => createHash('sha256').update(bytes).di
 
 /** The text of an answer as it comes, `until` there is so much of it. */
 function reading(response: Response) {
-  const reader = (response.body as ReadableStream<BufferSource>).pipeThrough(new TextDecoderStream()).getReader();
+  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+  if (reader === undefined) throw new Error('It has no body');
   let text = '';
   return {
     until: async (enough: string) => {
