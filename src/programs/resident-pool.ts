@@ -374,6 +374,8 @@ class Berth {
   #runs = 0;
   #deaths: number[] = [];
   #rest: { failure: Failure; nextAt: number } | null = null;
+  /** Of what it has died the last time, whether it is back or not. */
+  #failure: Failure | null = null;
   #waking: NodeJS.Timeout | undefined;
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -404,7 +406,7 @@ class Berth {
       running: this.resident?.running ?? 0,
       runs: this.#runs,
       deaths: this.#deaths.length,
-      failure: this.#rest?.failure ?? null,
+      failure: this.#failure,
       nextAt: this.#rest === null ? null : new Date(this.#rest.nextAt),
     };
   }
@@ -477,6 +479,7 @@ class Berth {
   rest(rest: { failure: Failure; nextAt: number } | null): void {
     clearTimeout(this.#waking);
     this.#rest = rest;
+    this.#failure = rest?.failure ?? null;
     if (!this.isTaken || rest !== null) this.#become(rest === null ? 'ended' : 'resting');
   }
 
@@ -487,6 +490,7 @@ class Berth {
 
   pardon(): void {
     this.#deaths = [];
+    this.#failure = null;
     if (this.#is === 'resting') this.rest(null);
   }
 

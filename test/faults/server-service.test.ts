@@ -203,6 +203,8 @@ describe('its caller is told, and others are answered meanwhile, when it', () =>
       const code = path.endsWith('leak') ? 'plugin_memory_exceeded' : 'plugin_crashed';
       expect([path, await named(path)]).toMatchObject([path, { status: 502, code }]);
       await isBack();
+      const { resident } = (await service.get('/v1/plugins/hostile')).body;
+      expect([path, resident]).toMatchObject([path, { is: 'running', failure: { code } }]);
     }
     const { text } = await service.get('/v1/plugins/hostile/logs');
     for (const word of ['in a timer', 'exit status 3', 'SIGABRT', 'plugin_memory_exceeded'])
