@@ -47,6 +47,8 @@ export class Reception {
   readonly #options: ReceptionOptions;
   readonly #inside = new Map<string, number>();
   #all = 0;
+  /** Of whoever is inside, for whom to tell that it is over. */
+  readonly #waiting = new Set<AbortController>();
   #closed: Failure | null = null;
   readonly #idle: (() => void)[] = [];
 
@@ -59,8 +61,11 @@ export class Reception {
     return this.#all;
   }
 
-  /** Rejects with a Failure that says why nobody answers there. `signal` aborts when the caller is gone. */
-  async enter(tenancy: Tenancy, address: string, visiting: Visiting, signal: AbortSignal): Promise<Received> {
+  /**
+   * Rejects with a Failure that says why nobody answers there. `waiting` is aborted by whoever asks when the caller is gone,
+   * and by us when the service cannot wait for the answer any more.
+   */
+  async enter(tenancy: Tenancy, address: string, visiting: Visiting, waiting: AbortController): Promise<Received> {
     const askedAt = performance.now();
     const { id } = visiting;
     let plugin: Plugin | undefined;
@@ -72,8 +77,8 @@ export class Reception {
       if (this.#closed !== null) throw this.#closed;
       assertServes(tenancy);
       const { addresses } = this.#options;
-      plugin = addresses.at(tenancy, address) ?? (await this.#search(tenancy, address, signal));
-      return await this.#admit({ tenancy, plugin, visiting, signal, settle });
+      plugin = addresses.at(tenancy, address) ?? (await this.#search(tenancy, address, waiting.signal));
+      return await this.#admit({ tenancy, plugin, visiting, waiting, settle });
     } catch (error) {
       const failure = Failure.from(error);
       settle(null, failure);
@@ -81,25 +86,32 @@ export class Reception {
     }
   }
 
-  /** Lets nobody in from now on. Resolves when all are out, or after `graceMs`. */
+  /** Lets nobody in from now on. Resolves when all are out; whoever is inside after `graceMs` is told that it is over. */
   async drain(graceMs: number): Promise<void> {
-    this.#closed = new Failure('draining', 'The service is shutting down', { retryable: true, retryAfterMs: 1_000 });
+    const words = 'The service is shutting down';
+    this.#closed = new Failure('draining', words, { retryable: true, retryAfterMs: 1_000 });
     if (this.#all === 0) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#idle.push(resolve);
-    const timer = setTimeout(resolve, graceMs);
+    const over = () => {
+      // What it has done so far is done.
+      const begun = new Failure('draining', words, { retryable: false });
+      for (const waiting of this.#waiting) waiting.abort(begun);
+      resolve();
+    };
+    const timer = setTimeout(over, graceMs);
     await promise;
     clearTimeout(timer);
   }
 
-  async #admit({ tenancy, plugin, visiting, signal, settle }: Admission): Promise<Received> {
+  async #admit({ tenancy, plugin, visiting, waiting, settle }: Admission): Promise<Received> {
     const { residencies } = this.#options;
     const standing = this.#standingOf(plugin, tenancy);
     const { servers } = standing.runtime;
     if (servers === undefined) throw new Failure('internal', 'Its runtime answers no requests');
-    const leave = this.#enterOne(tenancy, plugin);
+    const leave = this.#enterOne(tenancy, plugin, waiting);
     try {
-      const visit = await servers.enter(residencies.of(tenancy, plugin), visiting, signal);
+      const visit = await servers.enter(residencies.of(tenancy, plugin), visiting, waiting.signal);
       let isOver = false;
       const end = (status: number | null, failure: Failure | null) => {
         if (isOver) return;
@@ -140,7 +152,7 @@ export class Reception {
     return standing;
   }
 
-  #enterOne(tenancy: Tenancy, plugin: Plugin): () => void {
+  #enterOne(tenancy: Tenancy, plugin: Plugin, waiting: AbortController): () => void {
     const { mostAtOnce } = this.#options;
     const key = `${tenancy.key}\n${plugin.id}`;
     const inside = (this.#inside.get(key) ?? 0) + 1;
@@ -151,12 +163,14 @@ export class Reception {
     }
     this.#inside.set(key, inside);
     this.#all += 1;
+    this.#waiting.add(waiting);
     tenancy.begin(performance.now());
     return () => {
       const left = (this.#inside.get(key) ?? 1) - 1;
       if (left > 0) this.#inside.set(key, left);
       else this.#inside.delete(key);
       tenancy.end();
+      this.#waiting.delete(waiting);
       this.#all -= 1;
       if (this.#all === 0) for (const resolve of this.#idle.splice(0)) resolve();
     };
@@ -167,7 +181,7 @@ type Admission = {
   tenancy: Tenancy;
   plugin: Plugin;
   visiting: Visiting;
-  signal: AbortSignal;
+  waiting: AbortController;
   settle: Received['end'];
 };
 

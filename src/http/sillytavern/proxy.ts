@@ -58,8 +58,9 @@ class Doorman {
       const { reception, settings } = this.#options;
       const visitor = visitorOf(request.headers);
       upload = uploadOf(request.raw, settings.bodyBytes);
-      const gone = callerSignal(reply);
-      received = await reception.enter(request.tenancy, mount.address, { id, visitor }, gone);
+      const waiting = new AbortController();
+      onAbort(callerSignal(reply), (failure) => waiting.abort(failure));
+      received = await reception.enter(request.tenancy, mount.address, { id, visitor }, waiting);
       const passage = new Passage({
         request,
         reply,
@@ -72,7 +73,7 @@ class Doorman {
         entitled: () => stillEntitled(request, this.#options),
         refuse,
       });
-      onAbort(gone, (failure) => passage.abandon(failure));
+      onAbort(waiting.signal, (failure) => passage.abandon(failure));
       passage.begin(this.#pools.of(received.visit.upstream));
     } catch (error) {
       const failure = Failure.from(error);

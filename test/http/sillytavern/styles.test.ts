@@ -396,7 +396,11 @@ test('tenants are apart, and each has a switch that is heeded at once', async ()
 });
 
 test('after a restart it is remembered who answers where, and who does is started when asked', async () => {
+  const waiting = at('gallery/poll');
+  await expect.poll(async () => (await service.get('/metrics')).text).toContain('isopod_serving 1\n');
   await service.service.close();
+  const { status, body: told } = await waiting;
+  expect([status, told.code, told.retryable]).toEqual([503, 'draining', false]);
   const late = join(service.folder, 'plugins/sillytavern/late.mjs');
   await writeFile(late, named('by-another-name'));
   const { config } = service;
