@@ -10,13 +10,16 @@ import { startTestService, writePlugin } from '../support/service.ts';
 import { raw } from '../support/socket.ts';
 
 const FIXTURES = resolve(import.meta.dirname, '../fixtures');
-const SILENCE_MS = 3_000;
-const BLOCKED_MS = 1_000;
+const SILENCE_MS = 6_000;
+const BLOCKED_MS = 2_000;
 const SECRET = 'what-nobody-else-may-read';
 
 let service: Awaited<ReturnType<typeof startTestService>>;
-/** Of the neighbour, from before anything was tried. */
-let pid: number;
+/** Of the neighbours, here and at another tenant, from before anything was tried. */
+let before: unknown[];
+
+const neighbours = () =>
+  Promise.all(['', '/t/acme'].map(async (of) => (await service.get(`${of}/api/plugins/neighbour/hello`)).body.self));
 
 beforeAll(async () => {
   const plugins = {
@@ -29,7 +32,7 @@ beforeAll(async () => {
     config: {
       // Many die here that are to be there again at once.
       residents: { deaths: 1_000, windowMs: 1 },
-      limits: { residentMb: 256 },
+      limits: { residentMb: 256, bootMs: 30_000 },
       sillytavern: { enabled: true, csrf: 'off', silenceMs: SILENCE_MS, blockedMs: BLOCKED_MS },
     },
   });
@@ -45,17 +48,20 @@ beforeAll(async () => {
     const { body } = await service.ask('POST', `${path}/reload`);
     expect([path, body.resident.is]).toEqual([path, 'running']);
   }
-  pid = (await service.get('/api/plugins/neighbour/hello')).body.pid;
+  before = await neighbours();
+  expect(before).toEqual([expect.any(String), expect.any(String)]);
 }, 60_000);
 
 beforeEach(async () => {
-  await service.get('/api/plugins/neighbour/seen');
+  for (const of of ['', '/t/acme']) await service.get(`${of}/api/plugins/neighbour/seen`);
 });
 
 /** Nobody has come to the neighbour, which is who it was, and nothing is left of any request. */
 afterEach(async () => {
-  expect((await service.get('/api/plugins/neighbour/seen')).body).toEqual([]);
-  expect((await service.get('/api/plugins/neighbour/hello')).body.pid).toBe(pid);
+  for (const of of ['', '/t/acme']) {
+    expect((await service.get(`${of}/api/plugins/neighbour/seen`)).body).toEqual([]);
+  }
+  expect(await neighbours()).toEqual(before);
   expect((await service.get('/healthz')).status).toBe(200);
   await expect.poll(async () => (await service.get('/metrics')).text).toContain('isopod_serving 0\n');
   const { plugins } = (await service.get('/v1/plugins')).body;
@@ -87,7 +93,7 @@ async function named(path: string, init: RequestInit = {}) {
 }
 
 async function isBack(): Promise<void> {
-  await expect.poll(async () => (await at('hostile/count')).status, { timeout: 10_000 }).toBe(200);
+  await expect.poll(async () => (await at('hostile/count')).status, { timeout: 20_000 }).toBe(200);
 }
 
 describe('it gets at nothing', () => {
@@ -177,12 +183,12 @@ describe('its caller is told, and others are answered meanwhile, when it', () =>
     const told = { status: 504, code: 'plugin_timeout', limit: 'sillytavern.blockedMs' };
     expect(await over).toMatchObject([told, told]);
     await expect(reader?.read()).rejects.toThrow();
-    await expect.poll(async () => (await at('liar/static/seen.txt')).status, { timeout: 10_000 }).toBe(200);
+    await expect.poll(async () => (await at('liar/static/seen.txt')).status, { timeout: 20_000 }).toBe(200);
     expect((await service.get('/v1/plugins/liar/logs')).text).toContain('event loop is blocked');
   });
 
   test('never answers, or stops in the middle', async () => {
-    const before = (await service.get('/v1/plugins/liar')).body.resident.startedAt;
+    const startedAt = (await service.get('/v1/plugins/liar')).body.resident.startedAt;
     const [silent] = await Promise.all([
       named('liar/never'),
       expect(at('liar/first')).rejects.toThrow(),
@@ -190,7 +196,7 @@ describe('its caller is told, and others are answered meanwhile, when it', () =>
     ]);
     expect(silent).toMatchObject({ status: 504, code: 'plugin_timeout', limit: 'sillytavern.silenceMs' });
     // It is not ended for that.
-    expect((await service.get('/v1/plugins/liar')).body.resident.startedAt).toBe(before);
+    expect((await service.get('/v1/plugins/liar')).body.resident.startedAt).toBe(startedAt);
     await expect.poll(async () => (await at('liar/open')).body).toBe(0);
   });
 
@@ -319,6 +325,12 @@ describe('whoever asks', () => {
       const text = await raw(service.url, bytes);
       expect([what, text.match(/HTTP\/1\.1 \d+/g)]).toEqual([what, ['HTTP/1.1 400']]);
       expect([what, (await seen()).filter((one) => one.includes('hidden'))]).toEqual([what, []]);
+    }
+    // Nobody is talked to in anything but HTTP.
+    for (const protocol of ['websocket', 'h2c']) {
+      const text = await line('GET /api/plugins/liar/mirror HTTP/1.1', `Connection: Upgrade`, `Upgrade: ${protocol}`);
+      expect([protocol, text]).toEqual([protocol, expect.stringMatching(/^HTTP\/1\.1 200 /)]);
+      expect(text).not.toMatch(/"upgrade"/i);
     }
     // A body that is one is a body, whatever is in it.
     const { body } = await at('liar/mirror', {

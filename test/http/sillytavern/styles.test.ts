@@ -31,10 +31,11 @@ const PLUGINS: Record<string, Record<string, string> | string> = {
   gallery: join(FIXTURES, 'sillytavern/gallery'),
   workshop: join(FIXTURES, 'sillytavern/workshop'),
   'note.mjs': join(FIXTURES, 'sillytavern/note.mjs'),
+  'lone.js': join(FIXTURES, 'node/lone-commonjs.js'),
   'hello.cjs': join(FIXTURES, 'node/hello.cjs'),
   'hello-broken.js': join(FIXTURES, 'node/hello-broken.cjs'),
   packed: PACKED,
-  'twin-a': { 'index.mjs': named('twin') },
+  'twin-a': { 'package.json': '{ "type": "module" }', 'index.js': named('twin') },
   'twin-b': { 'index.mjs': named('twin') },
   clash: { 'index.mjs': named('plugins') },
   'bad-id': { 'index.mjs': named('Bad Id') },
@@ -44,9 +45,12 @@ let service: Awaited<ReturnType<typeof startTestService>>;
 
 beforeAll(async () => {
   const plugins = Object.fromEntries(Object.entries(PLUGINS).map(([name, files]) => [`sillytavern/${name}`, files]));
-  service = await startTestService({ plugins, config: { sillytavern: { enabled: true, csrf: 'off' } } });
+  service = await startTestService({
+    plugins,
+    config: { sillytavern: { enabled: true, csrf: 'off' }, limits: { bootMs: 30_000 } },
+  });
   await service.ask('POST', '/v1/plugins/reload');
-  for (const name of ['gallery', 'workshop', 'note', 'hello', 'packed']) {
+  for (const name of ['gallery', 'workshop', 'note', 'lone', 'hello', 'packed']) {
     expect([name, await enabled(name)]).toMatchObject([name, { is: 'running', failure: null }]);
   }
 }, 60_000);
@@ -96,6 +100,7 @@ function reading(response: Response) {
 test('modules of either kind, alone or in folders, with what they bring along', async () => {
   expect((await at('example/foo')).text).toBe('bar');
   expect((await at('note')).text).toBe('noted plugins/note.mjs');
+  expect(await json('lone/here')).toEqual([200, { file: expect.stringMatching(/\/plugins\/lone\.js$/) }]);
   expect(await json('packed')).toEqual([200, ['brought', true]]);
   const { body } = await service.get('/v1/plugins/gallery');
   expect(body).toMatchObject({ dialect: 'sillytavern', program: 'node', name: 'Gallery', version: '1.2.0' });
@@ -314,11 +319,11 @@ test('what does not start says why, and harms nobody', async () => {
   expect(await enabled('twin-a')).toMatchObject({ is: 'running' });
   expect((await failed('twin-b')).words).toMatch(/"twin" is in use already, by plugin "twin-a"/);
   expect((await service.get('/v1/plugins/twin-b')).body.resident.is).not.toBe('running');
-  expect(await json('twin')).toEqual([200, 'index.mjs']);
+  expect(await json('twin')).toEqual([200, 'index.js']);
   // Whoever leaves it makes room.
   await service.ask('POST', '/v1/plugins/twin-a/disable');
   expect(await enabled('twin-b')).toMatchObject({ is: 'running', failure: null });
-  expect((await at('twin')).status).toBe(200);
+  expect(await json('twin')).toEqual([200, 'index.mjs']);
   // Dispatcharr's own API is where it was.
   expect((await at('plugins/')).body.plugins).toEqual([]);
   expect((await at('example/foo')).text).toBe('bar');
