@@ -13,6 +13,7 @@ import { confined } from './questions/confined.ts';
 import { direct } from './questions/direct.ts';
 import { echo } from './questions/echo.ts';
 import { enqueueToStart } from './questions/enqueue-to-start.ts';
+import { express } from './questions/express.ts';
 import { fanOut } from './questions/fan-out.ts';
 import { firstCall } from './questions/first-call.ts';
 import { flat } from './questions/flat.ts';
@@ -27,10 +28,13 @@ import { nodes } from './questions/nodes.ts';
 import { parked } from './questions/parked.ts';
 import { pgBoss } from './questions/pg-boss.ts';
 import { piscina } from './questions/piscina.ts';
+import { proxied } from './questions/proxied.ts';
 import { python } from './questions/python.ts';
 import { raw } from './questions/raw.ts';
 import { resident } from './questions/resident.ts';
 import { residents } from './questions/residents.ts';
+import { routed } from './questions/routed.ts';
+import { servers } from './questions/servers.ts';
 import { tenants } from './questions/tenants.ts';
 import { unconfined } from './questions/unconfined.ts';
 import { workerd } from './questions/workerd.ts';
@@ -45,6 +49,9 @@ const QUESTIONS: Question[] = [
   unconfined,
   workerd,
   resident,
+  express,
+  proxied,
+  routed,
   fresh,
   raw,
   piscina,
@@ -59,6 +66,7 @@ const QUESTIONS: Question[] = [
   kill,
   leftovers,
   residents,
+  servers,
   memory,
   tenants,
   flat,

@@ -29,6 +29,22 @@ export const RESIDENT: Files = {
 `,
 };
 
+/** The same as a route. */
+export const SERVER: Files = {
+  'index.mjs': `export const info = { id: 'bench', name: 'Bench', description: 'Adds up' };
+
+export async function init(router) {
+  router.post('/', (req, res) => {
+    const { name, items } = req.body.args;
+    res.json({ output: { name, total: items.reduce((sum, one) => sum + one, 0) } });
+  });
+}
+`,
+};
+
+/** Settings of a service that has such. Who asks shows no token, and no page of anybody's is about. */
+export const SERVING = { ISOPOD_SILLYTAVERN_ENABLED: 'true', ISOPOD_SILLYTAVERN_CSRF: 'off' };
+
 export type Answer = { status: number; text: string; ms: number };
 
 export class Isopod implements AsyncDisposable {
@@ -124,6 +140,12 @@ export class Isopod implements AsyncDisposable {
     return await this.ask('POST', `/api/plugins/plugins/${id}/enabled/`, '{"enabled":true}');
   }
 
+  /** Trusts a plugin that answers requests; it may still be on its way up. */
+  async trust(id: string): Promise<void> {
+    const { status, text } = await this.ask('POST', `/v1/plugins/${id}/enable`);
+    if (status !== 200) throw new Error(`${id} is not enabled: ${text}`);
+  }
+
   /** One call that its caller lets go of when the signal says so; whether there was an answer before. */
   abandoned(id: string, signal: AbortSignal): Promise<boolean> {
     const url = `http://127.0.0.1:${this.port}${this.path(id)}`;
@@ -161,11 +183,16 @@ export class Isopod implements AsyncDisposable {
 }
 
 async function write(pluginsDir: string, id: string, files: Files): Promise<void> {
-  const dir = join(pluginsDir, 'plugin.py' in files ? 'dispatcharr' : 'stash', id);
+  const dir = join(pluginsDir, formatOf(files), id);
   await mkdir(dir, { recursive: true });
   for (const [name, text] of Object.entries(files)) {
     await writeFile(join(dir, name === 'plugin.yml' ? `${id}.yml` : name), text);
   }
+}
+
+function formatOf(files: Files): string {
+  if ('plugin.py' in files) return 'dispatcharr';
+  return 'index.mjs' in files ? 'sillytavern' : 'stash';
 }
 
 export function right({ status, text }: Answer, expect = EXPECT): boolean {
