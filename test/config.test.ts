@@ -165,6 +165,11 @@ test('every setting has a variable whose name follows from its own', () => {
     expect([variable, typeof schema.description]).toEqual([variable, 'string']);
 });
 
+test.each(['true', 'false'])('a switch is %s in a variable', (text) => {
+  const { sillytavern } = load({ env: { ISOPOD_SILLYTAVERN_ENABLED: text } });
+  expect(sillytavern.enabled).toBe(text === 'true');
+});
+
 test('the command line counts over the environment, that over the file', async () => {
   const given = await file('port: 1\nhost: ::1\nlimits: { wallMs: 11, cpuMs: 12 }\n');
   const config = load({
@@ -248,6 +253,7 @@ test.each([
   [{ ISOPOD_PORT: 'http' }, 'ISOPOD_PORT must be a whole number from 0 to 65535, not "http"'],
   [{ ISOPOD_PORT: '' }, 'ISOPOD_PORT is empty: give it a value or leave it out'],
   [{ ISOPOD_PORT: '1e3' }, 'ISOPOD_PORT must be a whole number from 0 to 65535, not "1e3"'],
+  [{ ISOPOD_SILLYTAVERN_ENABLED: 'yes' }, 'ISOPOD_SILLYTAVERN_ENABLED must be true or false, not "yes"'],
   [{ ISOPOD_PROT: '1' }, 'ISOPOD_PROT is not a setting; did you mean ISOPOD_PORT?'],
   [{ ISOPOD_LIMIT_WALL_MS: '1' }, 'ISOPOD_LIMIT_WALL_MS is not a setting; did you mean ISOPOD_LIMITS_WALL_MS?'],
   [{ ISOPOD_CONFIGS: '1' }, 'ISOPOD_CONFIGS is not a setting; did you mean ISOPOD_CONFIG?'],

@@ -31,6 +31,7 @@ function allowed(schema: SettingSchema): string {
   if (schema.allowed !== undefined) return schema.allowed;
   if (schema.enum !== undefined) return `one of ${schema.enum.join(', ')}`;
   if (schema.type === 'integer') return `a whole number from ${schema.minimum} to ${schema.maximum}`;
+  if (schema.type === 'boolean') return 'true or false';
   if (schema.type === 'array') return 'a list';
   if (schema.type === 'object') return 'a map of settings';
   return 'a text that is not empty';

@@ -56,6 +56,7 @@ export function readText(leaf: Leaf, text: string, cwd: string, source: string, 
 
 function meant(schema: SettingSchema, text: string, cwd: string): unknown {
   if (schema.type === 'integer') return /^-?\d+$/.test(text) ? Number(text) : text;
+  if (schema.type === 'boolean' && (text === 'true' || text === 'false')) return text === 'true';
   if (schema.type === 'array')
     return text
       .split(',')
