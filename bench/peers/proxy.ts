@@ -15,6 +15,8 @@ class Passage implements Dispatcher.DispatchHandler {
     this.#to = to;
   }
 
+  onRequestStart(): void {}
+
   onResponseStart(
     _controller: Dispatcher.DispatchController,
     status: number,
