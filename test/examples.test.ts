@@ -1,8 +1,10 @@
 // The README is run as it stands: each curl line is pasted into a shell, and its answer must hold what the README shows.
 import { execFile } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startTestService } from './support/service.ts';
@@ -25,7 +27,9 @@ describe('the README', () => {
     response.end(JSON.stringify({ data: { version: { version: 'v0.30.0' } } }));
   });
 
+  let cwd: string;
   beforeAll(async () => {
+    cwd = await mkdtemp(join(tmpdir(), 'isopod-readme-'));
     await new Promise<void>((resolve) => application.listen(0, '127.0.0.1', resolve));
     const { port } = application.address() as AddressInfo;
     service = await startTestService({
@@ -42,6 +46,8 @@ describe('the README', () => {
             new URL(`plugins/dispatcharr/${name}`, root).pathname,
           ]),
         ),
+        'sillytavern/bookmarks': new URL('plugins/sillytavern/bookmarks', root).pathname,
+        'sillytavern/dice.js': new URL('plugins/sillytavern/dice.js', root).pathname,
         hello: { 'hello.yml': block('yaml', 0), 'hello.js': block('js', 0) },
         count: { 'count.yml': block('yaml', 1), 'count.py': block('python', 0) },
       },
@@ -51,6 +57,7 @@ describe('the README', () => {
   afterAll(async () => {
     await service[Symbol.asyncDispose]();
     application.close();
+    await rm(cwd, { recursive: true });
   });
 
   test('shows each kind of plugin', () => expect(pairs.length).toBeGreaterThanOrEqual(6));
@@ -63,8 +70,30 @@ describe('the README', () => {
   });
 
   test.each(pairs)('gets what it shows from $line', async ({ line, shown }) => {
-    const { stdout } = await run('sh', ['-c', line.replace('http://127.0.0.1:4763', service.url)]);
+    const { stdout } = await run('sh', ['-c', line.replaceAll('http://127.0.0.1:4763', service.url)], { cwd });
     expect(JSON.parse(stdout)).toMatchObject(shown);
+  });
+
+  test('has server plugins that do all that they say', async () => {
+    const [kept] = (await service.get('/api/plugins/bookmarks/')).body;
+    const exported = await service.get('/api/plugins/bookmarks/export');
+    expect(exported.text).toBe(`${JSON.stringify(kept)}\n`);
+    expect(exported.headers.get('content-disposition')).toBe('attachment; filename="bookmarks.jsonl"');
+    expect(await service.get('/api/plugins/bookmarks/probe')).toMatchObject({ status: 204 });
+    expect((await service.get('/api/plugins/bookmarks/', { 'isopod-user': 'somebody-else' })).body).toEqual([]);
+
+    const shown = await service.get('/csrf-token');
+    const cookie = shown.headers.getSetCookie().map((one) => one.split(';', 1)[0]);
+    const headers = { 'x-csrf-token': shown.body.token, cookie: cookie.join('; ') };
+    const remove = () => service.ask('DELETE', `/api/plugins/bookmarks/${kept.id}`, { headers });
+    expect([(await remove()).status, (await remove()).status]).toEqual([204, 404]);
+    const wrong = await service.ask('POST', '/api/plugins/bookmarks/', { headers, body: { chat: 5 } });
+    expect(wrong).toMatchObject({ status: 400, body: { error: expect.stringContaining('a chat') } });
+
+    await service.ask('POST', '/v1/plugins/dice/enable');
+    const { body } = await service.get('/api/plugins/dice/3d6');
+    expect(body.rolls).toHaveLength(3);
+    expect(body).toMatchObject({ dice: '3d6', total: body.rolls[0] + body.rolls[1] + body.rolls[2] });
   });
 });
 
