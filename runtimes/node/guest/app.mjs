@@ -7,12 +7,15 @@ import { parse, stringify } from './kept.mjs';
 
 const FIELD_BYTES = 10 * 1024 * 1024;
 const FIELDS_MOST = 1_000;
+const USERS_KNOWN = 200;
 
 /** Express as the plugin finds it, and what stands before and behind its routes. */
 export class Application {
   #modules;
   #bodyBytes;
   #user;
+  /** Those who come again, by what is said of them. */
+  #users = new Map();
   #finalHandler;
   #settled = new Set();
   express;
@@ -20,7 +23,7 @@ export class Application {
   constructor({ modules, bodyBytes, user }) {
     this.#modules = modules;
     this.#bodyBytes = bodyBytes;
-    this.#user = stringify(user);
+    this.#user = parse(stringify(user));
     const require = createRequire(join(modules, 'express', 'index.js'));
     this.express = require('./index.js');
     this.#finalHandler = require('finalhandler');
@@ -59,13 +62,23 @@ export class Application {
   }
 
   #identify() {
-    const user = this.#user;
-    return async (req, _res, next) => {
+    return (req, _res, next) => {
       const told = take(req, 'isopod-user');
-      req.user = parse(told === undefined ? user : Buffer.from(told, 'base64url').toString());
-      await this.settle(req.user);
-      next();
+      const { profile, directories } = told === undefined ? this.#user : this.#userIn(told);
+      // Each request has its own, whatever is done to it.
+      req.user = { profile: { ...profile }, directories: { ...directories } };
+      if (this.#settled.has(directories.root)) return next();
+      return this.settle({ directories }).then(() => next());
     };
+  }
+
+  #userIn(told) {
+    const known = this.#users.get(told);
+    if (known !== undefined) return known;
+    const user = parse(Buffer.from(told, 'base64url').toString());
+    if (this.#users.size >= USERS_KNOWN) this.#users.clear();
+    this.#users.set(told, user);
+    return user;
   }
 
   #upload(multer) {

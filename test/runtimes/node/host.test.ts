@@ -182,6 +182,8 @@ test('bodies, users and files come to a plugin as from its application', async (
 
   const root = join(host.root, 'data');
   const user = userOf(root, 'anna', true);
+  await host.call('/user', { method: 'PUT' });
+  await host.call('/user', { method: 'PUT', user });
   expect(await host.json('/user')).toMatchObject({ handle: 'default-user', admin: false });
   expect(await host.json('/user', { user })).toEqual({ ...user.profile, root: join(root, 'anna') });
   const seen = await host.json('/headers', {
