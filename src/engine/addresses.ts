@@ -24,7 +24,9 @@ export class Addresses {
         `${quoted(address)} is reserved: /api/plugins/${address}/ is an address of Dispatcharr's API; call it otherwise`,
       );
     }
-    const owner = this.#enabled(tenancy).find((one) => one.id !== plugin.id && this.of(tenancy, one) === address);
+    const others = this.#enabled(tenancy).filter(({ id }) => id !== plugin.id);
+    // Whose files have changed has not said yet that it is called otherwise by now.
+    const owner = others.find((one) => (this.of(tenancy, one) ?? remembered(tenancy, one)) === address);
     if (owner !== undefined) {
       throw refused(`${quoted(address)} is in use already, by plugin ${quoted(owner.id)}: disable one of them`);
     }
@@ -50,10 +52,7 @@ export class Addresses {
   /** Who would answer there if it were enabled. */
   disabledAt(tenancy: Tenancy, address: string): Plugin | undefined {
     const off = this.#all(tenancy).filter(({ id }) => !tenancy.isEnabled(id));
-    return off.find(({ id }) => {
-      const known = tenancy.state(id)?.known;
-      return known?.isLoaded === true && known.portrait?.serves?.id === address;
-    });
+    return off.find((plugin) => remembered(tenancy, plugin) === address);
   }
 
   #enabled(tenancy: Tenancy): readonly Plugin[] {
@@ -65,6 +64,12 @@ export class Addresses {
     this.#servers.set(catalogue, known);
     return known;
   }
+}
+
+/** What it has said once, whatever its files are by now. */
+function remembered(tenancy: Tenancy, { id, dialect }: Plugin): string | undefined {
+  const known = tenancy.state(id)?.known;
+  return known?.isLoaded === true && known.dialect === dialect ? known.portrait?.serves?.id : undefined;
 }
 
 const ADDRESS_LETTERS = 128;
