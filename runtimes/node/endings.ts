@@ -1,5 +1,6 @@
 import { Failure, type LimitHit } from '../../src/core/failure.ts';
 import type { Portrait } from '../../src/core/portrait.ts';
+import { cut } from '../../src/core/text.ts';
 import type { FrameOf, GuestError } from './heard.ts';
 import { UNASKED_MOST } from './wire.ts';
 
@@ -69,13 +70,11 @@ export function pluginErrorOf({ name, message, stack }: GuestError) {
   return { name: cut(name, 256), message: cut(message, 8_192), stack: cut(stack, 32_768) };
 }
 
-function cut(text: string, most: number): string {
-  return text.length > most ? `${text.slice(0, most)}…` : text;
-}
-
 /** Without what jsonb refuses: NUL, and halves of characters. */
 function kept(text: string, most: number): string {
-  return (text.length > most ? `${text.slice(0, most - 1)}…` : text).replaceAll('\0', '').toWellFormed();
+  return cut(text, most - 1)
+    .replaceAll('\0', '')
+    .toWellFormed();
 }
 
 const NAME_LETTERS = 255;

@@ -1,7 +1,12 @@
 import { type Static, Type } from 'typebox';
 import type { FrameIn } from '../../src/programs/frame-reader.ts';
 
-const GuestError = Type.Object({ name: Type.String(), message: Type.String(), stack: Type.String() });
+/** Each cut by the host, with a mark. */
+const GuestError = Type.Object({
+  name: Type.String({ maxLength: 300 }),
+  message: Type.String({ maxLength: 8_200 }),
+  stack: Type.String({ maxLength: 32_800 }),
+});
 const Count = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 
 /** What is looked at of each kind of frame that the host says; what they mean is said in frames.ts. */

@@ -9,6 +9,7 @@ import type { LogLevel } from '../../src/core/outcome.ts';
 import type { Portrait } from '../../src/core/portrait.ts';
 import type { Residency, ResidentLine, StopReason } from '../../src/core/resident.ts';
 import type { Upstream, Visit, Visiting } from '../../src/core/serving.ts';
+import { cut } from '../../src/core/text.ts';
 import { FrameReader } from '../../src/programs/frame-reader.ts';
 import { Hearing } from '../../src/programs/hearing.ts';
 import { Lead } from '../../src/programs/lead.ts';
@@ -62,6 +63,8 @@ export class NodeResident implements Resident, Upstream {
   #state: 'up' | 'stopping' | 'gone' = 'up';
   #next = 1;
   #peakBytes = 0;
+  /** Why it ends, as it says itself. */
+  #lost: { failure: Failure; at: number } | null = null;
   /** What V8 says before it gives up; anybody may, and it counts only where the process ends as after that. */
   #heap: 'fine' | 'full' = 'fine';
 
@@ -214,8 +217,10 @@ export class NodeResident implements Resident, Upstream {
   }
 
   #explained(death: Death): Death {
-    const isFull = this.#heap === 'full' && death.ending?.signal === 'SIGABRT';
-    if (!isFull || death.failure.code !== 'plugin_crashed') return death;
+    if (death.failure.code !== 'plugin_crashed') return death;
+    const lost = this.#lost;
+    if (lost !== null && performance.now() - lost.at < LOST_MS) return { ...death, failure: lost.failure };
+    if (this.#heap !== 'full' || death.ending?.signal !== 'SIGABRT') return death;
     const { residentMb } = this.#options.residency.limits;
     return { ...death, failure: heapFull(residentMb * 2 ** 20, this.#peakBytes) };
   }
@@ -274,8 +279,8 @@ export class NodeResident implements Resident, Upstream {
   #faulted(fault: FrameOf<'fault'>): void {
     const isKnown = this.#visits.failed(fault);
     this.#logged('error', wordsOf(fault.error), isKnown ? fault.request : null);
-    // It is about to end.
-    if (fault.request === null) this.#process?.expect(ended({ fault }));
+    // It says that it is about to end, and may say so at any time.
+    if (fault.request === null) this.#lost = { failure: ended({ fault }), at: performance.now() };
   }
 
   #wrote(chunk: Buffer, lines: Lines | undefined): void {
@@ -292,8 +297,7 @@ export class NodeResident implements Resident, Upstream {
   }
 
   #logged(level: LogLevel, text: string, invocation: string | null): void {
-    const message = text.length > LINE_LETTERS ? `${text.slice(0, LINE_LETTERS)} …` : text;
-    this.#options.line({ level, message, at: new Date(), invocation });
+    this.#options.line({ level, message: cut(text, LINE_LETTERS), at: new Date(), invocation });
   }
 }
 
@@ -310,6 +314,8 @@ const WORDS: Record<StopReason, string> = {
 /** An error with its stack, and a list of routes. */
 const FRAME_BYTES = 2 << 20;
 const HEAP_FULL = /^FATAL ERROR: .*JavaScript heap out of memory/;
+/** From when it has said so. */
+const LOST_MS = 5_000;
 const LOOK_MS = 500;
 const LEAVE_MS = 500;
 const WATCH_MS = 5_000;

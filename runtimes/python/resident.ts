@@ -14,6 +14,7 @@ import { type Action, type Portrait, portraitOf, withDefaults } from '../../src/
 import { portrayed } from '../../src/core/portrayal.ts';
 import { OWN_TASK, type Residency, type ResidentLine, type StopReason } from '../../src/core/resident.ts';
 import { onAbort } from '../../src/core/signal.ts';
+import { cut } from '../../src/core/text.ts';
 import { FrameReader } from '../../src/programs/frame-reader.ts';
 import { Hearing } from '../../src/programs/hearing.ts';
 import { Lead } from '../../src/programs/lead.ts';
@@ -383,7 +384,7 @@ export class PythonResident implements Resident {
   }
 
   #logged(level: LogLevel, text: string, run: Run | undefined): void {
-    const message = this.#redaction.redacted(text.length > LINE_LETTERS ? `${text.slice(0, LINE_LETTERS)} …` : text);
+    const message = this.#redaction.redacted(cut(text, LINE_LETTERS));
     run?.journal.log({ level, message });
     this.#options.line({ level, message, at: new Date(), invocation: run?.invocation ?? null });
   }

@@ -1,5 +1,6 @@
 import { Failure } from '../../src/core/failure.ts';
 import type { Limits } from '../../src/core/limits.ts';
+import { cut } from '../../src/core/text.ts';
 import { tooLong } from '../../src/programs/over-limit.ts';
 import type { Fault, FrameOf } from './heard.ts';
 
@@ -29,8 +30,8 @@ export const STATUS_ERROR = 'StatusError';
 export function failureOf(fault: Fault, { outputBytes }: Pick<Limits, 'outputBytes'>): Failure {
   const { kind, name, message, stack, bytes } = fault;
   const pluginError = {
-    name: name.slice(0, NAME_LETTERS),
-    message: message.slice(0, WORDS_LETTERS),
+    name: cut(name, NAME_LETTERS),
+    message: cut(message, WORDS_LETTERS),
     ...(stack === '' ? {} : { stack: stack.slice(-WORDS_LETTERS) }),
   };
   switch (kind) {
@@ -55,7 +56,7 @@ export function failureOf(fault: Fault, { outputBytes }: Pick<Limits, 'outputByt
 function ownError(output: unknown): string | null {
   if (typeof output !== 'object' || output === null || !('status' in output) || output.status !== 'error') return null;
   const { message, error } = output as { message?: unknown; error?: unknown };
-  for (const words of [message, error]) if (typeof words === 'string') return words.slice(0, WORDS_LETTERS);
+  for (const words of [message, error]) if (typeof words === 'string') return cut(words, WORDS_LETTERS);
   return '';
 }
 

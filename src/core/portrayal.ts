@@ -4,6 +4,7 @@
  * `PluginActionSerializer`, which drop an entry as soon as one of its values is none of what they take.
  */
 import { type Action, FIELD_TYPES, type FormField, type Portrait } from './portrait.ts';
+import { cut } from './text.ts';
 
 /** Both lists together have 256 KB. */
 const FIELDS = { most: 500, bytes: 192 * 1024 };
@@ -110,7 +111,7 @@ function given<Name extends string, T>(
 /** A number is as good as what it is written as; true and false are not. */
 function text(value: unknown): string {
   if (typeof value !== 'string' && typeof value !== 'number') throw new Unfit();
-  return cut(String(value), TEXT_LETTERS).trim();
+  return short(String(value), TEXT_LETTERS).trim();
 }
 
 function spoken(value: unknown): string {
@@ -180,11 +181,11 @@ function within(all: string, left: typeof JSON_MOST): string {
 }
 
 function words(value: unknown, most: number): string {
-  return typeof value === 'string' ? cut(value, most) : '';
+  return typeof value === 'string' ? short(value, most) : '';
 }
 
-function cut(all: string, most: number): string {
-  return storable(all.length > most ? `${all.slice(0, most - 1)}…` : all);
+function short(all: string, most: number): string {
+  return storable(all.length > most ? cut(all, most - 1) : all);
 }
 
 /** Without what jsonb refuses: NUL, and halves of characters. */

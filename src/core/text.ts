@@ -1,10 +1,17 @@
 /**
+ * `text`, or its first `most` letters with a mark that there were more. A copy of them: what is cut off in the usual way
+ * keeps all of what it was cut from in memory, for as long as it is there itself.
+ */
+export function cut(text: string, most: number): string {
+  return text.length > most ? `${Buffer.from(text.slice(0, most).toWellFormed()).toString()}…` : text;
+}
+
+/**
  * `text` without what could move a cursor, hide words or break a line, and not longer than `most`. For the words of
  * plugins wherever people read them.
  */
 export function stripped(text: string, most: number): string {
-  const short = text.length > most ? `${text.slice(0, most)}…` : text;
-  return short.replace(UNSEEN, '').toWellFormed();
+  return cut(text, most).replace(UNSEEN, '').toWellFormed();
 }
 
 /**

@@ -24,19 +24,39 @@ export class Addresses {
         `${quoted(address)} is reserved: /api/plugins/${address}/ is an address of Dispatcharr's API; call it otherwise`,
       );
     }
-    const others = this.#enabled(tenancy).filter(({ id }) => id !== plugin.id);
-    // Whose files have changed has not said yet that it is called otherwise by now.
-    const owner = others.find((one) => (this.of(tenancy, one) ?? remembered(tenancy, one)) === address);
+    const owner = this.#ownerOf(tenancy, plugin, address);
     if (owner !== undefined) {
-      throw refused(`${quoted(address)} is in use already, by plugin ${quoted(owner.id)}: disable one of them`);
+      throw refused(
+        `${quoted(address)} is in use already, by plugin ${quoted(owner.id)}, which keeps it until it is removed or says another`,
+      );
     }
     const told = this.#told.get(tenancy) ?? new WeakMap<Plugin, string>();
     this.#told.set(tenancy, told.set(plugin, address));
   }
 
+  /**
+   * Who has an address keeps it until it says another, or is removed: also while it is disabled, or its files have changed,
+   * since whoever got it meanwhile would get what its users send. Where two remember the same one, the first counts.
+   */
+  #ownerOf(tenancy: Tenancy, plugin: Plugin, address: string): Plugin | undefined {
+    const all = this.#all(tenancy);
+    const others = all.filter(({ id }) => id !== plugin.id);
+    const told = others.find((one) => this.#toldBy(tenancy, one) === address);
+    if (told !== undefined) return told;
+    const [first] = others.filter(
+      (one) => this.#toldBy(tenancy, one) === undefined && remembered(tenancy, one) === address,
+    );
+    if (first === undefined || remembered(tenancy, plugin) !== address) return first;
+    return all.findIndex(({ id }) => id === plugin.id) < all.indexOf(first) ? undefined : first;
+  }
+
+  #toldBy(tenancy: Tenancy, plugin: Plugin): string | undefined {
+    return this.#told.get(tenancy)?.get(plugin);
+  }
+
   /** Undefined where its code was never heard. */
   of(tenancy: Tenancy, plugin: Plugin): string | undefined {
-    return this.#told.get(tenancy)?.get(plugin) ?? tenancy.portrait(plugin).serves?.id;
+    return this.#toldBy(tenancy, plugin) ?? tenancy.portrait(plugin).serves?.id;
   }
 
   /** Who answers there; undefined where nobody is known to. */

@@ -12,7 +12,7 @@ import { createHash } from 'node:crypto';
 import { lstat, mkdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Failure } from '../core/failure.ts';
-import type { Plugin } from '../core/plugin.ts';
+import { isServer, type Plugin } from '../core/plugin.ts';
 import type { Home } from '../core/resident.ts';
 import { COPY_LIMITS, type CopyLimits, copyFile, copyFolder, TooMuch } from '../packages/folder-copy.ts';
 import { stampOf, stampOfFile } from '../packages/folder-stamp.ts';
@@ -66,6 +66,8 @@ export class Homes {
       await this.#remover.remove(data);
       await mkdir(data, { mode: 0o700 });
     }
+    // What came with requests, and was left there by a program that has ended since; and what was no more than passing.
+    if (isServer(plugin)) for (const name of PASSING) await this.#remover.remove(join(data, name));
     const realHome = await realpath(home);
     return { code: join(realHome, 'code', folder), data: join(realHome, 'data') };
   }
@@ -110,6 +112,8 @@ export class Homes {
   }
 }
 
+/** Of programs that answer requests; see runtimes/node/places.ts and its host. */
+const PASSING = ['_uploads', '_tmp'];
 const STAMP = 'stamp';
 
 /** Where those are that are one file each. */

@@ -363,6 +363,7 @@ class Berth {
   /** Its id. */
   readonly plugin: string;
   readonly lines: ResidentLine[] = [];
+  #letters = 0;
   residency: Residency | null = null;
   resident: Resident | null = null;
   usedAt = performance.now();
@@ -501,7 +502,10 @@ class Berth {
 
   log(line: ResidentLine): void {
     this.lines.push(line);
-    if (this.lines.length > LINES_MOST) this.lines.splice(0, this.lines.length - LINES_MOST);
+    this.#letters += line.message.length;
+    while (this.lines.length > LINES_MOST || (this.#letters > LETTERS_MOST && this.lines.length > 1)) {
+      this.#letters -= this.lines.shift()?.message.length ?? 0;
+    }
   }
 
   #become(is: ResidentState['is']): void {
@@ -535,5 +539,6 @@ function count(name: string, allowed: number, observed: number): LimitHit {
 const FIRST_REST_MS = 1_000;
 const LONGEST_REST_MS = 60_000;
 const LOOK_MS = 500;
-/** Of which each is short; see journal.ts. */
+/** What is kept of its log, of one program. */
 const LINES_MOST = 500;
+const LETTERS_MOST = 512 * 1024;

@@ -4,7 +4,7 @@ import { describe, test } from 'vitest';
 import { Failure } from '../../src/core/failure.ts';
 import { NOTHING } from '../../src/core/grant.ts';
 import type { Plugin } from '../../src/core/plugin.ts';
-import type { Residency, StopReason } from '../../src/core/resident.ts';
+import type { Residency, ResidentLine, StopReason } from '../../src/core/resident.ts';
 import { type Resident, ResidentPool, type ResidentPoolOptions, type Wing } from '../../src/programs/resident-pool.ts';
 
 class Fake implements Resident {
@@ -45,13 +45,15 @@ class Pool implements AsyncDisposable {
   readonly pool: ResidentPool;
   readonly wing: Wing<Fake>;
   fails: Failure | null = null;
+  line: (one: ResidentLine) => void = () => {};
   readonly unwanted = new Set<string>();
   readonly #residencies = new Map<string, Residency>();
 
   constructor(options: Partial<ResidentPoolOptions> = {}) {
     const bounds = { most: 3, perTenant: 2, memoryMb: 100, idleMs: 0, deaths: 3, windowMs: 60_000 };
     this.pool = new ResidentPool({ ...bounds, ...options });
-    this.wing = this.pool.wing('python', async ({ tenant, plugin }) => {
+    this.wing = this.pool.wing('python', async ({ tenant, plugin }, line) => {
+      this.line = line;
       if (this.fails !== null) throw this.fails;
       const fake = new Fake(`${tenant}/${plugin.id}`);
       this.begun.push(fake);
@@ -231,3 +233,17 @@ async function until(holds: () => boolean): Promise<void> {
   }
   assert.fail('It never came to be');
 }
+
+test('of what it logs the newest lines are kept, and not more letters than there is room for', async () => {
+  await using trial = new Pool();
+  await trial.occupy('a/x');
+  const log = (message: string) => trial.line({ level: 'info', message, at: new Date(), invocation: null });
+  for (let at = 0; at < 600; at += 1) log(`line ${at}`);
+  const short = trial.pool.logs('a', 'x');
+  assert.deepEqual([short.length, short.at(-1)?.message], [500, 'line 599']);
+  for (let at = 0; at < 100; at += 1) log('x'.repeat(16_000));
+  const long = trial.pool.logs('a', 'x');
+  assert(long.length > 20 && long.length < 40, String(long.length));
+  log('y'.repeat(1_000_000));
+  assert.deepEqual(trial.pool.logs('a', 'x').length, 1);
+});

@@ -47,7 +47,7 @@ export class NodeHosts implements AsyncDisposable {
   /** Starts a plugin of the fixtures; `ready` and `failing` wait for it. */
   async start(plugin: string, { bodyBytes = 1_000_000 }: { bodyBytes?: number } = {}): Promise<NodeHost> {
     const root = join(this.folder, `root-${this.#next++}`);
-    for (const name of ['plugins', 'data/default-user/_uploads/of-another-time']) {
+    for (const name of ['plugins', 'data/_uploads/of-another-time']) {
       mkdirSync(join(root, name), { recursive: true });
     }
     writeFileSync(join(root, 'data/no-user'), '');

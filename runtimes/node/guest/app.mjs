@@ -1,13 +1,13 @@
 import { Buffer } from 'node:buffer';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readdir, stat } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { asError } from './errors.mjs';
 import { parse, stringify } from './kept.mjs';
+import { Uploads } from './uploads.mjs';
 
-const FIELD_BYTES = 10 * 1024 * 1024;
-const FIELDS_MOST = 1_000;
 const USERS_KNOWN = 200;
+const USERS_MOST = 1_000;
 
 /** Express as the plugin finds it, and what stands before and behind its routes. */
 export class Application {
@@ -17,12 +17,16 @@ export class Application {
   /** Those who come again, by what is said of them. */
   #users = new Map();
   #finalHandler;
+  #uploads;
+  #dataRoot;
   #settled = new Set();
   express;
 
-  constructor({ modules, bodyBytes, user }) {
+  constructor({ modules, bodyBytes, user, dataRoot }) {
     this.#modules = modules;
     this.#bodyBytes = bodyBytes;
+    this.#dataRoot = dataRoot;
+    this.#uploads = new Uploads(dataRoot, bodyBytes);
     this.#user = parse(stringify(user));
     const require = createRequire(join(modules, 'express', 'index.js'));
     this.express = require('./index.js');
@@ -43,7 +47,7 @@ export class Application {
     // Only our front end comes here, and what it says of the caller is so.
     app.set('trust proxy', true);
     app.use(bodyParser.json({ limit }), bodyParser.urlencoded({ extended: true, limit }));
-    app.use(this.#identify(), this.#upload(require(join(this.#modules, 'multer'))));
+    app.use(this.#identify(), this.#uploads.handler(require(join(this.#modules, 'multer')), isOfPlugin));
     app.use(`/api/plugins/${info.id}`, router);
     return (req, res) => {
       app(req, res, (error) => {
@@ -57,8 +61,20 @@ export class Application {
   /** A user's folders are all there before a plugin hears of the user. */
   async settle({ directories }) {
     if (this.#settled.has(directories.root)) return;
+    await this.#refuseMany(directories.root);
     for (const folder of Object.values(directories)) await mkdir(folder, { recursive: true });
     this.#settled.add(directories.root);
+  }
+
+  /** Each user has some thirty folders, and whoever names users could name any number. */
+  async #refuseMany(root) {
+    const isKnown = await stat(root).then(
+      () => true,
+      () => false,
+    );
+    if (isKnown || (await readdir(this.#dataRoot)).length < USERS_MOST) return;
+    const words = `There are files of ${USERS_MOST} users already, and no more are taken`;
+    throw Object.assign(new Error(words), { status: 403, expose: true });
   }
 
   #identify() {
@@ -68,7 +84,7 @@ export class Application {
       // Each request has its own, whatever is done to it.
       req.user = { profile: { ...profile }, directories: { ...directories } };
       if (this.#settled.has(directories.root)) return next();
-      return this.settle({ directories }).then(() => next());
+      return this.settle({ directories }).then(() => next(), next);
     };
   }
 
@@ -79,22 +95,6 @@ export class Application {
     if (this.#users.size >= USERS_KNOWN) this.#users.clear();
     this.#users.set(told, user);
     return user;
-  }
-
-  #upload(multer) {
-    const destination = (req, _file, done) => {
-      const folder = join(req.user.directories.root, '_uploads');
-      mkdir(folder, { recursive: true }).then(() => done(null, folder), done);
-    };
-    const limits = { fieldSize: FIELD_BYTES, fields: FIELDS_MOST, fileSize: this.#bodyBytes, files: 1 };
-    const single = multer({ storage: multer.diskStorage({ destination }), limits }).single('avatar');
-    return (req, res, next) => {
-      single(req, res, (error) => {
-        // Whatever is not of the disk is of the body, and that is the caller's.
-        if (error && error.syscall === undefined) error.status ??= /SIZE|COUNT/.test(error.code) ? 413 : 400;
-        next(error);
-      });
-    };
   }
 }
 
@@ -112,6 +112,11 @@ export function take(req, name) {
 function isOfTheCaller(error) {
   const status = error.status ?? error.statusCode;
   return Number.isInteger(status) && status >= 400 && status < 500;
+}
+
+/** What was answered in its place is not: no route took the request, or it failed at it. */
+function isOfPlugin(res) {
+  return !res.hasHeader('isopod-verdict');
 }
 
 /** Express 4 does not look at what a handler returns: a promise that is rejected would be nobody's. */

@@ -15,7 +15,7 @@
  * used after the start is kept by name (`kept.mjs`).
  */
 import { EventEmitter } from 'node:events';
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -62,7 +62,8 @@ class Host {
       globalThis.DATA_ROOT = dataRoot;
       explainMissing(root);
       if (process.permission !== undefined) await allowSyncing();
-      clearUploads(dataRoot);
+      // What came with requests of another time, and was left there.
+      rmSync(join(dataRoot, '_uploads'), { recursive: true, force: true });
       const application = new Application(boot);
       await application.settle(boot.user);
       const mounts = new Mounts(application.express);
@@ -149,12 +150,6 @@ function busyness() {
   const children = all.filter((name) => name === 'ProcessWrap').length;
   const pipes = all.filter((name) => /^(?:Pipe|TTY)/.test(name)).length;
   return { handles: all.length - children - pipes, children };
-}
-
-/** What came with requests of another time, and was left there. */
-function clearUploads(dataRoot) {
-  const users = readdirSync(dataRoot, { withFileTypes: true }).filter((one) => one.isDirectory());
-  for (const { name } of users) rmSync(join(dataRoot, name, '_uploads'), { recursive: true, force: true });
 }
 
 const { ISOPOD_WIRE: wire } = process.env;

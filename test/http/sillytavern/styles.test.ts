@@ -1,6 +1,6 @@
 // Plugins in the styles that real ones have, unchanged, through the whole service and by a client that knows nothing of it.
 import { createHash, randomBytes } from 'node:crypto';
-import { appendFile, writeFile } from 'node:fs/promises';
+import { appendFile, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startService } from '../../../src/main.ts';
@@ -320,8 +320,13 @@ test('what does not start says why, and harms nobody', async () => {
   expect((await failed('twin-b')).words).toMatch(/"twin" is in use already, by plugin "twin-a"/);
   expect((await service.get('/v1/plugins/twin-b')).body.resident.is).not.toBe('running');
   expect(await json('twin')).toEqual([200, 'index.js']);
-  // Whoever leaves it makes room.
+  // Who has it keeps it while it is disabled: else another would get what its users send.
   await service.ask('POST', '/v1/plugins/twin-a/disable');
+  await service.ask('POST', '/v1/plugins/twin-b/disable');
+  expect((await failed('twin-b')).words).toMatch(/"twin" is in use already, by plugin "twin-a"/);
+  await rm(join(service.folder, 'plugins/sillytavern/twin-a'), { recursive: true });
+  await service.ask('POST', '/v1/plugins/reload');
+  await service.ask('POST', '/v1/plugins/twin-b/disable');
   expect(await enabled('twin-b')).toMatchObject({ is: 'running', failure: null });
   expect(await json('twin')).toEqual([200, 'index.mjs']);
   // Dispatcharr's own API is where it was.

@@ -24,7 +24,7 @@ test('the hello world of the manual works as it was meant, and fails as it is wr
   expect(await host.call('/foo')).toMatchObject({ status: 200, text: 'bar' });
   expect(host.log).toBe('Example plugin loaded!\n');
   expect(readdirSync(join(host.root, 'data/default-user'))).toContain('group chats');
-  expect(readdirSync(join(host.root, 'data/default-user'))).not.toContain('_uploads');
+  expect(readdirSync(join(host.root, 'data'))).not.toContain('_uploads');
   expect(await host.stop()).toEqual({ t: 'stopped', called: true, error: null });
 
   const error = await hosts.failing('hello-broken.cjs');
@@ -201,7 +201,7 @@ test('bodies, users and files come to a plugin as from its application', async (
     size: 11,
     originalname: 'a.png',
     text: 'the picture',
-    within: expect.stringMatching(/^_uploads\/[0-9a-f]+$/),
+    within: expect.stringMatching(/^\.\.\/_uploads\/[0-9a-f]+$/),
     body: { name: 'of it' },
   });
   body.set('avatar', new File(['x'.repeat(20_001)], 'a.png'));
@@ -209,7 +209,18 @@ test('bodies, users and files come to a plugin as from its application', async (
   const other = new FormData();
   other.set('picture', new File(['x'], 'a.png'));
   expect((await host.call('/avatar', { method: 'POST', body: other })).status).toBe(400);
-  expect(readdirSync(join(root, 'anna/_uploads'))).toEqual([]);
+  const stored = () => readdirSync(join(root, '_uploads'));
+  expect(stored()).toEqual([]);
+  // What a plugin leaves there stays for a while, and not more of it than one request may send; of no route, not at all.
+  const picture = (letters: number) => {
+    const form = new FormData();
+    form.set('avatar', new File(['x'.repeat(letters)], 'a.png'));
+    return { method: 'POST', body: form } as const;
+  };
+  expect((await host.call('/nowhere', picture(10))).status).toBe(404);
+  await expect.poll(stored).toEqual([]);
+  for (let time = 0; time < 3; time += 1) await host.call('/body', { ...picture(9_000), method: 'PUT' });
+  await expect.poll(() => stored().length).toBe(2);
 
   const kept = await host.call('/keep', { method: 'POST', headers: json, body: '{"text":"0123456789"}', user });
   expect(kept).toMatchObject({ status: 302, headers: { location: 'kept' } });
