@@ -57,6 +57,7 @@ type Inside = {
   engine: Engine;
   server: Server;
   drain(): Promise<void>;
+  serving(): number;
   owned: AsyncDisposable;
 };
 
@@ -69,15 +70,17 @@ export class Service implements AsyncDisposable {
   readonly #engine: Engine;
   readonly #server: Server;
   readonly #drain: () => Promise<void>;
+  readonly #serving: () => number;
   readonly #owned: AsyncDisposable;
   #closed: Promise<void> | undefined;
 
-  private constructor({ url, parts, engine, server, drain, owned }: Inside) {
+  private constructor({ url, parts, engine, server, drain, serving, owned }: Inside) {
     this.url = url;
     this.parts = parts;
     this.#engine = engine;
     this.#server = server;
     this.#drain = drain;
+    this.#serving = serving;
     this.#owned = owned;
   }
 
@@ -280,12 +283,20 @@ export class Service implements AsyncDisposable {
       updates[Symbol.dispose]();
       await working.finish(LAST_SETTLING_MS);
     };
-    return new Service({ url, parts, engine, server: app.server, drain, owned: scope.move() });
+    return new Service({
+      url,
+      parts,
+      engine,
+      server: app.server,
+      drain,
+      serving: () => reception.serving,
+      owned: scope.move(),
+    });
   }
 
-  /** How many invocations run now. */
+  /** How many invocations run now, and requests to plugins. */
   get running(): number {
-    return this.#engine.limiter.running;
+    return this.#engine.limiter.running + this.#serving();
   }
 
   /** The plugins of the default tenant. */

@@ -48,9 +48,9 @@ const LOST = {
 } as const;
 
 /** V8 has looked for what can be thrown away, and given up. */
-export function heapFull(allowed: number, observed: number): Failure {
-  const limit: LimitHit = { name: 'residentMb', allowed, observed, unit: 'bytes' };
-  return new Failure('plugin_memory_exceeded', 'Filled its JavaScript heap, which has a part of its memory', {
+export function heapFull(bytes: number): Failure {
+  const limit: LimitHit = { name: 'residentMb', allowed: bytes, observed: bytes, unit: 'bytes' };
+  return new Failure('plugin_memory_exceeded', 'Filled its JavaScript heap, which has 60 % of residentMb', {
     limit,
   });
 }

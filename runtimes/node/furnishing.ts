@@ -5,6 +5,7 @@ import { DEFAULT_VISITOR } from '../../src/core/serving.ts';
 import type { Occupant, Rooms } from '../../src/programs/rooms.ts';
 import { userDirectories } from './directories.ts';
 import type { ToGuest } from './frames.ts';
+import { heapMbOf } from './heap.ts';
 import type { Shelf } from './modules.ts';
 import { permissionFlags } from './permissions.ts';
 import { placedInside, placedOutside } from './places.ts';
@@ -23,8 +24,6 @@ export type Furnishing = {
   files: readonly Bind[];
 };
 
-/** What V8 may fill of the memory that a program has before it looks for what can be thrown away. */
-const HEAP_SHARE = 0.6;
 /** Where its application would be reached from where it runs; nobody is there. */
 const URL_OF_APPLICATION = 'http://127.0.0.1:8000/';
 
@@ -57,8 +56,7 @@ export async function furnished(
     limits: { residentMb: limits.residentMb, cpuMs: Number.POSITIVE_INFINITY },
     command: {
       file: process.execPath,
-      // It would else go by the memory of the whole machine, and be ended for what it has not thrown away yet.
-      args: [`--max-old-space-size=${Math.ceil(limits.residentMb * HEAP_SHARE)}`, ...flags, host],
+      args: [`--max-old-space-size=${heapMbOf(limits.residentMb)}`, ...flags, host],
       isPython: false,
       isNative: true,
       needs: [process.execPath],

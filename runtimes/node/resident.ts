@@ -22,6 +22,7 @@ import type { Occupant, Rooms } from '../../src/programs/rooms.ts';
 import { within } from '../../src/programs/settling.ts';
 import { blocked, ended, heapFull, portrayedBy, tooManyConnections } from './endings.ts';
 import type { ToGuest } from './frames.ts';
+import { heapMbOf } from './heap.ts';
 import { type Frame, type FrameOf, HEARD } from './heard.ts';
 import { Visits } from './visits.ts';
 import type { Wire } from './wire.ts';
@@ -62,7 +63,6 @@ export class NodeResident implements Resident, Upstream {
   #watching: NodeJS.Timeout | undefined;
   #state: 'up' | 'stopping' | 'gone' = 'up';
   #next = 1;
-  #peakBytes = 0;
   /** Why it ends, as it says itself. */
   #lost: { failure: Failure; at: number } | null = null;
   /** What V8 says before it gives up; anybody may, and it counts only where the process ends as after that. */
@@ -156,9 +156,7 @@ export class NodeResident implements Resident, Upstream {
       limits,
       storedBytes: dataMb * 2 ** 20,
       meter,
-      onSample: ({ residentBytes }) => {
-        this.#peakBytes = Math.max(this.#peakBytes, residentBytes);
-      },
+      onSample: () => {},
       onOutput: (chunk) => this.#wrote(chunk, stdout),
       onLog: (chunk) => this.#wrote(chunk, stderr),
     });
@@ -222,7 +220,7 @@ export class NodeResident implements Resident, Upstream {
     if (lost !== null && performance.now() - lost.at < LOST_MS) return { ...death, failure: lost.failure };
     if (this.#heap !== 'full' || death.ending?.signal !== 'SIGABRT') return death;
     const { residentMb } = this.#options.residency.limits;
-    return { ...death, failure: heapFull(residentMb * 2 ** 20, this.#peakBytes) };
+    return { ...death, failure: heapFull(heapMbOf(residentMb) * 2 ** 20) };
   }
 
   // ── what is said ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -23,7 +23,7 @@ const KINDS = {
     blame: 'caller',
     health: false,
     again: 'never',
-    hint: 'Use a token that allows it; access without a token is for this machine only.',
+    hint: 'Do as the message says, or use a token that allows it; access without a token is for this machine only.',
   },
   not_found: {
     blame: 'caller',
@@ -38,7 +38,7 @@ const KINDS = {
     again: 'never',
     hint: 'Use a new Idempotency-Key for another request, and the same one only to ask for the same again.',
   },
-  plugin_disabled: { blame: 'caller', health: false, again: 'never', hint: 'Enable the plugin first.' },
+  plugin_disabled: { blame: 'caller', health: false, again: 'never', hint: 'Enable it first, as the message says.' },
   gone: { blame: 'caller', health: false, again: 'never', hint: 'It was kept for a limited time.' },
   payload_too_large: {
     blame: 'caller',
@@ -111,7 +111,12 @@ const KINDS = {
     hint: 'Its process has ended without being told to; look at its logs.',
   },
   plugin_cpu_exceeded: { blame: 'plugin', health: true, again: 'asked', hint: 'Compute less, or raise cpuMs.' },
-  plugin_timeout: { blame: 'plugin', health: true, again: 'asked', hint: 'Finish sooner, or raise wallMs.' },
+  plugin_timeout: {
+    blame: 'plugin',
+    health: true,
+    again: 'asked',
+    hint: 'Finish sooner, or raise the limit named in "limit".',
+  },
   executor_lost: {
     blame: 'host',
     health: false,

@@ -69,10 +69,19 @@ export class Addresses {
     return this.#enabled(tenancy).filter((plugin) => this.of(tenancy, plugin) === undefined);
   }
 
+  /**
+   * Who is likely to answer there when it has been started: whoever did once, and whoever is called so.
+   */
+  likely(tenancy: Tenancy, address: string): readonly Plugin[] {
+    const unheard = this.unheard(tenancy);
+    const owners = unheard.filter((plugin) => remembered(tenancy, plugin) === address);
+    return owners.length > 0 ? owners : unheard.filter(({ id }) => id === address);
+  }
+
   /** Who would answer there if it were enabled. */
   disabledAt(tenancy: Tenancy, address: string): Plugin | undefined {
     const off = this.#all(tenancy).filter(({ id }) => !tenancy.isEnabled(id));
-    return off.find((plugin) => remembered(tenancy, plugin) === address);
+    return off.find((plugin) => (remembered(tenancy, plugin) ?? plugin.id) === address);
   }
 
   #enabled(tenancy: Tenancy): readonly Plugin[] {

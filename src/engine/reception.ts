@@ -132,17 +132,20 @@ export class Reception {
     const { addresses, residencies } = this.#options;
     const off = addresses.disabledAt(tenancy, address);
     if (off !== undefined) throw new Failure('plugin_disabled', `Plugin "${off.id}" is disabled`);
+    const likely = addresses.likely(tenancy, address);
+    const others = addresses.unheard(tenancy).filter((plugin) => !likely.includes(plugin));
     const silent: string[] = [];
-    for (const plugin of addresses.unheard(tenancy)) {
+    for (const plugin of [...likely, ...others]) {
       signal.throwIfAborted();
       this.#standingOf(plugin, tenancy);
       const failure = await residencies.start(tenancy, plugin, signal).then(() => null, Failure.from);
-      if (failure !== null) silent.push(`plugin "${plugin.id}" might be it, and does not start: ${failure.message}`);
       const found = addresses.at(tenancy, address);
       if (found !== undefined) return found;
+      // It is what was asked for, and this is why it does not answer.
+      if (failure !== null && likely.includes(plugin)) throw failure;
+      if (failure !== null) silent.push(plugin.id);
     }
-    const why = silent.length === 0 ? '' : ` (${silent.slice(0, 3).join('; ')})`;
-    throw new Failure('not_found', `No plugin answers at /api/plugins/${address}${why}`);
+    throw new Failure('not_found', `No plugin answers at /api/plugins/${address}${doubtful(silent)}`);
   }
 
   #standingOf(plugin: Plugin, tenancy: Tenancy): Standing {
@@ -176,6 +179,16 @@ export class Reception {
     };
   }
 }
+
+/** What they would be called is not known. */
+function doubtful(ids: readonly string[]): string {
+  if (ids.length === 0) return '';
+  const some = ids.slice(0, SILENT_MOST).map((id) => `"${id}"`);
+  const more = ids.length > SILENT_MOST ? ` and ${ids.length - SILENT_MOST} more` : '';
+  return `; it might be one of those that do not start (${some.join(', ')}${more}): GET /v1/plugins/{plugin} says why`;
+}
+
+const SILENT_MOST = 3;
 
 type Admission = {
   tenancy: Tenancy;

@@ -31,7 +31,7 @@ function assertWanted(tenancy: Tenancy, plugin: Plugin): void {
 }
 
 /** So many of a tenant are started at the same time, of those that nobody waits for. */
-const STARTED_AT_ONCE = 1;
+const STARTED_AT_ONCE = 3;
 
 /**
  * Who of a tenant's plugins lives here, and with what. Which of them are to be there is said by the tenancy; how they are
@@ -135,6 +135,8 @@ export class Residencies {
         const plugin = one.value;
         if (tenancy.isClosed) return;
         if (!tenancy.isEnabled(plugin.id) || tenancy.catalogue.plugins.get(plugin.id) !== plugin) continue;
+        // What has died is started again when it has rested, and what cannot be loaded when somebody asks for it.
+        if (this.state(tenancy, plugin)?.is === 'resting') continue;
         await this.start(tenancy, plugin).catch(() => {});
       }
     };

@@ -248,7 +248,8 @@ export class ResidentPool implements Residents, AsyncDisposable {
     const { cause = failure } = failure.details;
     const count = cause instanceof Failure && cause.countsAgainstHealth ? berth.died(now, windowMs) : 0;
     const isGivenUp = count >= deaths;
-    const ms = isGivenUp ? windowMs : restMs(count);
+    // What could not be loaded was no accident.
+    const ms = isGivenUp ? windowMs : restMs(failure.code === 'plugin_boot_failed' ? count + 1 : count);
     berth.rest({ failure, nextAt: now + ms });
     // What never came up is not tried again unasked: it would say the same.
     if (isGivenUp || failure.code === 'plugin_boot_failed' || berth.residency === null) return;

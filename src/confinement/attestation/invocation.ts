@@ -13,9 +13,9 @@ import type { ProbeRun } from './prober.ts';
 const NOBODY = ' attestation';
 
 const LIMITS: Limits = {
-  wallMs: 8_000,
+  wallMs: 15_000,
   cpuMs: 8_000,
-  bootMs: 5_000,
+  bootMs: 10_000,
   heapMb: 128,
   residentMb: 256,
   outputBytes: 262_144,
@@ -38,8 +38,10 @@ export async function tried(
   const outcome = await run(invocationOf(file, program, { ...LIMITS, residentMb }), controller.signal);
   clearTimeout(timer);
   if (outcome.ok) return { stdout: `{"output":${outcome.output}}`, failure: null };
-  const { code, message } = outcome.failure;
-  return { stdout: null, failure: { code, message } };
+  const { code, message, details } = outcome.failure;
+  // That it took too long to start does not say that it could not be.
+  const isSlow = details.limit?.name === 'bootMs';
+  return { stdout: null, failure: { code: isSlow ? 'plugin_timeout' : code, message } };
 }
 
 function invocationOf(file: string, program: Program, limits: Limits): Invocation {

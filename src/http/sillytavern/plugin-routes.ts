@@ -1,6 +1,7 @@
 import { Type } from 'typebox';
 import { Failure } from '../../core/failure.ts';
 import { isServer } from '../../core/plugin.ts';
+import type { Tenancy } from '../../engine/tenancy.ts';
 import type { App } from '../app.ts';
 import { PluginParams } from '../plugins.ts';
 import { OrNull, Problems } from '../schemas.ts';
@@ -42,11 +43,17 @@ export function pluginRoutes(app: App): void {
       if (!isServer(plugin)) throw new Failure('conflict', `Plugin "${plugin.id}" answers no requests of its own`);
       const { name, description, serves } = tenancy.portrait(plugin);
       const said = { name, description };
-      if (serves === undefined) return { address: null, base: null, ...said, routes: [], isHeard: false, hint: HINT };
+      if (serves === undefined)
+        return { address: null, base: null, ...said, routes: [], isHeard: false, hint: hintFor(plugin.id, tenancy) };
       const { path } = mountAt(serves.id, originalUrl);
       return { address: serves.id, base: path, ...said, routes: [...serves.routes], isHeard: true };
     },
   );
 }
 
-const HINT = 'Enable it, and it says so when it has started; its logs say why where it does not';
+function hintFor(plugin: string, tenancy: Tenancy): string {
+  const held = tenancy.heldBack(plugin);
+  if (held !== null) return held;
+  if (!tenancy.isEnabled(plugin)) return 'Enable it, and it says so when it has started';
+  return 'It says so when it has started; GET /v1/plugins/{plugin} and its logs say why where it does not';
+}

@@ -520,8 +520,9 @@ test('why nobody is let in has the status that says who must act', async () => {
     if (failure.code === 'plugin_quarantined') expect(headers.get('retry-after')).toBe('5');
   }
   servers.closed = null;
-  // Of a plugin that is there, but not enabled, nothing is known: it is not asked.
-  expect((await service.get('/api/plugins/other/x')).status).toBe(404);
+  // Of a plugin that was never enabled nothing is known but what it is called.
+  const { status, body } = await service.get('/api/plugins/other/x');
+  expect([status, body.code, body.detail]).toEqual([409, 'plugin_disabled', 'Plugin "other" is disabled']);
   await allLeft();
 });
 
@@ -534,8 +535,14 @@ test('whoever asks says for whom, within bounds', async () => {
   expect(await visitor({ 'isopod-user': 'ada' })).toEqual({ handle: 'ada', name: 'ada', admin: false });
   const ada = { 'isopod-user': 'ada', 'isopod-user-name': Buffer.from('Adä').toString('latin1') };
   expect(await visitor({ ...ada, 'isopod-user-admin': 'true' })).toEqual({ handle: 'ada', name: 'Adä', admin: true });
-  const bad = { 'isopod-user': ['', 'Ada', '../x', 'a, b', 'a'.repeat(65)], 'isopod-user-admin': ['yes', ''] };
-  for (const [name, values] of Object.entries({ ...bad, 'isopod-user-name': ['', '\xff\xfe', 'n'.repeat(201)] })) {
+  // As proxies leave what they cannot take away.
+  expect(await visitor({ 'isopod-user': 'ada', 'isopod-user-name': '', 'isopod-user-admin': '' })).toEqual({
+    handle: 'ada',
+    name: 'ada',
+    admin: false,
+  });
+  const bad = { 'isopod-user': ['', 'Ada', '../x', 'a, b', 'a'.repeat(65)], 'isopod-user-admin': ['yes'] };
+  for (const [name, values] of Object.entries({ ...bad, 'isopod-user-name': ['\xff\xfe', 'n'.repeat(201)] })) {
     for (const value of values)
       expect([name, value, await visitor({ [name]: value })]).toEqual([name, value, [400, 'invalid_request']]);
   }
