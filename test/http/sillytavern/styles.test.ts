@@ -313,8 +313,15 @@ test('what does not start says why, and harms nobody', async () => {
   const broken = await failed('hello-broken');
   expect(broken).toMatchObject({ code: 'plugin_boot_failed', pluginError: { message: 'req is not defined' } });
   expect(broken.log).toMatch(/ReferenceError: req is not defined[\s\S]*hello-broken\.js:3/);
+  const deaths = async () => (await service.get('/v1/plugins/hello-broken')).body.resident.deaths;
+  const died = await deaths();
   expect((await failed('bad-id')).words).toContain('"Bad Id" is no id');
   expect((await failed('clash')).words).toMatch(/"plugins" is reserved.*Dispatcharr/);
+
+  // Nobody tries it again unless it is asked for, and then it says why.
+  expect(await deaths()).toBe(died);
+  const asked = await request(`${service.url}/api/plugins/hello-broken/foo`);
+  expect([asked.status, asked.body.code]).toEqual([502, 'plugin_boot_failed']);
 
   expect(await enabled('twin-a')).toMatchObject({ is: 'running' });
   expect((await failed('twin-b')).words).toMatch(/"twin" is in use already, by plugin "twin-a"/);
