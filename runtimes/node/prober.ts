@@ -1,8 +1,6 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import type { Socket } from 'node:net';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { tried } from '../../src/confinement/attestation/invocation.ts';
 import type { Probe, ProbeRun, Prober } from '../../src/confinement/attestation/prober.ts';
@@ -10,7 +8,8 @@ import type { Bind } from '../../src/confinement/room.ts';
 import { Failure } from '../../src/core/failure.ts';
 import type { Invocation } from '../../src/core/invocation.ts';
 import { noUsage, type Outcome } from '../../src/core/outcome.ts';
-import type { Desk, Home, Residency } from '../../src/core/resident.ts';
+import type { Home, Residency } from '../../src/core/resident.ts';
+import { inProbedHome, probedResidency } from '../../src/programs/probing.ts';
 import type { NodeResident } from './resident.ts';
 
 export type NodeProberOptions = Pick<Prober, 'tier' | 'isWish' | 'environment'> & {
@@ -52,17 +51,13 @@ export class NodeProber implements Prober {
   }
 
   async run({ by, file, args, residentMb }: Probe): Promise<ProbeRun> {
-    const folder = await mkdtemp(join(tmpdir(), 'isopod-probe-'));
-    try {
-      const home = await laidOut(folder);
-      const program = { runtime: 'node', file: null } as const;
-      const command = by === 'python' ? ['python3', file, ...args] : [process.execPath, file, ...args];
-      return await tried({ file, program, residentMb }, (invocation, signal) =>
+    const program = { runtime: 'node', file: null } as const;
+    const command = by === 'python' ? ['python3', file, ...args] : [process.execPath, file, ...args];
+    return await inProbedHome({ name: 'index.mjs', text: PLUGIN }, (home) =>
+      tried({ file, program, residentMb }, (invocation, signal) =>
         this.#probe(invocation, home, { command, folder: dirname(file) }, signal),
-      );
-    } finally {
-      await rm(folder, { recursive: true, force: true });
-    }
+      ),
+    );
   }
 
   async #probe(
@@ -71,16 +66,7 @@ export class NodeProber implements Prober {
     { command, folder }: { command: string[]; folder: string },
     signal: AbortSignal,
   ): Promise<Outcome> {
-    const plugin = { ...invocation.plugin, id: 'server-attestation', realDir: home.code, dir: home.code };
-    const residency: Residency = {
-      ...invocation,
-      plugin,
-      assertWanted: () => {},
-      home: async () => home,
-      openSession: () => invocation.session,
-      desk: NOBODY,
-      died: () => {},
-    };
+    const residency = probedResidency(invocation, home, 'server-attestation');
     try {
       const resident = await this.#begin(residency, [{ path: folder, mode: 'ro' }]);
       const answer = asked(resident, command).then(outcomeOf, async (error: unknown) => {
@@ -136,21 +122,4 @@ function failed(failure: Failure): Outcome {
 
 const NOTHING_ELSE = { usage: noUsage, progress: null, logs: [], bootMs: 0, hostMs: 0 };
 
-async function laidOut(folder: string): Promise<Home> {
-  const home = { code: join(folder, 'code', 'attestation'), data: join(folder, 'data') };
-  await mkdir(home.code, { recursive: true });
-  await mkdir(home.data);
-  await writeFile(join(home.code, 'index.mjs'), PLUGIN);
-  return home;
-}
-
 const DEATH_MS = 2_000;
-
-const NOBODY: Desk = {
-  settings: () => ({}),
-  secrets: () => [],
-  configure: async () => {},
-  described: () => {},
-  updated: () => {},
-  enqueue: async () => '',
-};

@@ -1,12 +1,10 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { tried } from '../../src/confinement/attestation/invocation.ts';
 import type { Probe, ProbeRun, Prober } from '../../src/confinement/attestation/prober.ts';
 import type { Bind } from '../../src/confinement/room.ts';
 import type { Invocation } from '../../src/core/invocation.ts';
 import type { Outcome } from '../../src/core/outcome.ts';
-import type { Desk, Home, Residency } from '../../src/core/resident.ts';
+import { inProbedHome, probedResidency } from '../../src/programs/probing.ts';
 
 export type PythonProberOptions = Pick<Prober, 'tier' | 'isWish' | 'environment'> & {
   controllers: readonly string[];
@@ -50,49 +48,19 @@ export class PythonProber implements Prober {
     // Where there is no Python there are no residents, and nothing else to try it with.
     if (by !== 'python')
       return { stdout: null, failure: { code: 'plugin_boot_failed', message: 'there is no Python' } };
-    const folder = await mkdtemp(join(tmpdir(), 'isopod-probe-'));
-    try {
-      const home = await laidOut(folder);
-      const files: Bind[] = [{ path: dirname(file), mode: 'ro' }];
-      return await tried({ file, program: { runtime: 'python' }, residentMb }, (invocation, signal) => {
-        const plugin = { ...invocation.plugin, id: 'resident-attestation', realDir: home.code, dir: home.code };
-        const residency: Residency = {
-          ...invocation,
-          plugin,
-          assertWanted: () => {},
-          home: async () => home,
-          openSession: () => invocation.session,
-          desk: NOBODY,
-          died: () => {},
-        };
+    const files: Bind[] = [{ path: dirname(file), mode: 'ro' }];
+    return await inProbedHome({ name: 'plugin.py', text: PLUGIN }, (home) =>
+      tried({ file, program: { runtime: 'python' }, residentMb }, (invocation, signal) => {
+        const residency = probedResidency(invocation, home, 'resident-attestation');
         const probing: Invocation = {
           ...invocation,
-          plugin,
+          plugin: residency.plugin,
           residency,
           entry: { kind: 'action', name: 'probe', label: '', description: '', triggeredBy: [] },
           args: { command: [file, ...args] },
         };
         return this.#run(probing, signal, files);
-      });
-    } finally {
-      await rm(folder, { recursive: true, force: true });
-    }
+      }),
+    );
   }
 }
-
-async function laidOut(folder: string): Promise<Home> {
-  const home = { code: join(folder, 'code', 'attestation'), data: join(folder, 'data') };
-  await mkdir(home.code, { recursive: true });
-  await mkdir(home.data);
-  await writeFile(join(home.code, 'plugin.py'), PLUGIN);
-  return home;
-}
-
-const NOBODY: Desk = {
-  settings: () => ({}),
-  secrets: () => [],
-  configure: async () => {},
-  described: () => {},
-  updated: () => {},
-  enqueue: async () => '',
-};
