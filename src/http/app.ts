@@ -96,6 +96,9 @@ export async function createApp(options: AppOptions): Promise<App> {
     connectionTimeout: 0,
     keepAliveTimeout: 65_000,
     http: {
+      // Whose machine is gone without a word is known to be within a minute.
+      keepAlive: true,
+      keepAliveInitialDelay: 30_000,
       headersTimeout: headersMs,
       connectionsCheckingInterval: Math.min(5_000, headersMs),
       shouldUpgradeCallback: isUpgrade,

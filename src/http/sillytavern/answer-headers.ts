@@ -1,6 +1,7 @@
 import { namedIn } from './connection-options.ts';
 import { cookieOfPlugin } from './cookies.ts';
 import type { Mount } from './mount.ts';
+import { type Asked, locationFor, redirectFor } from './redirects.ts';
 
 type Headers = Readonly<Record<string, string | string[] | undefined>>;
 
@@ -46,6 +47,7 @@ const NOT_PASSED: ReadonlySet<string> = new Set([
   'x-reproxy-url',
   // We say this ourselves.
   'x-content-type-options',
+  'date',
 ]);
 
 /**
@@ -54,34 +56,39 @@ const NOT_PASSED: ReadonlySet<string> = new Set([
  */
 const SANDBOX = 'sandbox allow-scripts allow-forms allow-popups allow-downloads allow-modals';
 
-/** What the caller is told of an answer, as names and values in turn. */
-export function headersForCaller(headers: Headers, mount: Mount, { isSandboxed }: { isSandboxed: boolean }): string[] {
+export type Telling = {
+  status: number;
+  mount: Mount;
+  asked: Asked;
+  isSandboxed: boolean;
+  /** What we say ourselves, of whatever answer: nobody else does. */
+  own: readonly (readonly [string, string])[];
+};
+
+/** What the caller is told of an answer, as names and values in turn. Throws a Failure where it may not be told. */
+export function headersForCaller(headers: Headers, telling: Telling): string[] {
   const told: string[] = [];
   const nominated = namedIn(headers.connection);
+  const ours = new Set(telling.own.map(([name]) => name));
   for (const name in headers) {
-    if (NOT_PASSED.has(name) || name.startsWith('isopod-') || nominated?.has(name)) continue;
+    if (NOT_PASSED.has(name) || ours.has(name) || name.startsWith('isopod-') || nominated?.has(name)) continue;
     const value = headers[name];
-    if (typeof value === 'string') tell(told, name, value, mount);
-    else if (value !== undefined) for (const one of value) tell(told, name, one, mount);
+    if (typeof value === 'string') tell(told, name, value, telling);
+    else if (value !== undefined) for (const one of value) tell(told, name, one, telling);
   }
   told.push('x-content-type-options', 'nosniff');
   // Beside the plugin's own: all of them hold.
-  if (isSandboxed) told.push('content-security-policy', SANDBOX);
+  if (telling.isSandboxed) told.push('content-security-policy', SANDBOX);
+  for (const [name, value] of telling.own) told.push(name, value);
   return told;
 }
 
-function tell(told: string[], name: string, value: string, mount: Mount): void {
+function tell(told: string[], name: string, value: string, { status, mount, asked }: Telling): void {
   if (name === 'set-cookie') {
     const cookie = cookieOfPlugin(value, mount.path);
     if (cookie !== null) told.push(name, cookie);
-  } else if (name === 'location') told.push(name, locationFor(value, mount));
-  else told.push(name, value);
-}
-
-/** A plugin knows its address without the prefix by which the caller has come. */
-function locationFor(value: string, { prefix, address }: Mount): string {
-  if (prefix === '') return value;
-  const base = `/api/plugins/${address}`;
-  const isOwn = value.startsWith(base) && /^(?:[/?#]|$)/.test(value.slice(base.length));
-  return isOwn ? prefix + value : value;
+  } else if (name === 'location') {
+    const isFollowed = status >= 300 && status < 400;
+    told.push(name, isFollowed ? redirectFor(value, mount, asked) : locationFor(value, mount));
+  } else told.push(name, value);
 }

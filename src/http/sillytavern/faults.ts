@@ -12,7 +12,8 @@ export async function faultOf(visit: Visit): Promise<Failure> {
 export async function brokenOff(visit: Visit, error: Error): Promise<Failure> {
   if (error instanceof Failure) return error;
   const { code = '', message, name } = error as NodeJS.ErrnoException;
-  if (name === 'HTTPParserError') return invalid('it is not HTTP', error);
+  // What its parser takes for granted of a server, e.g. of a status.
+  if (name === 'HTTPParserError' || code === 'ERR_ASSERTION') return invalid('it is not HTTP', error);
   if (code === 'UND_ERR_HEADERS_OVERFLOW') return invalid('its header is too large', error);
   if (code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH') return invalid('its length is not what it says', error);
   if (code === 'UND_ERR_SOCKET' && message.startsWith('bad ')) return invalid('nobody has asked for it', error);
@@ -21,7 +22,7 @@ export async function brokenOff(visit: Visit, error: Error): Promise<Failure> {
 }
 
 /** Of headers that are none as we may send them on. */
-export function invalid(why: string, cause: unknown): Failure {
+export function invalid(why: string, cause?: unknown): Failure {
   return new Failure('plugin_invalid_output', `The answer of the plugin cannot be passed on: ${why}`, { cause });
 }
 

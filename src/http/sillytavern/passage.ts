@@ -8,13 +8,14 @@
  */
 import type { ServerResponse } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { Dispatcher, Pool } from 'undici';
+import type { Dispatcher } from 'undici';
 import { Failure } from '../../core/failure.ts';
 import type { Received } from '../../engine/reception.ts';
 import { HttpFailure } from '../errors.ts';
 import { headersForCaller } from './answer-headers.ts';
 import { brokenOff, faultOf, invalid, timedOut, unrouted } from './faults.ts';
 import type { Mount } from './mount.ts';
+import type { Ways } from './pools.ts';
 import { headersForPlugin } from './request-headers.ts';
 import type { Upload } from './upload.ts';
 
@@ -27,41 +28,64 @@ export type PassageOptions = {
   silenceMs: number;
   isSandboxed: boolean;
   /** Headers that every answer has. */
-  own: readonly string[];
+  own: Readonly<Record<string, string>>;
   /** Rejects with a Failure where the caller would not be let in any more. */
   entitled(): Promise<unknown>;
   /** Answers what went wrong, where nothing was answered yet. */
   refuse(failure: Failure): void;
 };
 
+type Head = {
+  status: number;
+  headers: Record<string, string | string[] | undefined>;
+  message: string | undefined;
+  /** When it came. */
+  at: number;
+};
+
 export class Passage implements Dispatcher.DispatchHandler {
   readonly #options: PassageOptions;
   readonly #raw: ServerResponse;
+  readonly #beganAt = performance.now();
   readonly #silence: NodeJS.Timeout;
+  /** It is looked every so often who is still there, and may be. */
+  readonly #lookMs: number;
+  readonly #looking: NodeJS.Timeout;
+  #ways: Ways | undefined;
   #controller: Dispatcher.DispatchController | undefined;
-  #heardAt = performance.now();
-  #entitledAt = this.#heardAt;
-  /** What has come of the caller when we looked last. */
-  #sent = 0;
+  /** For how many reasons nothing is taken from the plugin. */
+  #pauses = 0;
+  #heardAt = this.#beganAt;
+  #entitledAt = this.#beganAt;
+  #isAsking = false;
+  /** What the plugin had taken of the body when we looked last. */
+  #given = 0;
+  #interim = 0;
   #status: number | null = null;
+  /** What has come and is not told yet. */
+  #head: Head | null = null;
+  #pieces: Buffer[] = [];
+  #isWhole = false;
   #hasBegun = false;
   #isJudged = false;
   #isOver = false;
 
   constructor(options: PassageOptions) {
-    const { reply, request, silenceMs } = options;
+    const { reply, silenceMs } = options;
     this.#options = options;
     this.#raw = reply.raw;
-    this.#sent = request.raw.socket.bytesRead;
     this.#silence = setTimeout(this.#beQuiet, silenceMs);
+    this.#lookMs = Math.min(LOOK_MS, silenceMs / 2);
+    this.#looking = setInterval(this.#look, this.#lookMs);
   }
 
-  begin(pool: Pool): void {
+  begin(ways: Ways): void {
+    this.#ways = ways;
     const { request, mount, received, upload } = this.#options;
     const { raw } = request;
     const headers = headersForPlugin(raw, mount, received.visit.headers);
     const method = raw.method as Dispatcher.HttpMethod;
-    pool.dispatch({ path: raw.url ?? '/', method, headers, body: upload }, this);
+    ways.pool.dispatch({ path: raw.url ?? '/', method, headers, body: upload }, this);
   }
 
   /** The caller has gone, or nobody waits for it any more. */
@@ -74,6 +98,7 @@ export class Passage implements Dispatcher.DispatchHandler {
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller;
     if (this.#isOver) controller.abort(NOBODY);
+    else if (this.#pauses > 0) controller.pause();
   }
 
   onResponseStart(
@@ -83,8 +108,8 @@ export class Passage implements Dispatcher.DispatchHandler {
     message?: string,
   ): void {
     if (this.#isOver) return;
-    // What only says that an answer is to come.
-    if (status < 200) return this.#heard();
+    if (status < 100 || status > 599) return this.#end(invalid(`its status is ${status}`));
+    if (status < 200) return this.#expect();
     const { received, request, mount } = this.#options;
     const { visit, plugin } = received;
     this.#status = status;
@@ -96,24 +121,29 @@ export class Passage implements Dispatcher.DispatchHandler {
     } else if (verdict === 'fault') {
       this.#judge(faultOf(visit));
       controller.abort(NOBODY);
-    } else this.#answer(status, headers, message);
+    } else {
+      this.#heard();
+      this.#head = { status, headers, message, at: this.#heardAt };
+      // What comes with the head goes with it; where nothing does, the caller waits for the head alone.
+      process.nextTick(this.#tell);
+    }
   }
 
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
     if (this.#isOver) return;
     this.#heard();
-    this.#hasBegun = true;
-    if (this.#heardAt - this.#entitledAt > ENTITLED_MS) this.#askAgain();
-    if (this.#raw.write(chunk)) return;
-    controller.pause();
-    this.#raw.once('drain', this.#goOn);
+    // What comes at once goes at once, however small its parts are.
+    if (this.#pieces.push(chunk) === 1) process.nextTick(this.#tell);
+    const waitMs = this.#ways?.crumbs.take(chunk.length, this.#heardAt) ?? 0;
+    if (waitMs === 0) return;
+    this.#pause();
+    setTimeout(this.#goOnHearing, waitMs);
   }
 
   onResponseEnd(): void {
     if (this.#isOver) return;
-    this.#hasBegun = true;
-    this.#raw.end();
-    this.#end(null);
+    this.#isWhole = true;
+    this.#tell();
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
@@ -122,45 +152,114 @@ export class Passage implements Dispatcher.DispatchHandler {
 
   // ── and what comes of it ──────────────────────────────────────────────────────────────────────────────────────
 
-  #answer(status: number, headers: Record<string, string | string[] | undefined>, message = ''): void {
-    const { reply, mount, isSandboxed, own } = this.#options;
-    const raw = this.#raw;
-    const told = headersForCaller(headers, mount, { isSandboxed });
-    told.push(...own);
-    for (const [name, value] of Object.entries(reply.getHeaders())) told.push(name, String(value));
-    try {
-      raw.writeHead(status, REASON.test(message) ? message : undefined, told);
-    } catch (error) {
-      raw.statusMessage = '';
-      this.#end(invalid('a header has characters that no header may have', error));
-      return;
-    }
-    reply.hijack();
-    this.#heard();
-    // What has come with the head goes with it; where nothing has, the caller waits for the head alone.
-    process.nextTick(this.#flush);
+  /** What only says that an answer is to come, which is none, however often it is said. */
+  #expect(): void {
+    this.#interim += 1;
+    if (this.#interim > INTERIM_MOST) this.#end(invalid(`it was announced more than ${INTERIM_MOST} times`));
   }
 
-  readonly #flush = () => {
-    if (!this.#hasBegun && !this.#isOver) this.#raw.flushHeaders();
+  /** Tells the caller all that has come, where they may still know it. */
+  readonly #tell = () => {
+    if (this.#isOver || this.#isJudged || this.#isAsking) return;
+    if (this.#isDue()) return this.#ask();
+    if (this.#head !== null && !this.#begin(this.#head)) return;
+    const pieces = this.#pieces;
+    this.#pieces = [];
+    const chunk = pieces.length > 1 ? Buffer.concat(pieces) : pieces[0];
+    if (this.#isWhole) {
+      this.#raw.end(chunk);
+      this.#end(null);
+    } else if (chunk !== undefined) {
+      if (this.#raw.write(chunk)) return;
+      this.#pause();
+      this.#raw.once('drain', this.#goOnHearing);
+    } else if (!this.#hasBegun) this.#raw.flushHeaders();
+    this.#hasBegun = true;
   };
 
-  /** Whoever is answered for long may have lost their token meanwhile. */
-  #askAgain(): void {
-    this.#entitledAt = this.#heardAt;
-    this.#options.entitled().catch((error) => this.#end(Failure.from(error)));
+  /** False where it cannot. */
+  #begin({ status, headers, message = '' }: Head): boolean {
+    const { request, reply, mount, isSandboxed, own } = this.#options;
+    this.#head = null;
+    const asked = { host: request.headers.host, url: request.originalUrl, localPort: request.raw.socket.localPort };
+    const ours = [...Object.entries(own), ...Object.entries(reply.getHeaders())];
+    try {
+      const told = headersForCaller(headers, {
+        status,
+        mount,
+        asked,
+        isSandboxed,
+        own: ours.map(([name, value]) => [name, String(value)] as const),
+      });
+      this.#raw.writeHead(status, REASON.test(message) ? message : undefined, told);
+    } catch (error) {
+      this.#raw.statusMessage = '';
+      const isRefused = error instanceof Failure;
+      this.#end(isRefused ? error : invalid('a header has characters that no header may have', error));
+      return false;
+    }
+    reply.hijack();
+    return true;
   }
 
-  readonly #goOn = () => {
-    if (this.#isOver) return;
-    this.#heard();
-    this.#controller?.resume();
+  /** Whoever waits or is answered for long may have lost their token meanwhile, and is told nothing more before we know. */
+  #isDue(): boolean {
+    const head = this.#head;
+    if (head !== null && head.at - this.#beganAt > this.#lookMs) return this.#entitledAt < head.at;
+    return performance.now() - this.#entitledAt > this.#lookMs;
+  }
+
+  #ask(): void {
+    if (this.#isAsking) return;
+    this.#isAsking = true;
+    this.#pause();
+    const go = () => {
+      this.#isAsking = false;
+      this.#entitledAt = performance.now();
+      this.#goOn();
+      if (this.#head !== null || this.#pieces.length > 0 || this.#isWhole) this.#tell();
+    };
+    this.#options.entitled().then(go, (error) => this.#end(Failure.from(error)));
+  }
+
+  readonly #look = () => {
+    if (this.#isOver || this.#isJudged) return;
+    this.#isTaken();
+    const { upload, request } = this.#options;
+    if (upload !== null && !request.raw.complete) upload.look();
+    this.#ask();
+  };
+
+  /** Whether the plugin has taken any of the body since we looked last, which is not silence. */
+  #isTaken(): boolean {
+    const { given = 0 } = this.#options.upload ?? {};
+    const isMore = given > this.#given;
+    this.#given = given;
+    if (isMore) this.#heard();
+    return isMore;
+  }
+
+  #pause(): void {
+    this.#pauses += 1;
+    this.#controller?.pause();
+  }
+
+  #goOn(): void {
+    this.#pauses -= 1;
+    if (this.#pauses === 0 && !this.#isOver) this.#controller?.resume();
+  }
+
+  /** It was we who made it wait. */
+  readonly #goOnHearing = () => {
+    if (!this.#isOver) this.#heard();
+    this.#goOn();
   };
 
   /** Nothing more is taken from the plugin; what is known of it is told when it is known. */
   #judge(failure: Promise<Failure>): void {
     this.#isJudged = true;
     clearTimeout(this.#silence);
+    clearInterval(this.#looking);
     failure.then((known) => this.#end(known));
   }
 
@@ -172,13 +271,10 @@ export class Passage implements Dispatcher.DispatchHandler {
   readonly #beQuiet = () => {
     const { request, upload, silenceMs } = this.#options;
     if (this.#isOver) return;
-    const { bytesRead } = request.raw.socket;
     if (this.#raw.writableNeedDrain) return this.#end(new Failure('cancelled', 'The caller has stopped reading'));
+    if (this.#isTaken()) return;
     const isSending = upload !== null && !request.raw.complete;
-    if (isSending && bytesRead > this.#sent) {
-      this.#sent = bytesRead;
-      this.#silence.refresh();
-    } else if (isSending && request.raw.readableLength === 0 && upload.readableLength === 0) {
+    if (isSending && request.raw.readableLength === 0 && upload.readableLength === 0) {
       this.#end(new HttpFailure(408, new Failure('invalid_request', 'The request took too long to arrive')));
     } else this.#end(timedOut(silenceMs, Math.round(performance.now() - this.#heardAt)));
   };
@@ -187,7 +283,9 @@ export class Passage implements Dispatcher.DispatchHandler {
   #end(failure: Failure | null): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    this.#pieces = [];
     clearTimeout(this.#silence);
+    clearInterval(this.#looking);
     const { received, upload, refuse } = this.#options;
     received.end(this.#status, failure);
     if (failure === null) return;
@@ -199,7 +297,10 @@ export class Passage implements Dispatcher.DispatchHandler {
   }
 }
 
-const ENTITLED_MS = 5_000;
+const LOOK_MS = 5_000;
+
+/** More than anybody has to say before an answer. */
+const INTERIM_MOST = 10;
 
 const NOBODY = new Failure('cancelled', 'Nobody waits for it any more');
 

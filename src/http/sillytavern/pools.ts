@@ -2,16 +2,20 @@ import { Socket } from 'node:net';
 import { Pool } from 'undici';
 import { Failure } from '../../core/failure.ts';
 import type { Upstream } from '../../core/serving.ts';
+import { Crumbs } from './crumbs.ts';
+
+/** The ways to one program. */
+export type Ways = { pool: Pool; crumbs: Crumbs };
 
 /** The connections that are open to programs, kept for the next request for as long as a program runs. */
 export class Pools {
-  readonly #pools = new WeakMap<Upstream, Pool>();
+  readonly #pools = new WeakMap<Upstream, Ways>();
 
-  of(upstream: Upstream): Pool {
+  of(upstream: Upstream): Ways {
     return this.#pools.get(upstream) ?? this.#open(upstream);
   }
 
-  #open(upstream: Upstream): Pool {
+  #open(upstream: Upstream): Ways {
     const pool = new Pool('http://plugin', {
       // How many there are at once is bounded by whoever lets requests in, and how long they may be silent by Passage.
       connections: null,
@@ -25,12 +29,13 @@ export class Pools {
         );
       },
     });
-    this.#pools.set(upstream, pool);
+    const ways = { pool, crumbs: new Crumbs() };
+    this.#pools.set(upstream, ways);
     const { gone } = upstream;
     const end = () => void pool.destroy(Failure.from(gone.reason)).catch(() => {});
     if (gone.aborted) end();
     else gone.addEventListener('abort', end, { once: true });
-    return pool;
+    return ways;
   }
 }
 

@@ -11,6 +11,7 @@ import type { Protect } from './csrf.ts';
 import { ADDRESS_PARAM, mountOf } from './mount.ts';
 import { Passage } from './passage.ts';
 import { Pools } from './pools.ts';
+import { Turns } from './turns.ts';
 import { type Upload, uploadOf } from './upload.ts';
 import { visitorOf } from './visitor.ts';
 
@@ -42,6 +43,7 @@ export function proxy(scope: App, { protect, ...options }: Options): void {
 class Doorman {
   readonly #options: Omit<Options, 'protect'>;
   readonly #pools = new Pools();
+  readonly #turns = new Turns();
 
   constructor(options: Omit<Options, 'protect'>) {
     this.#options = options;
@@ -55,6 +57,10 @@ class Doorman {
     try {
       const mount = mountOf(request);
       if (mount === null) throw new Failure('not_found', 'No plugin answers there');
+      if (reply.raw.socket === null) {
+        if (!(await this.#turns.wait(request.raw.socket, reply.raw))) return;
+        await stillEntitled(request, this.#options);
+      }
       const { reception, settings } = this.#options;
       const visitor = visitorOf(request.headers);
       upload = uploadOf(request.raw, settings.bodyBytes);
@@ -69,7 +75,7 @@ class Doorman {
         upload,
         silenceMs: settings.silenceMs,
         isSandboxed: settings.pages === 'sandboxed',
-        own: ['isopod-isolation', received.isolation, 'isopod-request', id],
+        own: { 'isopod-isolation': received.isolation, 'isopod-request': id },
         entitled: () => stillEntitled(request, this.#options),
         refuse,
       });

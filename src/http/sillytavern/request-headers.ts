@@ -17,7 +17,9 @@ const NOT_PASSED: ReadonlySet<string> = new Set([
   'upgrade',
   'http2-settings',
   'expect',
+  // Where a token of ours may be, on our own routes.
   'authorization',
+  'x-api-key',
   'x-csrf-token',
   'forwarded',
 ]);

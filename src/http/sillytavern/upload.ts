@@ -3,6 +3,8 @@ import { Readable } from 'node:stream';
 import { Failure } from '../../core/failure.ts';
 
 const AHEAD_BYTES = 65_536;
+/** That its sender has gone is only seen by who reads all that it has sent: so much is looked at. */
+const LOOK_BYTES = 262_144;
 
 /**
  * The body of a request on its way to a plugin. It may be destroyed at any time, which leaves the connection that it comes
@@ -13,6 +15,7 @@ export class Upload extends Readable {
   readonly #from: IncomingMessage;
   readonly #most: number;
   #taken = 0;
+  #ahead = AHEAD_BYTES;
 
   constructor(from: IncomingMessage, most: number) {
     super({ highWaterMark: AHEAD_BYTES });
@@ -24,7 +27,19 @@ export class Upload extends Readable {
     from.on('data', this.#take).once('end', this.#end).once('close', this.#close).on('error', this.#close);
   }
 
+  /** Bytes that the plugin has taken. */
+  get given(): number {
+    return this.#taken - this.readableLength;
+  }
+
+  /** Looks whether its sender is still there, where nothing has been read of it for long. */
+  look(): void {
+    this.#ahead = LOOK_BYTES;
+    if (this.readableLength < LOOK_BYTES) this.#from.resume();
+  }
+
   override _read(): void {
+    this.#ahead = AHEAD_BYTES;
     this.#from.resume();
   }
 
@@ -38,7 +53,7 @@ export class Upload extends Readable {
   readonly #take = (chunk: Buffer) => {
     this.#taken += chunk.length;
     if (this.#taken > this.#most) this.destroy(tooLarge(this.#taken, this.#most));
-    else if (!this.push(chunk)) this.#from.pause();
+    else if (!this.push(chunk) && this.readableLength >= this.#ahead) this.#from.pause();
   };
 
   readonly #end = () => void this.push(null);
