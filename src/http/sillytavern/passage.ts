@@ -61,6 +61,7 @@ export class Passage implements Dispatcher.DispatchHandler {
   /** What the plugin had taken of the body when we looked last. */
   #given = 0;
   #interim = 0;
+  #chunks = 0;
   #status: number | null = null;
   /** What has come and is not told yet. */
   #head: Head | null = null;
@@ -134,8 +135,10 @@ export class Passage implements Dispatcher.DispatchHandler {
     this.#heard();
     // What comes at once goes at once, however small its parts are.
     if (this.#pieces.push(chunk) === 1) process.nextTick(this.#tell);
-    const waitMs = this.#ways?.crumbs.take(chunk.length, this.#heardAt) ?? 0;
-    if (waitMs === 0) return;
+    this.#chunks += 1;
+    // A short answer does not wait for the long ones of others.
+    const waitMs = this.#chunks <= SHORT_CHUNKS ? 0 : this.#ways?.crumbs.take(chunk.length, this.#heardAt);
+    if (waitMs === undefined || waitMs === 0) return;
     this.#pause();
     setTimeout(this.#goOnHearing, waitMs);
   }
@@ -298,6 +301,8 @@ export class Passage implements Dispatcher.DispatchHandler {
 }
 
 const LOOK_MS = 5_000;
+
+const SHORT_CHUNKS = 16;
 
 /** More than anybody has to say before an answer. */
 const INTERIM_MOST = 10;
