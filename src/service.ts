@@ -17,6 +17,7 @@ import { Hub } from './engine/hub/hub.ts';
 import { Notary } from './engine/hub/notary.ts';
 import { RefreshClock } from './engine/hub/refresh-clock.ts';
 import { Installer } from './engine/installer.ts';
+import { tenantGone } from './engine/invoker.ts';
 import type { Isolations } from './engine/isolation.ts';
 import { JobFeed } from './engine/job-feed.ts';
 import { JobNews } from './engine/job-news.ts';
@@ -109,6 +110,7 @@ export class Service implements AsyncDisposable {
     const observer = scope.use(new Observer({ write, complain }));
     // What is loaded before all of it is there is looked at again below.
     let loaded: Engine | undefined;
+    let receiving: Reception | undefined;
     const learn: ConfiguratorOptions['learn'] = async (tenant, change) => loaded?.tenancies.learn(tenant, change);
     const vault = openVault(config, (notice) => log.notice(notice));
     const configurator = new Configurator({
@@ -143,7 +145,10 @@ export class Service implements AsyncDisposable {
       ports: () => ports,
       own: () => fields,
       desk: (tenancy, plugin) => new PluginDesk(desks, tenancy, plugin),
-      onGone: (tenant) => updates.forget(tenant),
+      onGone: (tenant) => {
+        receiving?.stopAll(tenant, tenantGone());
+        updates.forget(tenant);
+      },
     });
     scope.use(engine);
     loaded = engine;
@@ -157,6 +162,7 @@ export class Service implements AsyncDisposable {
         metrics?.served(served);
       },
     });
+    receiving = reception;
     const news = scope.use(await JobNews.open(store));
     let worker: Worker | undefined;
     const { tenancies } = engine;

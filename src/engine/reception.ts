@@ -46,9 +46,8 @@ export type Received = {
 export class Reception {
   readonly #options: ReceptionOptions;
   readonly #inside = new Map<string, number>();
-  #all = 0;
-  /** Of whoever is inside, for whom to tell that it is over. */
-  readonly #waiting = new Set<AbortController>();
+  /** Whoever was let in or is about to be, and of which tenant's plugins: for whom to tell that it is over. */
+  readonly #waiting = new Map<AbortController, string>();
   #closed: Failure | null = null;
   readonly #idle: (() => void)[] = [];
 
@@ -58,12 +57,12 @@ export class Reception {
 
   /** Requests that are being answered. */
   get serving(): number {
-    return this.#all;
+    return this.#waiting.size;
   }
 
   /**
    * Rejects with a Failure that says why nobody answers there. `waiting` is aborted by whoever asks when the caller is gone,
-   * and by us when the service cannot wait for the answer any more.
+   * and by us when nobody waits for the answer any more.
    */
   async enter(tenancy: Tenancy, address: string, visiting: Visiting, waiting: AbortController): Promise<Received> {
     const askedAt = performance.now();
@@ -73,30 +72,38 @@ export class Reception {
       const totalMs = performance.now() - askedAt;
       this.#options.onServed({ tenant: tenancy.id, plugin: plugin?.id, id, status, failure, totalMs });
     };
+    let leave = () => {};
     try {
       if (this.#closed !== null) throw this.#closed;
       assertServes(tenancy);
+      leave = this.#receive(tenancy, waiting);
       const { addresses } = this.#options;
       plugin = addresses.at(tenancy, address) ?? (await this.#search(tenancy, address, waiting.signal));
-      return await this.#admit({ tenancy, plugin, visiting, waiting, settle });
+      return await this.#admit({ tenancy, plugin, visiting, waiting, leave, settle });
     } catch (error) {
+      leave();
       const failure = Failure.from(error);
       settle(null, failure);
       throw failure;
     }
   }
 
+  /** Tells all who wait for plugins of a tenant that it is over. */
+  stopAll(tenant: string, failure: Failure): void {
+    for (const [waiting, of] of this.#waiting) if (of === tenant) waiting.abort(failure);
+  }
+
   /** Lets nobody in from now on. Resolves when all are out; whoever is inside after `graceMs` is told that it is over. */
   async drain(graceMs: number): Promise<void> {
     const words = 'The service is shutting down';
     this.#closed = new Failure('draining', words, { retryable: true, retryAfterMs: 1_000 });
-    if (this.#all === 0) return;
+    if (this.#waiting.size === 0) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#idle.push(resolve);
     const over = () => {
       // What it has done so far is done.
       const begun = new Failure('draining', words, { retryable: false });
-      for (const waiting of this.#waiting) waiting.abort(begun);
+      for (const waiting of this.#waiting.keys()) waiting.abort(begun);
       resolve();
     };
     const timer = setTimeout(over, graceMs);
@@ -104,12 +111,23 @@ export class Reception {
     clearTimeout(timer);
   }
 
-  async #admit({ tenancy, plugin, visiting, waiting, settle }: Admission): Promise<Received> {
+  /** From here on until it leaves, its tenant is in use. */
+  #receive(tenancy: Tenancy, waiting: AbortController): () => void {
+    this.#waiting.set(waiting, tenancy.id);
+    tenancy.begin(performance.now());
+    return () => {
+      tenancy.end();
+      this.#waiting.delete(waiting);
+      if (this.#waiting.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
+    };
+  }
+
+  async #admit({ tenancy, plugin, visiting, waiting, leave, settle }: Admission): Promise<Received> {
     const { residencies } = this.#options;
     const standing = this.#standingOf(plugin, tenancy);
     const { servers } = standing.runtime;
     if (servers === undefined) throw new Failure('internal', 'Its runtime answers no requests');
-    const leave = this.#enterOne(tenancy, plugin, waiting);
+    const free = this.#place(tenancy, plugin);
     try {
       const visit = await servers.enter(residencies.of(tenancy, plugin), visiting, waiting.signal);
       let isOver = false;
@@ -117,12 +135,13 @@ export class Reception {
         if (isOver) return;
         isOver = true;
         visit[Symbol.dispose]();
+        free();
         leave();
         settle(status, failure);
       };
       return { plugin, isolation: standing.grade, visit, end };
     } catch (error) {
-      leave();
+      free();
       throw error;
     }
   }
@@ -136,9 +155,9 @@ export class Reception {
     const others = addresses.unheard(tenancy).filter((plugin) => !likely.includes(plugin));
     const silent: string[] = [];
     for (const plugin of [...likely, ...others]) {
-      signal.throwIfAborted();
       this.#standingOf(plugin, tenancy);
       const failure = await residencies.start(tenancy, plugin, signal).then(() => null, Failure.from);
+      signal.throwIfAborted();
       const found = addresses.at(tenancy, address);
       if (found !== undefined) return found;
       // It is what was asked for, and this is why it does not answer.
@@ -155,7 +174,7 @@ export class Reception {
     return standing;
   }
 
-  #enterOne(tenancy: Tenancy, plugin: Plugin, waiting: AbortController): () => void {
+  #place(tenancy: Tenancy, plugin: Plugin): () => void {
     const { mostAtOnce } = this.#options;
     const key = `${tenancy.key}\n${plugin.id}`;
     const inside = (this.#inside.get(key) ?? 0) + 1;
@@ -165,17 +184,10 @@ export class Reception {
       throw new Failure('concurrency_limited', words, { limit, retryable: true, retryAfterMs: 1_000 });
     }
     this.#inside.set(key, inside);
-    this.#all += 1;
-    this.#waiting.add(waiting);
-    tenancy.begin(performance.now());
     return () => {
       const left = (this.#inside.get(key) ?? 1) - 1;
       if (left > 0) this.#inside.set(key, left);
       else this.#inside.delete(key);
-      tenancy.end();
-      this.#waiting.delete(waiting);
-      this.#all -= 1;
-      if (this.#all === 0) for (const resolve of this.#idle.splice(0)) resolve();
     };
   }
 }
@@ -195,6 +207,7 @@ type Admission = {
   plugin: Plugin;
   visiting: Visiting;
   waiting: AbortController;
+  leave(): void;
   settle: Received['end'];
 };
 

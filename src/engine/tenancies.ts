@@ -77,6 +77,8 @@ export class Tenancies implements AsyncDisposable {
 
   /** What is loaded now of the tenant that it was loaded of; undefined where that one is gone, whoever has its name. */
   async again(tenancy: Tenancy): Promise<Tenancy | undefined> {
+    // Whoever asks may be what its end waits for.
+    if (tenancy.isGone) return undefined;
     const now = await this.find(tenancy.id);
     return now?.isOf(tenancy.tenant) === true ? now : undefined;
   }

@@ -237,6 +237,8 @@ test('a tenant that is told to be gone leaves nothing, once nothing of it runs',
   const leaving = tenancies.refresh('acme', 'tenants');
   await vi.waitUntil(() => gone.mock.calls.length === 1);
   expect(await folders.has('acme')).toBe(true);
+  // What still runs may be what asks.
+  expect(await tenancies.again(acme)).toBeUndefined();
   acme.end();
   await leaving;
   expect(await folders.has('acme')).toBe(false);

@@ -380,3 +380,26 @@ describe('whoever asks', () => {
     await expect.poll(async () => (await at('liar/open')).body).toBe(0);
   });
 });
+
+test('a tenant that is removed takes its requests and its programs along, whoever waits for which answer', async () => {
+  await service.ask('POST', '/v1/tenants', { body: { id: 'beta', enableServerPlugins: true } });
+  const { body: made } = await service.ask('POST', '/v1/tenants/beta/tokens', {
+    body: { name: 'x', scopes: ['invoke'] },
+  });
+  await writePlugin(
+    join(service.config.dataDir, 'tenants/beta/plugins/sillytavern/liar'),
+    join(FIXTURES, 'sillytavern/liar'),
+  );
+  for (const does of ['reload', 'liar/enable']) await service.ask('POST', `/t/beta/v1/plugins/${does}`);
+  const base = `${service.url}/t/beta/api/plugins/liar`;
+  const headers = { authorization: `Bearer ${made.secret}` };
+  const dripping = await Promise.all([fetch(`${base}/drip`), fetch(`${base}/drip`, { headers })]);
+  const waiting = [fetch(`${base}/never`), fetch(`${base}/never`, { headers })];
+  await expect.poll(async () => (await service.get('/t/beta/api/plugins/liar/open')).body).toBe(4);
+  expect(marked('tenants/beta')).not.toEqual([]);
+  expect((await service.ask('DELETE', '/v1/tenants/beta')).status).toBe(204);
+  expect(marked('tenants/beta')).toEqual([]);
+  for (const response of dripping) await expect(response.text()).rejects.toThrow();
+  for (const answer of waiting) expect((await answer).status).toBe(409);
+  expect((await service.get('/t/beta/api/plugins/liar/open')).status).toBe(404);
+}, 30_000);
