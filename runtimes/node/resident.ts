@@ -148,7 +148,6 @@ export class NodeResident implements Resident, Upstream {
   async #boot(): Promise<void> {
     const { residency, rooms, occupant, meter, wire, boot, dataMb } = this.#options;
     const { limits, desk } = residency;
-    const bootedAt = performance.now();
     const [stdout, stderr] = (['info', 'warning'] as const).map((level) => this.#linesAt(level));
     this.#process = await ResidentProcess.start({
       rooms,
@@ -168,7 +167,8 @@ export class NodeResident implements Resident, Upstream {
       stderr?.end();
     });
     void wire.crowded.then((observed) => this.#process?.kill(tooManyConnections(observed)));
-    const left = () => Math.max(1, limits.bootMs - (performance.now() - bootedAt));
+    const { begunAt } = this.#process;
+    const left = () => Math.max(1, limits.bootMs - (performance.now() - begunAt));
     const connected = await within<Socket | Death>(left(), wire.frames, this.death);
     if (connected !== null && !('failure' in connected)) {
       this.#frames = connected.on('data', (chunk: Buffer) => this.#reader.push(chunk));

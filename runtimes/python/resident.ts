@@ -186,7 +186,6 @@ export class PythonResident implements Resident {
   async #boot(): Promise<void> {
     const { residency, rooms, occupant, meter, boot, dataMb } = this.#options;
     const { limits, desk } = residency;
-    const bootedAt = performance.now();
     this.#process = await ResidentProcess.start({
       rooms,
       occupant,
@@ -204,7 +203,7 @@ export class PythonResident implements Resident {
     this.#started.resolve(this.#process);
     this.#lead = new Lead(residency, this.#process);
     this.#say({ t: 'boot', ...boot });
-    const left = Math.max(1, limits.bootMs - (performance.now() - bootedAt));
+    const left = Math.max(1, limits.bootMs - (performance.now() - this.#process.begunAt));
     const first = await within<Frame | Death>(left, this.#ready.promise, this.death);
     const failure = this.#notReady(first);
     if (failure !== null) {

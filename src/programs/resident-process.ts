@@ -1,17 +1,19 @@
 import type { Socket } from 'node:net';
+import { basename } from 'node:path';
 import type { Writable } from 'node:stream';
 import { setImmediate as turn } from 'node:timers/promises';
 import { type Ending, MOST_PROCESSES } from '../confinement/launcher.ts';
 import type { Sandbox } from '../confinement/sandbox.ts';
 import type { Sample } from '../confinement/tree.ts';
-import { Failure } from '../core/failure.ts';
+import { Failure, type LimitHit } from '../core/failure.ts';
 import type { Limits } from '../core/limits.ts';
-import { keptIn } from './kept.ts';
+import type { Kept } from './kept.ts';
 import { Memory } from './memory.ts';
 import type { Meter } from './meter.ts';
 import { bootedTooSlowly, overLimit, refused, tooLarge } from './over-limit.ts';
 import type { Letting, Occupant, Rooms } from './rooms.ts';
 import { closed, within } from './settling.ts';
+import { ENTRIES_MOST } from './stocktaker.ts';
 
 export type ResidentProcessOptions = {
   rooms: Rooms;
@@ -38,6 +40,8 @@ export class ResidentProcess implements AsyncDisposable {
   readonly stdin: Writable;
   /** Resolves when nothing of it is left. */
   readonly death: Promise<Death>;
+  /** `performance.now()` of when we began to start it: what it had to wait for before is not its own. */
+  readonly begunAt: number;
   readonly #letting: Letting;
   readonly #sandbox: Sandbox;
   readonly #options: ResidentProcessOptions;
@@ -47,10 +51,11 @@ export class ResidentProcess implements AsyncDisposable {
   #because: Failure | null = null;
   #residentBytes = 0;
   #cpuMs = 0;
-  #weighing: NodeJS.Timeout | undefined;
+  #stock: Disposable | null = null;
   #isOver = false;
 
-  private constructor(letting: Letting, stdin: Socket, options: ResidentProcessOptions) {
+  private constructor(letting: Letting, stdin: Socket, begunAt: number, options: ResidentProcessOptions) {
+    this.begunAt = begunAt;
     this.#letting = letting;
     this.#sandbox = letting.sandbox;
     this.#options = options;
@@ -64,14 +69,15 @@ export class ResidentProcess implements AsyncDisposable {
   /** Resolves when its program has been let go. Rejects with a Failure. */
   static async start(options: ResidentProcessOptions): Promise<ResidentProcess> {
     const { rooms, occupant } = options;
-    const tooMuch = await tooMuchKept(options);
+    const tooMuch = tooMuchKept(await rooms.stocktaker.look(foldersOf(options)), options);
     if (tooMuch !== null) throw tooMuch;
+    const begunAt = performance.now();
     await using opened = new AsyncDisposableStack();
     const stdin = opened.use(await rooms.pipes.openInput());
     const letting = opened.use(await rooms.let(occupant, stdin.fd));
     stdin.given();
     opened.move();
-    const started = new ResidentProcess(letting, stdin.socket, options);
+    const started = new ResidentProcess(letting, stdin.socket, begunAt, options);
     try {
       await started.#begin();
       return started;
@@ -121,7 +127,7 @@ export class ResidentProcess implements AsyncDisposable {
   }
 
   async #begin(): Promise<void> {
-    const { limits, meter } = this.#options;
+    const { limits, meter, rooms } = this.#options;
     const { group, ready } = this.#sandbox;
     const up = group === null ? ready : ready.then(() => group.boundMemory(this.#memory.allowed));
     const isUp = await within(
@@ -129,6 +135,7 @@ export class ResidentProcess implements AsyncDisposable {
       up.then(() => 'up' as const),
     );
     if (isUp === null) throw bootedTooSlowly(limits.bootMs);
+    if (this.#isOver) return;
     const tree = this.#sandbox.go();
     tree.begin();
     this.#watch = meter.watch({
@@ -138,15 +145,8 @@ export class ResidentProcess implements AsyncDisposable {
       onSample: (sample) => this.#see(sample),
       onWeight: (bytes) => this.#judge(tooLarge(this.#memory.allowed, bytes)),
     });
-    this.#weighSoon();
-  }
-
-  #weighSoon(): void {
-    const weigh = async () => {
-      this.#judge(await tooMuchKept(this.#options));
-      if (!this.#isOver) this.#weighSoon();
-    };
-    this.#weighing = setTimeout(() => void weigh(), WEIGH_MS).unref();
+    const told = (kept: Kept) => this.#judge(tooMuchKept(kept, this.#options));
+    this.#stock = rooms.stocktaker.watch(foldersOf(this.#options), told);
   }
 
   #see(sample: Sample): void {
@@ -167,7 +167,7 @@ export class ResidentProcess implements AsyncDisposable {
     const { group } = this.#sandbox;
     this.#because ??= refused(group?.refusal());
     this.#isOver = true;
-    clearTimeout(this.#weighing);
+    this.#stock?.[Symbol.dispose]();
     this.#watch?.[Symbol.dispose]();
     if (!this.#sandbox.deserted()) await within(DRAIN_MS, this.#output);
     // One whole turn of the event loop reads all that lies in its pipes.
@@ -180,21 +180,28 @@ export class ResidentProcess implements AsyncDisposable {
   }
 }
 
+function foldersOf({ occupant }: ResidentProcessOptions): string[] {
+  return occupant.own?.folders.map(({ from }) => from) ?? [];
+}
+
 /** Files outlive whoever wrote them, and there is no other bound on all of them together. */
-async function tooMuchKept({ occupant, storedBytes }: ResidentProcessOptions): Promise<Failure | null> {
-  const folders = occupant.own?.folders.map(({ from }) => from) ?? [];
-  const { bytes, entries, hidden } = await keptIn(folders, ENTRIES_MOST);
-  const words = 'Keeps more in its folders than it may (DELETE /v1/plugins/{plugin}/data empties them)';
+function tooMuchKept(kept: Kept, { occupant, storedBytes }: ResidentProcessOptions): Failure | null {
+  const { bytes, entries, hidden } = kept;
+  const advice = 'DELETE /v1/plugins/{plugin}/data empties them';
   if (hidden !== null) {
-    const there = `${words}, or hides it: there is ${hidden}`;
+    const there = `Keeps more in its folders than it may, or hides it: there is ${hidden} (${advice})`;
     return new Failure('plugin_resource_exceeded', there);
   }
-  if (entries >= ENTRIES_MOST) {
-    const limit = { name: 'files', allowed: ENTRIES_MOST, observed: entries, unit: 'count' } as const;
-    return new Failure('plugin_resource_exceeded', words, { limit });
-  }
-  if (bytes <= storedBytes) return null;
-  const limit = { name: 'residents.dataMb', allowed: storedBytes, observed: bytes, unit: 'bytes' } as const;
+  if (entries < ENTRIES_MOST && bytes <= storedBytes) return null;
+  const limit: LimitHit =
+    entries >= ENTRIES_MOST
+      ? { name: 'files', allowed: ENTRIES_MOST, observed: entries, unit: 'count' }
+      : { name: 'residents.dataMb', allowed: storedBytes, observed: bytes, unit: 'bytes' };
+  const where = occupant.own?.folders.map(({ path }, at) => {
+    const { bytes: own = 0, entries: count = 0 } = kept.each[at] ?? {};
+    return `${Math.round(own / 2 ** 20)} MiB in ${count} files in ${basename(path)}`;
+  });
+  const words = `Keeps more in its folders than it may: ${where?.join(', ')} (${advice})`;
   return new Failure('plugin_resource_exceeded', words, { limit });
 }
 
@@ -210,5 +217,3 @@ function endedBy(ending: Ending | null): Failure {
 
 const ENDLESS = { cpuMs: Number.POSITIVE_INFINITY };
 const DRAIN_MS = 100;
-const WEIGH_MS = 3_000;
-const ENTRIES_MOST = 200_000;

@@ -24,6 +24,7 @@ import type { Plugin } from '../core/plugin.ts';
 import { bindsOf, bindsOfOwn, importableBeside } from './binds.ts';
 import type { Command } from './command.ts';
 import { environmentOf } from './environment.ts';
+import { Stocktaker } from './stocktaker.ts';
 
 export type RoomsOptions = {
   tier: TierWish;
@@ -61,6 +62,8 @@ export class Rooms implements AsyncDisposable {
   /** Ours alone; what is in it goes with us. */
   readonly folder: string;
   readonly pipes: Pipes;
+  /** Of what those keep who stay. */
+  readonly stocktaker = new Stocktaker();
   readonly #found: FoundGroups;
   readonly #cpus: number;
   readonly #environment: Record<string, string>;
@@ -163,6 +166,7 @@ export class Rooms implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.stocktaker[Symbol.asyncDispose]();
     await this.#found.groups?.[Symbol.asyncDispose]();
     await removed(this.folder);
   }

@@ -3,7 +3,9 @@ import { strict as assert } from 'node:assert';
 import { execFileSync } from 'node:child_process';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { Stocktaker } from '../../src/programs/stocktaker.ts';
 import { ServerTrial } from '../support/servers.ts';
 
 const BASE = '/api/plugins/hostile';
@@ -123,10 +125,27 @@ describe('it is ended, and the reason is named, when it', () => {
     ]);
     const fill = await ending('/fill', 'fill');
     expect([fill.code, fill.details.limit?.name]).toEqual(['plugin_resource_exceeded', 'residents.dataMb']);
+    expect(fill.message).toMatch(
+      /^Keeps more in its folders than it may: \d+ MiB in \d+ files in data, 0 MiB in \d+ files in /,
+    );
+    const litter = await ending('/litter', 'litter');
+    expect([litter.code, litter.details.limit?.name]).toEqual(['plugin_resource_exceeded', 'files']);
     const few = await trial.ask('hostile', `${BASE}/knock`, { method: 'POST', body: { times: 20 }, tenant: 'few' });
     expect(few.text).toBe('20');
     expect((await ending('/speak', 'speak')).code).toMatch(/^plugin_(invalid_output|crashed|timeout)$/);
   });
+});
+
+test('what others have to be looked at for does not count as its start', async () => {
+  const limits = { bootMs: 2_000 };
+  const { look } = Stocktaker.prototype;
+  const slow = vi.spyOn(Stocktaker.prototype, 'look').mockImplementation(async function (this: Stocktaker, folders) {
+    await sleep(limits.bootMs);
+    return await look.call(this, folders);
+  });
+  expect((await trial.ask('hostile', `${BASE}/count`, { tenant: 'patient', limits })).text).toBe('0');
+  expect(slow).toHaveBeenCalledWith(expect.arrayContaining([expect.stringContaining('/patient/')]));
+  slow.mockRestore();
 });
 
 test('what it leaves behind ends with it, and another tenant’s goes on', async () => {
