@@ -75,7 +75,7 @@ export class Reception {
     let leave = () => {};
     try {
       if (this.#closed !== null) throw this.#closed;
-      assertServes(tenancy);
+      this.#assertServes(tenancy, address);
       leave = this.#receive(tenancy, waiting);
       const { addresses } = this.#options;
       plugin = addresses.at(tenancy, address) ?? (await this.#search(tenancy, address, waiting.signal));
@@ -146,6 +146,14 @@ export class Reception {
     }
   }
 
+  /** Of a tenant whose server plugins are off, only those are told of that are there. */
+  #assertServes(tenancy: Tenancy, address: string): void {
+    if (tenancy.isClosed) throw new Failure('not_found', `There is no tenant "${tenancy.id}" any more`);
+    if (tenancy.servesPlugins) return;
+    if (this.#options.addresses.disabledAt(tenancy, address) === undefined) throw nobodyAt(address);
+    throw new Failure('plugin_disabled', SERVERS_OFF);
+  }
+
   /** Whose address is not known yet is started, one after the other, and says it. */
   async #search(tenancy: Tenancy, address: string, signal: AbortSignal): Promise<Plugin> {
     const { addresses, residencies } = this.#options;
@@ -164,7 +172,7 @@ export class Reception {
       if (failure !== null && likely.includes(plugin)) throw failure;
       if (failure !== null) silent.push(plugin.id);
     }
-    throw new Failure('not_found', `No plugin answers at /api/plugins/${address}${doubtful(silent)}`);
+    throw nobodyAt(address, doubtful(silent));
   }
 
   #standingOf(plugin: Plugin, tenancy: Tenancy): Standing {
@@ -192,6 +200,10 @@ export class Reception {
   }
 }
 
+function nobodyAt(address: string, why = ''): Failure {
+  return new Failure('not_found', `No plugin answers at /api/plugins/${address}${why}`);
+}
+
 /** What they would be called is not known. */
 function doubtful(ids: readonly string[]): string {
   if (ids.length === 0) return '';
@@ -210,8 +222,3 @@ type Admission = {
   leave(): void;
   settle: Received['end'];
 };
-
-function assertServes(tenancy: Tenancy): void {
-  if (tenancy.isClosed) throw new Failure('not_found', `There is no tenant "${tenancy.id}" any more`);
-  if (!tenancy.servesPlugins) throw new Failure('plugin_disabled', SERVERS_OFF);
-}

@@ -12,7 +12,7 @@ const BASE = '/api/plugins/hostile';
 
 let trial: ServerTrial;
 beforeAll(async () => {
-  trial = await ServerTrial.start({ deaths: 100, blockedMs: 2_000 });
+  trial = await ServerTrial.start({ deaths: 100, blockedMs: 3_000 });
 });
 afterAll(() => trial[Symbol.asyncDispose]());
 
@@ -76,7 +76,7 @@ describe('it is ended, and the reason is named, when it', () => {
     expect([code, details.limit.name, details.limit.allowed]).toEqual([
       'plugin_timeout',
       'sillytavern.blockedMs',
-      2_000,
+      3_000,
     ]);
   });
 

@@ -130,7 +130,7 @@ export function conversation(base: string): Exchange[] {
     ['GET plugins/hello_world/logo/', nothing, 200, '\ufffdPNG\r\n\u001a\n', { 'content-type': 'image/png' }],
     ['PUT plugins/', nothing, 405, { detail: 'Method "PUT" not allowed.' }, { allow: 'GET, HEAD' }],
     ['GET plugins/reload/', nothing, 405, { detail: 'Method "GET" not allowed.' }, { allow: 'POST' }],
-    ['GET plugin/', nothing, 404, { detail: 'Not found.' }],
+    ['GET Plugin/', nothing, 404, { detail: 'Not found.' }],
 
     // A run, and in which order it is refused.
     ['POST plugins/nobody/run/', json({}), 400, error("Missing 'action'")],
