@@ -12,17 +12,18 @@ const BASE = '/api/plugins/hostile';
 
 let trial: ServerTrial;
 beforeAll(async () => {
-  trial = await ServerTrial.start({ deaths: 100, blockedMs: 3_000 });
+  // What these plugins do keeps their own event loops busy, and the machine too.
+  trial = await ServerTrial.start({ deaths: 100, blockedMs: 20_000 });
 });
 afterAll(() => trial[Symbol.asyncDispose]());
 
 /** Why the process of a tenant's own has ended, after this request. */
-async function ending(path: string, tenant: string, limits = {}) {
-  const visit = await trial.enter('hostile', { tenant, limits });
+async function ending(path: string, tenant: string, limits = {}, where = trial) {
+  const visit = await where.enter('hostile', { tenant, limits });
   const { gone } = visit.upstream;
   visit[Symbol.dispose]();
   const over = gone.aborted ? Promise.resolve() : new Promise((resolve) => gone.addEventListener('abort', resolve));
-  const answer = await trial.ask('hostile', BASE + path, { tenant, limits });
+  const answer = await where.ask('hostile', BASE + path, { tenant, limits });
   await over;
   const { code, message, details } = gone.reason;
   return { answer, code, message, details };
@@ -72,11 +73,12 @@ describe('it gets at nothing that is not its own', () => {
 
 describe('it is ended, and the reason is named, when it', () => {
   test('blocks its event loop', async () => {
-    const { code, details } = await ending('/block', 'blocks');
+    await using strict = await ServerTrial.start({ blockedMs: 2_000 });
+    const { code, details } = await ending('/block', 'blocks', {}, strict);
     expect([code, details.limit.name, details.limit.allowed]).toEqual([
       'plugin_timeout',
       'sillytavern.blockedMs',
-      3_000,
+      2_000,
     ]);
   });
 
@@ -92,18 +94,19 @@ describe('it is ended, and the reason is named, when it', () => {
     }
     // What it has thrown away again does not count.
     const { text } = await trial.ask('hostile', `${BASE}/garbage`, { tenant: 'garbage', limits: { residentMb: 192 } });
-    assert(Number(text) > 100_000_000, text);
-  });
+    assert(Number(text) > 40_000_000, text);
+  }, 90_000);
 
   test('starts too many processes or threads', async () => {
+    await using strict = await ServerTrial.start({ deaths: 100, blockedMs: 5_000 });
     for (const path of ['/bomb', '/threads']) {
-      const { code } = await ending(path, path, { residentMb: 2_048 });
+      const { code } = await ending(path, path, { residentMb: 2_048 }, strict);
       expect([path, code]).toEqual([
         path,
         expect.stringMatching(/^plugin_(resource_exceeded|memory_exceeded|crashed|timeout)$/),
       ]);
     }
-  });
+  }, 90_000);
 
   test('throws in a timer, exits, aborts, or kills all that it may', async () => {
     const timer = await ending('/timer', 'timer');
@@ -133,7 +136,7 @@ describe('it is ended, and the reason is named, when it', () => {
     const few = await trial.ask('hostile', `${BASE}/knock`, { method: 'POST', body: { times: 20 }, tenant: 'few' });
     expect(few.text).toBe('20');
     expect((await ending('/speak', 'speak')).code).toMatch(/^plugin_(invalid_output|crashed|timeout)$/);
-  });
+  }, 90_000);
 });
 
 test('what others have to be looked at for does not count as its start', async () => {
