@@ -37,8 +37,6 @@ import { Store } from './store/store.ts';
 
 export const DIALECTS: readonly ManifestDialect[] = [stash, dispatcharr, sillytavern];
 
-/** In the data folder: what the users that programs run as are worked out with. */
-
 /** Runtimes, and what reads plugins, ready to be used. */
 export async function openParts(
   config: Config,

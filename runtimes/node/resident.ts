@@ -132,13 +132,7 @@ export class NodeResident implements Resident, Upstream {
       this.#state = 'stopping';
       clearTimeout(this.#watching);
       this.#say({ t: 'stop', reason });
-      const { stopMs, graceMs } = this.#options;
-      const because = new Failure(reason === 'reload' ? 'executor_lost' : 'cancelled', WORDS[reason]);
-      this.#process?.expect(because);
-      await within<unknown>(stopMs, this.#stopped.promise, this.death);
-      // It ends by itself then; who does not is asked once more.
-      if ((await within(LEAVE_MS, this.death)) === null) await this.#process?.terminate(because, graceMs);
-      this.#process?.kill(because);
+      await this.#process?.leave(reason, this.#stopped.promise, this.#options);
     }
     await this.death;
   }
@@ -303,18 +297,11 @@ function wordsOf({ name, message, stack }: FrameOf<'failed'>['error']): string {
   return stack === '' ? `${name}: ${message}` : stack;
 }
 
-const WORDS: Record<StopReason, string> = {
-  disable: 'The plugin was disabled',
-  delete: 'The plugin was removed',
-  reload: 'The plugin was loaded anew',
-  shutdown: 'The process was not needed any more',
-};
 /** An error with its stack, and a list of routes. */
 const FRAME_BYTES = 2 << 20;
 const HEAP_FULL = /^FATAL ERROR: .*JavaScript heap out of memory/;
 /** From when it has said so. */
 const LOST_MS = 5_000;
 const LOOK_MS = 500;
-const LEAVE_MS = 500;
 const WATCH_MS = 5_000;
 const LINE_LETTERS = 16_384;

@@ -51,7 +51,7 @@ export class NodeRuntime implements Runtime, Servers {
 
   constructor(options: NodeRuntimeOptions) {
     this.#options = options;
-    this.#wing = options.pool.wing('node', (residency, line) => this.begin(residency, line));
+    this.#wing = options.pool.wing('node', (residency, line) => this.#begin(residency, line));
   }
 
   get residents(): Residents {
@@ -100,7 +100,7 @@ export class NodeRuntime implements Runtime, Servers {
     const { lodgings, secrets = { dataDir: undefined, secrets: [] } } = this.#options;
     const prober = new NodeProber({
       ...(await lodgings.surroundings()),
-      begin: (residency, files) => this.begin(residency, () => {}, files),
+      begin: (residency, files) => this.#begin(residency, () => {}, files),
     });
     this.#isolation = await attest(prober, { of: 'servers', ...secrets });
     return this.#isolation;
@@ -113,7 +113,7 @@ export class NodeRuntime implements Runtime, Servers {
   async [Symbol.asyncDispose](): Promise<void> {}
 
   /** Starts one, with files that it is to read beside its own. */
-  async begin(
+  async #begin(
     residency: Residency,
     line: (one: ResidentLine) => void,
     files: readonly Bind[] = [],
@@ -123,11 +123,21 @@ export class NodeRuntime implements Runtime, Servers {
     const identity = rooms.machine.isRoot ? rooms.identityOf(residency.tenant, residency.plugin) : null;
     await using opened = new AsyncDisposableStack();
     const wire = opened.use(await Wire.open(rooms.folder, identity));
-    this.#shelf ??= shelfIn(rooms.folder);
-    const shelf = await this.#shelf;
+    const shelf = await this.#shelfIn(rooms.folder);
     const { occupant, boot } = await furnished(residency, { rooms, wire, shelf, bodyBytes, files });
     opened.move();
     return await NodeResident.start({ ...bounds, residency, rooms, occupant, meter: this.#meter, wire, boot, line });
+  }
+
+  /** Laid out once; what could not be is tried again. */
+  async #shelfIn(folder: string): Promise<Shelf> {
+    this.#shelf ??= shelfIn(folder);
+    try {
+      return await this.#shelf;
+    } catch (error) {
+      this.#shelf = null;
+      throw error;
+    }
   }
 }
 

@@ -169,14 +169,7 @@ export class PythonResident implements Resident {
       this.#state = 'stopping';
       this.#redaction.look();
       this.#say({ t: 'stop', reason, ...this.#terms() });
-      const { stopMs, graceMs } = this.#options;
-      const because = new Failure(reason === 'reload' ? 'executor_lost' : 'cancelled', WORDS[reason]);
-      this.#process?.expect(because);
-      await within<unknown>(stopMs, this.#stopped.promise, this.death);
-      this.#process?.stdin.end();
-      // It ends by itself then; who does not is asked once more.
-      if ((await within(LEAVE_MS, this.death)) === null) await this.#process?.terminate(because, graceMs);
-      this.#process?.kill(because);
+      await this.#process?.leave(reason, this.#stopped.promise, this.#options);
     }
     await this.death;
   }
@@ -422,15 +415,8 @@ function levelOf(level: string): LogLevel {
 }
 
 const LEVELS: readonly LogLevel[] = ['trace', 'debug', 'info', 'warning', 'error'];
-const WORDS: Record<StopReason, string> = {
-  disable: 'The plugin was disabled',
-  delete: 'The plugin was removed',
-  reload: 'The plugin was loaded anew',
-  shutdown: 'The process of the plugin was ended',
-};
 const RUNS_AT_ONCE = 64;
 const LOOK_MS = 500;
-const LEAVE_MS = 500;
 const ASKS_AT_ONCE = 16;
 const MOST_UNREAD = 64 << 20;
 const LEAST_FRAME = 1 << 20;

@@ -7,6 +7,7 @@ import type { Sandbox } from '../confinement/sandbox.ts';
 import type { Sample } from '../confinement/tree.ts';
 import { Failure, type LimitHit } from '../core/failure.ts';
 import type { Limits } from '../core/limits.ts';
+import type { StopReason } from '../core/resident.ts';
 import type { Kept } from './kept.ts';
 import { Memory } from './memory.ts';
 import type { Meter } from './meter.ts';
@@ -120,6 +121,19 @@ export class ResidentProcess implements AsyncDisposable {
     return ended ? 'terminated' : 'killed';
   }
 
+  /**
+   * It was told to stop: waits until it says that it has, and ends by itself; who does not is asked once more, and then
+   * ended.
+   */
+  async leave(reason: StopReason, stopped: Promise<void>, { stopMs, graceMs }: LeavingMs): Promise<void> {
+    const because = new Failure(reason === 'reload' ? 'executor_lost' : 'cancelled', WORDS[reason]);
+    this.expect(because);
+    await within<unknown>(stopMs, stopped, this.death);
+    this.stdin.end();
+    if ((await within(LEAVE_MS, this.death)) === null) await this.terminate(because, graceMs);
+    this.kill(because);
+  }
+
   /** Resolves when nothing of it is left. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.kill(new Failure('cancelled', 'It was ended'));
@@ -215,5 +229,15 @@ function endedBy(ending: Ending | null): Failure {
   return new Failure('plugin_crashed', `Its process has ended ${how}`);
 }
 
+/** How long it may take to stop, and to end where it is asked to once more. */
+export type LeavingMs = { stopMs: number; graceMs: number };
+
+const WORDS: Record<StopReason, string> = {
+  disable: 'The plugin was disabled',
+  delete: 'The plugin was removed',
+  reload: 'The plugin was loaded anew',
+  shutdown: 'The process of the plugin was ended',
+};
+const LEAVE_MS = 500;
 const ENDLESS = { cpuMs: Number.POSITIVE_INFINITY };
 const DRAIN_MS = 100;

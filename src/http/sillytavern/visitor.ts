@@ -1,27 +1,24 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { Failure } from '../../core/failure.ts';
-import type { Visitor } from '../../core/serving.ts';
+import { DEFAULT_VISITOR, type Visitor } from '../../core/serving.ts';
 
 const HANDLE = /^[a-z0-9-]{1,64}$/;
 const NAME_LETTERS = 200;
 const CONTROL = /\p{Cc}/u;
-
-/** Contract: SillyTavern `src/users.js`, where there is one user unless accounts are on. */
-const DEFAULT_USER: Visitor = Object.freeze({ handle: 'default-user', name: 'User', admin: true });
 
 /** On whose behalf a request comes. Whoever asks was let in, and may say so for whomever they serve. */
 export function visitorOf(headers: IncomingHttpHeaders): Visitor {
   const handle = one(headers, 'isopod-user');
   const name = one(headers, 'isopod-user-name');
   const admin = one(headers, 'isopod-user-admin');
-  if (handle === undefined && name === undefined && admin === undefined) return DEFAULT_USER;
-  const is = handle ?? DEFAULT_USER.handle;
+  if (handle === undefined && name === undefined && admin === undefined) return DEFAULT_VISITOR;
+  const is = handle ?? DEFAULT_VISITOR.handle;
   if (!HANDLE.test(is)) throw wrong('Isopod-User', 'up to 64 of a-z, 0-9 and -');
   if (admin !== undefined && admin !== 'true' && admin !== 'false') throw wrong('Isopod-User-Admin', 'true or false');
-  const isDefault = is === DEFAULT_USER.handle;
+  const isDefault = is === DEFAULT_VISITOR.handle;
   return {
     handle: is,
-    name: name === undefined ? (isDefault ? DEFAULT_USER.name : is) : nameIn(name),
+    name: name === undefined ? (isDefault ? DEFAULT_VISITOR.name : is) : nameIn(name),
     admin: admin === undefined ? isDefault : admin === 'true',
   };
 }
