@@ -9,6 +9,7 @@ import cookie from '@fastify/cookie';
 import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { Failure, type FailureCode } from '../core/failure.ts';
 import { askIn, type GraphqlAsk, type GraphqlDesk, type GraphqlReply } from '../core/graphql.ts';
+import { readAway } from '../unread-body.ts';
 import { askOf, parsed } from './ask.ts';
 import type { Caller } from './callers.ts';
 import { boundConnections } from './crowd.ts';
@@ -118,6 +119,7 @@ async function appOf({ desk, find, whose, requestBytes, bug }: ListenerOptions):
   // Programs say all kinds of things about what they send; it is JSON.
   app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => done(null, body));
 
+  app.addHook('onSend', readAway);
   app.addHook('onRequest', async (request, reply) => {
     const session = await sessionOf(request, find, whose);
     if (session === undefined) return await refuse(reply);

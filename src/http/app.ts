@@ -14,6 +14,7 @@ import fastify, {
 import { Failure } from '../core/failure.ts';
 import type { Residencies } from '../engine/residencies.ts';
 import type { Tenancy } from '../engine/tenancy.ts';
+import { readAway } from '../unread-body.ts';
 import { AnswerBudget } from './answer-budget.ts';
 import { type AuthOptions, authenticate, authenticateAgain, type Caller } from './auth.ts';
 import { budgetBodies } from './body-budget.ts';
@@ -115,6 +116,7 @@ export async function createApp(options: AppOptions): Promise<App> {
     },
   }).withTypeProvider<TypeBoxTypeProvider>();
 
+  app.addHook('onSend', readAway);
   parseJson(app);
   app.decorateRequest('tenant', '');
   app.decorateRequest('tenancy', null as unknown as Tenancy);

@@ -88,14 +88,24 @@ for s in held:
 print(json.dumps({'output': [len(held), alive]}))
 `,
   raw: `${CLIENT}
-import socket
+import socket, time
 def say(text):
     with socket.create_connection((conn['Host'], conn['Port']), 5) as s:
         s.sendall(text.replace('\\n', '\\r\\n').encode())
         s.settimeout(5)
         return s.recv(65536).decode().split('\\r\\n')[0]
 c = 'Cookie: session=' + conn['SessionCookie']['Value']
+def late():
+    # The head, and the body when the answer may be on its way already.
+    with socket.create_connection((conn['Host'], conn['Port']), 5) as s:
+        s.sendall(b'POST /graphql HTTP/1.1\\r\\nHost: x\\r\\nCookie: session=wrong\\r\\nContent-Length: 30\\r\\nConnection: close\\r\\n\\r\\n')
+        for _ in range(10):
+            time.sleep(0.001)
+            s.sendall(b'xxx')
+        s.settimeout(5)
+        return s.recv(65536).decode().split('\\r\\n')[0]
 print(json.dumps({'output': {
+  'refused in the middle': sorted({late() for _ in range(20)}),
   'get': call('', how='GET'),
   'get with a query': say('GET /graphql?query=%7Bversion%7Bversion%7D%7D HTTP/1.1\\nHost: x\\n' + c + '\\nConnection: close\\n\\n'),
   'a mutation by get': say('GET /graphql?query=mutation%7Bx%7D HTTP/1.1\\nHost: x\\n' + c + '\\nConnection: close\\n\\n'),
@@ -189,6 +199,7 @@ describe('a program reaches its application', () => {
       'too large': 'HTTP/1.1 413 Payload Too Large',
       'no json': 'HTTP/1.1 422 Unprocessable Entity',
       'no type': 'HTTP/1.1 200 OK',
+      'refused in the middle': ['HTTP/1.1 401 Unauthorized'],
     });
   });
 });

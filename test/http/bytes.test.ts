@@ -1,3 +1,5 @@
+import { connect } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createApp } from '../../src/http/app.ts';
 import { type FakeService, startFakeService } from '../support/fake.ts';
@@ -50,6 +52,27 @@ test('a body that is too large gets 413 and says how large it may be', async () 
     await raw(service.url, `${POST}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n${chunk}`),
   );
   expect([untold.status, untold.body.code]).toEqual([413, 'payload_too_large']);
+});
+
+test('who still sends when the answer is known gets to read it', async () => {
+  const told = 100_000;
+  const { promise, resolve } = Promise.withResolvers<string>();
+  const { port } = new URL(service.url);
+  const socket = connect({ port: Number(port), host: '127.0.0.1', allowHalfOpen: true });
+  let text = '';
+  socket.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk;
+  });
+  // Written to a connection that the other end has closed, bytes make an error of it.
+  socket.on('error', (error) => resolve(String(error))).on('close', () => resolve(text));
+  socket.write(`${POST}Connection: close\r\nContent-Length: ${told}\r\n\r\n`);
+  for (const _ of [1, 2, 3]) {
+    await sleep(30);
+    socket.write('x'.repeat(10_000));
+  }
+  await sleep(30);
+  socket.end('x'.repeat(told - 30_000));
+  expect(parsed(await promise)).toMatchObject({ status: 413, body: { code: 'payload_too_large' } });
 });
 
 test('a request without a Host, or with an empty one, is not open to anybody', async () => {
