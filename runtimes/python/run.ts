@@ -47,9 +47,12 @@ export class Run {
     this.#leave = left.resolve;
   }
 
+  /** The first end counts. What a child wrote before the answer comes another way, and is read before it is over. */
   settle(end: RunEnd): void {
+    if (this.isOver) return;
     this.isOver = true;
-    this.#end(end);
+    if (end.by === 'result') setImmediate(this.#end, end);
+    else this.#end(end);
   }
 
   leave(): void {
