@@ -6,6 +6,7 @@ import { assemble, type Engine, type Parts } from './assembly.ts';
 import { type Config, ConfigError } from './config.ts';
 import { Failure } from './core/failure.ts';
 import type { OwnFields } from './core/graphql.ts';
+import { shortfallOf } from './core/isolation.ts';
 import type { Plugin } from './core/plugin.ts';
 import { DEFAULT_TENANT } from './core/tenant.ts';
 import { Addresses } from './engine/addresses.ts';
@@ -401,8 +402,8 @@ function isolationNotice(isolations: Isolations): Notice {
   const all = isolations.all();
   const full = all.every(([, { grade }]) => grade === 'full');
   const what = `Isolation: ${all.map(([kind, { grade, tier }]) => `${kind} ${grade} (${tier})`).join(', ')}`;
-  const raise = [...new Set(all.flatMap(([, one]) => one.raise ?? []))];
-  return { level: full ? 'info' : 'warn', what, ...(raise.length === 0 ? {} : { words: raise.join('; ') }) };
+  const words = [...new Set(all.flatMap(([, one]) => shortfallOf(one) ?? []))];
+  return { level: full ? 'info' : 'warn', what, ...(words.length === 0 ? {} : { words: words.join('; ') }) };
 }
 
 function unreadyPart({ runtimes, isolations, store }: ServiceParts): Failure | null {

@@ -62,6 +62,8 @@ export async function furnished(
       needs: [process.execPath],
       path: dirname(process.execPath),
     },
+    // The key that users are worked out from may have become known since it was opened.
+    identity: wire.identity,
     own: {
       folders: [
         { path: data, from: given.home.data },

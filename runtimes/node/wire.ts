@@ -12,6 +12,8 @@ import { within } from '../../src/programs/settling.ts';
  */
 export class Wire implements AsyncDisposable {
   readonly path: string;
+  /** Who may connect; null is us. */
+  readonly identity: number | null;
   /** The first connection. */
   readonly frames: Promise<Socket>;
   /** Resolves when it has come unasked too often. */
@@ -25,8 +27,9 @@ export class Wire implements AsyncDisposable {
   readonly #crowd: (times: number) => void;
   #state: 'expecting' | 'connected' | 'closed' = 'expecting';
 
-  private constructor(path: string, server: Server) {
+  private constructor(path: string, identity: number | null, server: Server) {
     this.path = path;
+    this.identity = identity;
     this.#server = server;
     const { promise, resolve } = Promise.withResolvers<Socket>();
     this.frames = promise;
@@ -51,7 +54,7 @@ export class Wire implements AsyncDisposable {
     });
     if (identity !== null) await chown(path, identity, identity);
     await chmod(path, 0o600);
-    return new Wire(path, server);
+    return new Wire(path, identity, server);
   }
 
   /** The next connection, for which `ask` asks the program. Rejects with a Failure where it does not come in time. */

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { type Config, ConfigError, configuredApplications, loadConfig } from '../config.ts';
+import { shortfallOf } from '../core/isolation.ts';
 import type { Plugin } from '../core/plugin.ts';
 import { DEFAULT_TENANT } from '../core/tenant.ts';
 import { writtenOut } from '../core/text.ts';
@@ -77,8 +78,10 @@ async function greet({ url, parts, catalogue }: Service, config: Config): Promis
   }
   if (refused.length > 10) say('  … all of them at GET /v1/plugins');
   for (const sentence of parts.confinement) say(`Confinement: ${sentence}`);
-  for (const [kind, { grade, tier, raise }] of parts.isolations.all()) {
-    if (tier !== 'unknown') say(`Isolation of ${kind}: ${grade}${raise === null ? '' : `. ${raise}`}`);
+  for (const [kind, isolation] of parts.isolations.all()) {
+    const { tier, grade } = isolation;
+    const why = shortfallOf(isolation);
+    if (tier !== 'unknown') say(`Isolation of ${kind}: ${grade}${why === null ? '' : `. ${why}`}`);
   }
   if (!hasApplication) say('Application: none; ISOPOD_APPLICATION_URL names one that plugins may call');
   for (const plugin of plugins.values()) {

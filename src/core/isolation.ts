@@ -47,6 +47,20 @@ export type Isolation = {
   checkedAt: Date;
 };
 
+/** The first of the layers that keep it from the next grade; undefined where it has the highest, or nothing was tried. */
+function gapOf({ grade, layers }: Isolation): Layer | undefined {
+  const next = GRADES[rankOf(grade) + 1];
+  return layers.find(({ state, neededFrom }) => state === 'absent' && neededFrom === next);
+}
+
+/** Why its grade is no higher, and what would raise it, for the operator; null where it is the highest. */
+export function shortfallOf(isolation: Isolation): string | null {
+  const gap = gapOf(isolation);
+  const why = gap === undefined ? [] : [`${gap.name}: ${gap.evidence}`];
+  const words = [...why, ...(isolation.raise === null ? [] : [isolation.raise])];
+  return words.length === 0 ? null : words.join('. ');
+}
+
 /** What is not known yet counts as nothing. */
 export function unchecked(now: Date): Isolation {
   return { tier: 'unknown', grade: 'none', layers: [], raise: null, checkedAt: now };

@@ -44,6 +44,8 @@ export type Occupant = Pick<Invocation, 'tenant' | 'plugin' | 'grant' | 'endpoin
   command: Command;
   /** What it finds in place of the plugin's folder and its neighbours, where that is not for it. */
   own?: Belongings;
+  /** Whom it runs as, where something was handed over to that user before; by default its plugin's own. */
+  identity?: number | null;
 };
 
 /** Folders that are one occupant's alone. */
@@ -126,7 +128,7 @@ export class Rooms implements AsyncDisposable {
     await using opened = new AsyncDisposableStack();
     for (const { from } of occupant.own?.folders ?? []) opened.defer(this.#take(from));
     const isOwn = hasOwnFiles(machine.tier);
-    const identity = this.identityOf(occupant.tenant, plugin);
+    const identity = occupant.identity ?? this.identityOf(occupant.tenant, plugin);
     if (machine.isRoot) for (const folder of handedOver(occupant)) await this.#hand(folder, identity);
     const scratch = isOwn ? null : opened.use(await Scratch.create(this.folder, machine.isRoot ? identity : null));
     if (isOwn) await this.#assertReadable(occupant);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { identityOf } from '../../src/confinement/identity.ts';
 import { ResidentTrial } from '../support/residents.ts';
+import { ServerTrial } from '../support/servers.ts';
 
 test('whom a program runs as is the same at every start, and nobody works it out without the key', async () => {
   const key = randomBytes(32);
@@ -43,3 +44,9 @@ test.runIf(process.getuid?.() === 0)(
     }
   },
 );
+
+test('whom a server runs as may be decided anew while it is started: it reaches what was made for it', async () => {
+  // As when the service has just found out what users are worked out from.
+  await using trial = await ServerTrial.start({ identityKey: () => randomBytes(32) });
+  expect((await trial.ask('hello.cjs', '/api/plugins/example/foo')).text).toBe('bar');
+});

@@ -13,7 +13,7 @@ import { Forks, findingsIn, Hoard, Permissions } from './findings.ts';
 import { type Bound, type Evidence, judge } from './judge.ts';
 import { gradeOf } from './layers.ts';
 import type { ProbeRun, Prober } from './prober.ts';
-import { raiseOf } from './raise.ts';
+import { NO_PYTHON, raiseOf } from './raise.ts';
 import { surroundings } from './surroundings.ts';
 import { endAll, ourselves, type Seen, watchFor } from './witness.ts';
 
@@ -28,8 +28,9 @@ const ROOM_MB = 256;
 /** Does not reject: what cannot be tried is not proven. */
 export async function attest(prober: Prober, options: AttestOptions): Promise<Isolation> {
   let isolation = await attestOnce(prober, options);
-  // What does not come to be tried where everybody waits for a processor may hold all the same.
-  for (let again = 1; again < LOOKS_MOST && isBusy() && isolation.layers.some(isUntried); again++) {
+  // What does not come to be tried, as everybody waits for a processor, may hold all the same.
+  for (let again = 1; again < LOOKS_MOST && isolation.layers.some(isUntried); again++) {
+    if (again > 1 && !isBusy()) break;
     await sleep(AGAIN_MS);
     isolation = await attestOnce(prober, options);
   }
@@ -44,7 +45,8 @@ function isBusy(): boolean {
 }
 
 function isUntried({ state, neededFrom, evidence }: Layer): boolean {
-  return state === 'absent' && neededFrom !== null && evidence.startsWith('could not be');
+  const isWhole = state !== 'absent' || neededFrom === null || !evidence.startsWith('could not be');
+  return !isWhole && !evidence.includes(NO_PYTHON);
 }
 
 async function attestOnce(prober: Prober, options: AttestOptions): Promise<Isolation> {

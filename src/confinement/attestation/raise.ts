@@ -10,6 +10,9 @@ export type Standing = {
   surroundings: Surroundings;
 };
 
+/** In the words of a probe, what only Python could have tried. */
+export const NO_PYTHON = 'there is no python3';
+
 /** What would raise the grade, as a sentence for the operator; null where nothing would. The first thing first. */
 export function raiseOf({ grade, layers, tier, isWish, surroundings }: Standing): string | null {
   if (grade === 'full') return null;
@@ -17,7 +20,7 @@ export function raiseOf({ grade, layers, tier, isWish, surroundings }: Standing)
   if (platform !== 'linux') return 'Run it on Linux: what confines programs elsewhere is not supported yet';
   if (isWish) return 'Set isolation.tier to auto: it is held to less than this machine may have';
   if (!hasBubblewrap) return 'Install bubblewrap: npm run setup, or apt-get install bubblewrap';
-  if (!hasPython && layers.some(({ evidence }) => evidence.includes('there is no python3'))) {
+  if (!hasPython && layers.some(({ evidence }) => evidence.includes(NO_PYTHON))) {
     return 'Install python3, as not all could be tried without it: npm run setup, or apt-get install python3';
   }
   if (tier.startsWith('bubblewrap')) {
