@@ -154,7 +154,7 @@ export class NodeResident implements Resident, Upstream {
       onLog: (chunk) => this.#wrote(chunk, stderr),
     });
     this.#started.resolve(this.#process);
-    const lead = new Lead(residency, this.#process);
+    const lead = new Lead(residency, this.#process, (words) => this.#logged('warning', words, null));
     void this.death.then(() => {
       lead[Symbol.dispose]();
       stdout?.end();

@@ -194,7 +194,7 @@ export class PythonResident implements Resident {
     });
     this.#process.stdin.on('error', () => {});
     this.#started.resolve(this.#process);
-    this.#lead = new Lead(residency, this.#process);
+    this.#lead = new Lead(residency, this.#process, (words) => this.#logged('warning', words, undefined));
     this.#say({ t: 'boot', ...boot });
     const left = Math.max(1, limits.bootMs - (performance.now() - this.#process.begunAt));
     const first = await within<Frame | Death>(left, this.#ready.promise, this.death);

@@ -78,6 +78,12 @@ export type EgressDecision = {
   because: EgressReason;
 };
 
+/** A refusal, for the log of the plugin. */
+export function refusalWords({ host, port, because }: EgressDecision): string {
+  const help = because === 'not granted' ? '; its permissions say what is' : '';
+  return `isopod refused the way to ${JSON.stringify(port === 0 ? host : `${host}:${port}`)}: ${because}${help}`;
+}
+
 export type EgressReason =
   | 'granted'
   /** Nothing that was granted is called so. */

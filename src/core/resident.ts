@@ -66,8 +66,11 @@ export type Residency = {
   assertWanted(): void;
   /** Its folders, ready to be used. */
   home(): Promise<Home>;
-  /** A way to its application and to what it was granted, for what it does beside its runs. */
-  openSession(stop: (failure: Failure) => void): Session;
+  /**
+   * A way to its application and to what it was granted, for what it does beside its runs. `refused` is told of each host
+   * that it was kept from, in a sentence for its log.
+   */
+  openSession(stop: (failure: Failure) => void, refused: (words: string) => void): Session;
   desk: Desk;
   /** Told when it has died, or could not be started. */
   died(failure: Failure): void;

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Failure } from '../core/failure.ts';
+import { refusalWords } from '../core/grant.ts';
 import { isResident, type Plugin } from '../core/plugin.ts';
 import type { Desk, Residency, ResidentLine, ResidentState, Residents, StopReason } from '../core/resident.ts';
 import type { Runtime } from '../core/runtime.ts';
@@ -57,7 +58,7 @@ export class Residencies {
       endpoint: tenancy.endpoint,
       assertWanted: () => assertWanted(tenancy, plugin),
       home: () => homes.open(tenancy.dir, plugin),
-      openSession: (stop) => sessions.open(this.#holder(tenancy, plugin, stop)),
+      openSession: (stop, refused) => sessions.open(this.#holder(tenancy, plugin, stop, refused)),
       desk: desk(tenancy, plugin),
       died: (failure) => this.#options.onDied?.(tenancy, plugin, failure),
     };
@@ -163,7 +164,7 @@ export class Residencies {
     return this.#options.runtimes.find((runtime) => runtime.runs(plugin))?.residents;
   }
 
-  #holder(tenancy: Tenancy, plugin: Plugin, stop: (failure: Failure) => void): Holder {
+  #holder(tenancy: Tenancy, plugin: Plugin, ...[stop, refused]: Parameters<Residency['openSession']>): Holder {
     const whose = { tenant: tenancy.id, plugin: plugin.id, invocation: randomUUID() };
     const limits = tenancy.limits(plugin.id);
     return {
@@ -171,7 +172,10 @@ export class Residencies {
       chain: { root: whose.invocation, by: { plugin: plugin.id, invocation: whose.invocation }, links: [] },
       limits,
       network: tenancy.grant(plugin.id).network,
-      decided: (decision) => this.#options.onEgress?.({ ...whose, ...decision }, tenancy),
+      decided: (decision) => {
+        this.#options.onEgress?.({ ...whose, ...decision }, tenancy);
+        if (decision.verdict === 'refused') refused(refusalWords(decision));
+      },
       stop,
     };
   }

@@ -9,12 +9,15 @@ import type { ResidentProcess } from './resident-process.ts';
 export class Lead implements Disposable {
   readonly #residency: Residency;
   readonly #process: ResidentProcess;
+  readonly #refused: (words: string) => void;
   #session: Session | null = null;
   #renewing: NodeJS.Timeout | undefined;
 
-  constructor(residency: Residency, process: ResidentProcess) {
+  /** `refused` is told of each host that it was kept from. */
+  constructor(residency: Residency, process: ResidentProcess, refused: (words: string) => void) {
     this.#residency = residency;
     this.#process = process;
+    this.#refused = refused;
     this.#renew();
   }
 
@@ -25,7 +28,7 @@ export class Lead implements Disposable {
 
   #renew(): void {
     const before = this.#session;
-    this.#session = this.#residency.openSession((failure) => this.#process.kill(failure));
+    this.#session = this.#residency.openSession((failure) => this.#process.kill(failure), this.#refused);
     this.#process.letting.lead({ session: this.#session });
     before?.end();
     this.#renewing = setTimeout(() => this.#renew(), SESSION_MS).unref();

@@ -138,6 +138,18 @@ describe('it gets at nothing', () => {
     }
     expect(came).toBe(0);
     door.close();
+    // By the way that there is, nobody is found either, and its log says who refused that.
+    for (const [url, told] of [
+      ['http://plain.example/', 403],
+      ['https://secret.example:8443/', 'failed'],
+    ] as const) {
+      expect((await service.ask('POST', '/api/plugins/hostile/fetch', { body: { url } })).body).toBe(told);
+    }
+    const { lines } = (await service.get('/v1/plugins/hostile/logs')).body;
+    const messages = lines.map(({ message }: { message: string }) => message);
+    for (const host of ['plain.example:80', 'secret.example:8443']) {
+      expect(messages).toContainEqual(expect.stringContaining(`refused the way to "${host}": not granted`));
+    }
   });
 
   test('by paths of requests that it puts together with its own', async () => {
