@@ -140,7 +140,7 @@ describe('it is ended, and the reason is named, when it', () => {
 });
 
 test('what others have to be looked at for does not count as its start', async () => {
-  const limits = { bootMs: 2_000 };
+  const limits = { bootMs: 5_000 };
   const { look } = Stocktaker.prototype;
   const slow = vi.spyOn(Stocktaker.prototype, 'look').mockImplementation(async function (this: Stocktaker, folders) {
     await sleep(limits.bootMs);
