@@ -13,7 +13,7 @@ import type { Session } from './session.ts';
  */
 export interface Residents {
   /** Starts it, where it is not there. Rejects with a Failure that says why it cannot be. */
-  start(residency: Residency, signal: AbortSignal): Promise<void>;
+  start(residency: Residency, signal: AbortSignal, room: Room): Promise<void>;
   /** Ends it, where it is there: it is told why, and has a time to end by itself. Resolves when nothing is left of it. */
   stop(tenant: string, plugin: string, reason: StopReason): Promise<void>;
   /** Ends those of a tenant that are of none of these; `reason` is for those whose plugin is no longer there at all. */
@@ -31,6 +31,9 @@ export interface Residents {
   /** How many are in which state, and what they use, by name. */
   gauges(): Record<string, number>;
 }
+
+/** Where it goes: `free`, only where there is room; `made`, also where one that is idle has to end for it. */
+export type Room = 'free' | 'made';
 
 /** Why it is ended. `shutdown`: nobody needs it now, or the service ends; it may be started again. */
 export type StopReason = 'disable' | 'delete' | 'reload' | 'shutdown';

@@ -59,6 +59,11 @@ export class Addresses {
     return this.#toldBy(tenancy, plugin) ?? tenancy.portrait(plugin).serves?.id;
   }
 
+  /** Whether no plugin of the tenant's would answer anywhere, were it enabled. */
+  isEmpty(tenancy: Tenancy): boolean {
+    return this.#all(tenancy).length === 0;
+  }
+
   /** Who answers there; undefined where nobody is known to. */
   at(tenancy: Tenancy, address: string): Plugin | undefined {
     return this.#enabled(tenancy).find((plugin) => this.of(tenancy, plugin) === address);

@@ -1,6 +1,7 @@
 import { Failure } from '../core/failure.ts';
 import type { Grade } from '../core/isolation.ts';
 import type { Plugin } from '../core/plugin.ts';
+import type { ResidentState } from '../core/resident.ts';
 import { SERVERS_OFF, type Visit, type Visiting } from '../core/serving.ts';
 import type { Addresses } from './addresses.ts';
 import type { Isolations, Standing } from './isolation.ts';
@@ -24,7 +25,7 @@ export type Served = {
 export type ReceptionOptions = {
   isolations: Pick<Isolations, 'of'>;
   addresses: Addresses;
-  residencies: Pick<Residencies, 'of' | 'start'>;
+  residencies: Pick<Residencies, 'of' | 'start' | 'state'>;
   /** Requests that may be in one plugin at once. */
   mostAtOnce: number;
   onServed(served: Served): void;
@@ -150,8 +151,9 @@ export class Reception {
   #assertServes(tenancy: Tenancy, address: string): void {
     if (tenancy.isClosed) throw new Failure('not_found', `There is no tenant "${tenancy.id}" any more`);
     if (tenancy.servesPlugins) return;
-    if (this.#options.addresses.disabledAt(tenancy, address) === undefined) throw nobodyAt(address);
-    throw new Failure('plugin_disabled', SERVERS_OFF);
+    const { addresses } = this.#options;
+    if (addresses.disabledAt(tenancy, address) !== undefined) throw new Failure('plugin_disabled', SERVERS_OFF);
+    throw nobodyAt(address, addresses.isEmpty(tenancy) ? '' : `. ${SERVERS_OFF}`);
   }
 
   /** Whose address is not known yet is started, one after the other, and says it. */
@@ -163,6 +165,10 @@ export class Reception {
     const others = addresses.unheard(tenancy).filter((plugin) => !likely.includes(plugin));
     const silent: string[] = [];
     for (const plugin of [...likely, ...others]) {
+      if (others.includes(plugin) && isHopeless(residencies.state(tenancy, plugin))) {
+        silent.push(plugin.id);
+        continue;
+      }
       this.#standingOf(plugin, tenancy);
       const failure = await residencies.start(tenancy, plugin, signal).then(() => null, Failure.from);
       signal.throwIfAborted();
@@ -200,6 +206,12 @@ export class Reception {
   }
 }
 
+/** It could not be loaded, and would say the same to whoever asks for somebody else. */
+function isHopeless(state: ResidentState | undefined): boolean {
+  const { failure = null } = state ?? {};
+  return failure?.code === 'plugin_boot_failed' && failure.details.limit === undefined;
+}
+
 function nobodyAt(address: string, why = ''): Failure {
   return new Failure('not_found', `No plugin answers at /api/plugins/${address}${why}`);
 }
@@ -212,7 +224,7 @@ function doubtful(ids: readonly string[]): string {
   return `; it might be one of those that do not start (${some.join(', ')}${more}): GET /v1/plugins/{plugin} says why`;
 }
 
-const SILENT_MOST = 3;
+const SILENT_MOST = 10;
 
 type Admission = {
   tenancy: Tenancy;

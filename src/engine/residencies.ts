@@ -72,9 +72,15 @@ export class Residencies {
     return this.#residentsOf(plugin)?.logs(tenancy.id, plugin.id) ?? [];
   }
 
-  /** Resolves when it is up; rejects with a Failure that says why it is not. */
+  /** Resolves when it is up; rejects with a Failure that says why it is not. One that is idle may have to end for it. */
   async start(tenancy: Tenancy, plugin: Plugin, signal: AbortSignal = this.#closing.signal): Promise<void> {
-    await this.#residentsOf(plugin)?.start(this.of(tenancy, plugin), signal);
+    await this.#residentsOf(plugin)?.start(this.of(tenancy, plugin), signal, 'made');
+  }
+
+  /** The same before anybody needs it, which nobody else has to end for; that it is not up is seen in its state. */
+  async startAhead(tenancy: Tenancy, plugin: Plugin): Promise<void> {
+    if (this.#options.start !== 'loaded' || !tenancy.isEnabled(plugin.id)) return;
+    await this.#residentsOf(plugin)?.start(this.of(tenancy, plugin), this.#closing.signal, 'free').catch(Failure.from);
   }
 
   /** Resolves when nothing is left of it. */
@@ -138,7 +144,7 @@ export class Residencies {
         if (!tenancy.isEnabled(plugin.id) || tenancy.catalogue.plugins.get(plugin.id) !== plugin) continue;
         // What has died is started again when it has rested, and what cannot be loaded when somebody asks for it.
         if (this.state(tenancy, plugin)?.is === 'resting') continue;
-        await this.start(tenancy, plugin).catch(() => {});
+        await this.startAhead(tenancy, plugin);
       }
     };
     const plugins = all.values();

@@ -11,7 +11,7 @@ import { summaryOf } from './plugin-summary.ts';
 import { type AskSchema, PluginEntry, PluginList, PluginSummary, Problems, ReloadAnswer } from './schemas.ts';
 
 export type PluginRoutes = {
-  residencies: Pick<Residencies, 'state' | 'pardon'>;
+  residencies: Pick<Residencies, 'pardon' | 'startAhead' | 'state'>;
   isolations: Isolations;
   quarantine: Quarantine;
   configurator: Configurator;
@@ -113,7 +113,7 @@ export function plugins(app: App, { isolations, quarantine, configurator, reside
         schema: {
           operationId: `${verb}Plugin`,
           summary: enabled
-            ? 'Let a plugin be run; a program that stays is started soon'
+            ? 'Let a plugin be run; a program that stays is started, where there is room'
             : 'Refuse to run a plugin: what runs of it goes on, but a program that stays is stopped',
           tags,
           params: PluginParams,
@@ -127,6 +127,9 @@ export function plugins(app: App, { isolations, quarantine, configurator, reside
           // It may have been mended: what starts is what its files are by now.
           residencies.pardon(tenancy, plugin);
           await tenancy.reload();
+          const renewed = tenancy.plugin(plugin.id);
+          await residencies.startAhead(tenancy, renewed);
+          return { ...summaryOf(renewed, tenancy, residencies), enabled };
         }
         return { ...summaryOf(plugin, tenancy, residencies), enabled };
       },

@@ -8,7 +8,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure, type LimitHit } from '../core/failure.ts';
 import type { Plugin, Program } from '../core/plugin.ts';
-import type { Residency, ResidentLine, ResidentState, Residents, StopReason } from '../core/resident.ts';
+import type { Residency, ResidentLine, ResidentState, Residents, Room, StopReason } from '../core/resident.ts';
 import { onAbort } from '../core/signal.ts';
 
 /** A program that is up. */
@@ -83,7 +83,7 @@ export class ResidentPool implements Residents, AsyncDisposable {
   async #occupy(residency: Residency, signal: AbortSignal): Promise<Resident> {
     for (;;) {
       signal.throwIfAborted();
-      const up = await until(this.#tryOccupy(residency), signal);
+      const up = await until(this.#tryOccupy(residency, 'made'), signal);
       if (up !== null) {
         this.#berths.get(keyOf(residency.tenant, residency.plugin.id))?.used();
         return up;
@@ -93,8 +93,8 @@ export class ResidentPool implements Residents, AsyncDisposable {
   }
 
   /** The same for whoever does not wait for others to leave. */
-  async start(residency: Residency, signal: AbortSignal): Promise<void> {
-    const up = await until(this.#tryOccupy(residency), signal);
+  async start(residency: Residency, signal: AbortSignal, room: Room): Promise<void> {
+    const up = await until(this.#tryOccupy(residency, room), signal);
     if (up === null) throw this.#noRoom(residency.tenant);
   }
 
@@ -192,15 +192,15 @@ export class ResidentPool implements Residents, AsyncDisposable {
   }
 
   /** Null where there is no room. */
-  async #tryOccupy(residency: Residency): Promise<Resident | null> {
+  async #tryOccupy(residency: Residency, room: Room): Promise<Resident | null> {
     for (;;) {
       const berth = this.#berthFor(residency.tenant, residency.plugin.id);
-      const up = await this.#tryBerth(berth, residency);
+      const up = await this.#tryBerth(berth, residency, room);
       if (up !== 'retired') return up;
     }
   }
 
-  async #tryBerth(berth: Berth, residency: Residency): Promise<Resident | null | 'retired'> {
+  async #tryBerth(berth: Berth, residency: Residency, room: Room): Promise<Resident | null | 'retired'> {
     const known = berth.upFor(residency);
     if (known !== null) return known;
     return await berth.inTurn(async () => {
@@ -213,7 +213,8 @@ export class ResidentPool implements Residents, AsyncDisposable {
       berth.refuseRest(Date.now());
       // It was started with other files, grants or limits.
       await this.#end(berth, 'reload');
-      if (!(await this.#makeRoom(residency.tenant))) return null;
+      const { tenant } = residency;
+      if (room === 'free' ? this.#short(tenant) !== null : !(await this.#makeRoom(tenant))) return null;
       return await this.#begin(berth, residency);
     });
   }
@@ -254,7 +255,7 @@ export class ResidentPool implements Residents, AsyncDisposable {
     // What never came up is not tried again unasked: it would say the same.
     if (isGivenUp || failure.code === 'plugin_boot_failed' || berth.residency === null) return;
     const { residency } = berth;
-    berth.wake(ms, () => void this.start(residency, this.#closing.signal).catch(() => {}));
+    berth.wake(ms, () => void this.start(residency, this.#closing.signal, 'free').catch(() => {}));
   }
 
   // ── room ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -276,7 +277,7 @@ export class ResidentPool implements Residents, AsyncDisposable {
       idle.sort((one, other) => one.usedAt - other.usedAt);
       let isEnded = false;
       for (const berth of idle) {
-        isEnded = await this.#endIfIdle(berth);
+        isEnded = await this.#endIfIdle(berth, 'Ended, as it was idle and there was no room for another program');
         if (isEnded) break;
       }
       if (!isEnded) return false;
@@ -345,12 +346,14 @@ export class ResidentPool implements Residents, AsyncDisposable {
   async #endIdle(): Promise<void> {
     const since = performance.now() - this.#options.idleMs;
     const idle = [...this.#berths.values()].filter((one) => one.usedAt < since && one.resident?.running === 0);
-    for (const berth of idle) await this.#endIfIdle(berth);
+    for (const berth of idle) await this.#endIfIdle(berth, 'Ended, as it was idle for long enough');
   }
 
-  #endIfIdle(berth: Berth): Promise<boolean> {
+  #endIfIdle(berth: Berth, why: string): Promise<boolean> {
     return berth.inTurn(async () => {
       if (!(await berth.isIdle())) return false;
+      const message = `${why}: it is started again when it is called`;
+      berth.log({ level: 'info', message, at: new Date(), invocation: null });
       await this.#end(berth, 'shutdown');
       return true;
     });

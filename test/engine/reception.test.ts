@@ -35,6 +35,7 @@ test('whoever waits for a plugin to start keeps its tenant in use, and is told w
     addresses: new Addresses(),
     residencies: {
       of: () => ({}) as never,
+      state: () => undefined,
       start: (_tenancy, _plugin, signal) =>
         new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason))),
     },

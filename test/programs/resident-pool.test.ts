@@ -4,7 +4,7 @@ import { describe, test } from 'vitest';
 import { Failure } from '../../src/core/failure.ts';
 import { NOTHING } from '../../src/core/grant.ts';
 import type { Plugin } from '../../src/core/plugin.ts';
-import type { Residency, ResidentLine, StopReason } from '../../src/core/resident.ts';
+import type { Residency, ResidentLine, Room, StopReason } from '../../src/core/resident.ts';
 import { type Resident, ResidentPool, type ResidentPoolOptions, type Wing } from '../../src/programs/resident-pool.ts';
 
 class Fake implements Resident {
@@ -85,6 +85,10 @@ class Pool implements AsyncDisposable {
     return this.wing.occupy(this.residency(name), late.signal).finally(() => clearTimeout(timer));
   }
 
+  start(name: string, room: Room): Promise<void> {
+    return this.pool.start(this.residency(name), new AbortController().signal, room);
+  }
+
   is(name: string): string | undefined {
     const [tenant = '', id = ''] = name.split('/');
     return this.pool.state(tenant, id)?.is;
@@ -120,13 +124,22 @@ describe('who is asked for', () => {
       assert.deepEqual([code, details.limit?.name, details.limit?.allowed], ['overloaded', 'residents.most', 3]);
       return true;
     });
-    await assert.rejects(trial.pool.start(trial.residency('a/w'), new AbortController().signal), {
-      code: 'concurrency_limited',
-    });
+    await assert.rejects(trial.start('a/w', 'made'), { code: 'concurrency_limited' });
     // Whoever waits has the room as soon as somebody leaves it.
     const patient = trial.occupy('b/y');
     other.die();
     assert.equal((await patient).name, 'b/y');
+  });
+
+  test('takes nobody’s room where nobody has called it', async () => {
+    await using trial = new Pool();
+    const [x, y] = [await trial.occupy('a/x'), await trial.occupy('a/y')];
+    await assert.rejects(trial.start('a/z', 'free'), { code: 'concurrency_limited' });
+    assert.deepEqual([x.stopped, y.stopped], [null, null]);
+    await trial.start('a/z', 'made');
+    assert.deepEqual([x.stopped, y.stopped], ['shutdown', null]);
+    const [line] = trial.pool.logs('a', 'x').slice(-1);
+    assert.match(line?.message ?? '', /no room for another program: it is started again when it is called/);
   });
 
   test('waits where all memory is taken', async () => {

@@ -92,7 +92,7 @@ test('who does nothing gives way, and who has a timer does not', async () => {
   await small.ask('hello.cjs', '/api/plugins/example/foo');
   await small.ask('careless', '/api/plugins/careless/forever');
   expect(small.runtime.residents.state('tenant', 'hello.cjs')?.is).toBe('ended');
-  const start = small.runtime.residents.start(small.residency('hello.cjs'), new AbortController().signal);
+  const start = small.runtime.residents.start(small.residency('hello.cjs'), new AbortController().signal, 'made');
   await assert.rejects(start, { code: 'concurrency_limited' });
 });
 
