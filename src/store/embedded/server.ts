@@ -171,11 +171,17 @@ async function create(dir: string, binaries: Binaries, prefix: readonly string[]
     await promisify(execFile)(file, args, { env: environment(binaries), timeout: CREATE_MS });
   } catch (error) {
     const { stderr } = error as { stderr?: string };
-    throw new Error(`PostgreSQL could not make its files in ${fresh}: ${stderr || (error as Error).message}`);
+    const words = `PostgreSQL could not make its files in ${fresh}: ${stderr || (error as Error).message}`;
+    throw new Error(NAMELESS.test(words) ? `${words.trim()}\n${HELP_FOR_NAMELESS}` : words);
   }
   await rename(fresh, data);
   return password;
 }
+
+/** Its user is in no list that the system knows. */
+const NAMELESS = /could not look up effective user ID/;
+const HELP_FOR_NAMELESS =
+  'Start isopod as a user that /etc/passwd has, or let DATABASE_URL name a PostgreSQL that is there already';
 
 /** What stands before each of its commands so that it does not run as root. */
 async function notRoot(): Promise<string[]> {
