@@ -9,7 +9,8 @@ import cookie from '@fastify/cookie';
 import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { Failure, type FailureCode } from '../core/failure.ts';
 import { askIn, type GraphqlAsk, type GraphqlDesk, type GraphqlReply } from '../core/graphql.ts';
-import { readAway } from '../unread-body.ts';
+import { Incoming } from '../listening/incoming.ts';
+import { readAway } from '../listening/unread-body.ts';
 import { askOf, parsed } from './ask.ts';
 import type { Caller } from './callers.ts';
 import { boundConnections } from './crowd.ts';
@@ -58,6 +59,7 @@ export class Listener implements AsyncDisposable {
         proxy.isFor(request, port) ? proxy.forward(request, response) : app.routing(request, response);
       const server = createServer(
         {
+          IncomingMessage: Incoming,
           headersTimeout: headersMs,
           connectionsCheckingInterval: Math.min(5_000, headersMs),
           keepAliveTimeout: IDLE_MS,

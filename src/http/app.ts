@@ -14,7 +14,8 @@ import fastify, {
 import { Failure } from '../core/failure.ts';
 import type { Residencies } from '../engine/residencies.ts';
 import type { Tenancy } from '../engine/tenancy.ts';
-import { readAway } from '../unread-body.ts';
+import { CRUMBS, Incoming } from '../listening/incoming.ts';
+import { readAway } from '../listening/unread-body.ts';
 import { AnswerBudget } from './answer-budget.ts';
 import { type AuthOptions, authenticate, authenticateAgain, type Caller } from './auth.ts';
 import { budgetBodies } from './body-budget.ts';
@@ -97,6 +98,7 @@ export async function createApp(options: AppOptions): Promise<App> {
     connectionTimeout: 0,
     keepAliveTimeout: 65_000,
     http: {
+      IncomingMessage: Incoming,
       // Whose machine is gone without a word is known to be within a minute.
       keepAlive: true,
       keepAliveInitialDelay: 30_000,
@@ -203,15 +205,19 @@ function refuseBytes(error: NodeJS.ErrnoException, socket: Socket): void {
   const { text, headers } = problem(new Failure('invalid_request', sentence), { status: Number.parseInt(line, 10) });
   const head = Object.entries({ ...headers, 'content-length': Buffer.byteLength(text), connection: 'close' });
   socket.end(`HTTP/1.1 ${line}\r\n${head.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${text}`);
-}
-
-function refuseSlow(socket: Socket): void {
-  refuseBytes(Object.assign(new Error('too slow'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' }), socket);
   // Not half of it: whoever goes on sending would keep what is taken for the body.
   socket.destroySoon();
 }
 
+function refuseSlow(socket: Socket): void {
+  refuseBytes(Object.assign(new Error('too slow'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' }), socket);
+}
+
 const BYTES: Record<string, [string, string]> = {
+  [CRUMBS]: [
+    '400 Bad Request',
+    'The body comes in crumbs, a thousand chunks of a few bytes at a time: send larger ones',
+  ],
   ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'The request took too long to arrive'],
   HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'The header of the request is too large'],
   HPE_CHUNK_EXTENSIONS_OVERFLOW: ['413 Payload Too Large', 'The chunk extensions of the request are too large'],

@@ -95,6 +95,13 @@ def say(text):
         s.settimeout(5)
         return s.recv(65536).decode().split('\\r\\n')[0]
 c = 'Cookie: session=' + conn['SessionCookie']['Value']
+def crumbs():
+    with socket.create_connection((conn['Host'], conn['Port']), 5) as s:
+        try:
+            s.sendall(('POST /graphql HTTP/1.1\\r\\nHost: x\\r\\n' + c + '\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n').encode())
+            for _ in range(100): s.sendall(b'1\\r\\n \\r\\n' * 10000)
+        except OSError: return 'ended'
+        return 'taken'
 def late():
     # The head, and the body when the answer may be on its way already.
     with socket.create_connection((conn['Host'], conn['Port']), 5) as s:
@@ -105,6 +112,7 @@ def late():
         s.settimeout(5)
         return s.recv(65536).decode().split('\\r\\n')[0]
 print(json.dumps({'output': {
+  'in crumbs': crumbs(),
   'refused in the middle': sorted({late() for _ in range(20)}),
   'get': call('', how='GET'),
   'get with a query': say('GET /graphql?query=%7Bversion%7Bversion%7D%7D HTTP/1.1\\nHost: x\\n' + c + '\\nConnection: close\\n\\n'),
@@ -199,6 +207,7 @@ describe('a program reaches its application', () => {
       'too large': 'HTTP/1.1 413 Payload Too Large',
       'no json': 'HTTP/1.1 422 Unprocessable Entity',
       'no type': 'HTTP/1.1 200 OK',
+      'in crumbs': 'ended',
       'refused in the middle': ['HTTP/1.1 401 Unauthorized'],
     });
   });

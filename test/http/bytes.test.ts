@@ -75,6 +75,13 @@ test('who still sends when the answer is known gets to read it', async () => {
   expect(parsed(await promise)).toMatchObject({ status: 413, body: { code: 'payload_too_large' } });
 });
 
+test('a body that comes in crumbs is refused, whoever sends it, and nothing of it is read', async () => {
+  const crumbs = '1\r\n \r\n'.repeat(20_000);
+  const { status, body } = parsed(await raw(service.url, `${POST}Transfer-Encoding: chunked\r\n\r\n${crumbs}`));
+  expect([status, body.code, body.detail]).toEqual([400, 'invalid_request', expect.stringContaining('crumbs')]);
+  expect(service.lines).toEqual([]);
+});
+
 test('a request without a Host, or with an empty one, is not open to anybody', async () => {
   expect(parsed(await raw(service.url, 'GET /v1/plugins HTTP/1.0\r\n\r\n')).body.code).toBe('forbidden');
   const empty = 'GET /v1/plugins HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n';
