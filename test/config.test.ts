@@ -1,8 +1,8 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { leaves } from '../src/config/schema.ts';
+import { leaves, type SettingSchema, Settings } from '../src/config/schema.ts';
 import { ConfigError, configuredApplications, loadConfig, type Sources } from '../src/config.ts';
 
 let cwd: string;
@@ -463,5 +463,48 @@ describe('applications', () => {
     expect(refusal({ env: { ISOPOD_CREDENTIAL_acme: 'open-sesame' } })).toEqual([
       'ISOPOD_CREDENTIAL_acme cannot be a name: capital letters, digits and _ may follow ISOPOD_CREDENTIAL_',
     ]);
+  });
+});
+
+describe('the documents', () => {
+  const read = (file: string) => readFile(new URL(`../${file}`, import.meta.url), 'utf8');
+  /** Variables and defaults, of all tables: `| \`ISOPOD_PORT\` | \`4763\` | …`. */
+  const rowsIn = (text: string) =>
+    [...text.matchAll(/^\| `([A-Z_]+)` \| (none|`[^`]*`)(?: \((\d+) ([KMG])iB\))? \|/gm)].map(
+      ([, variable, preset, size, unit]) => ({ variable, preset, bytes: bytesOf(size, unit) }),
+    );
+  const bytesOf = (size: string | undefined, unit: string | undefined) =>
+    size === undefined ? null : `\`${Number(size) * 1024 ** ('KMG'.indexOf(unit ?? '') + 1)}\``;
+  const settings = leaves().map(({ variable, schema: { default: preset } }) => ({
+    variable,
+    preset: preset === undefined || (Array.isArray(preset) && preset.length === 0) ? 'none' : `\`${preset}\``,
+  }));
+
+  test('have all settings in one place, with their defaults', async () => {
+    const rows = rowsIn(await read('docs/SETTINGS.md'));
+    const byName = (one: { variable?: string | undefined }) => one.variable ?? '';
+    const inOrder = <T extends { variable?: string | undefined }>(all: T[]) =>
+      all.toSorted((a, b) => byName(a).localeCompare(byName(b)));
+    expect(inOrder(rows.map(({ variable, preset }) => ({ variable, preset })))).toEqual(inOrder(settings));
+    for (const { variable, preset, bytes } of rows)
+      if (bytes !== null) expect([variable, bytes]).toEqual([variable, preset]);
+  });
+
+  test('have those that stand in the file alone there, too', async () => {
+    const maps = (schema: SettingSchema, path: string): string[] =>
+      schema.patternProperties === undefined
+        ? Object.entries(schema.properties ?? {}).flatMap(([key, one]) =>
+            maps(one, path === '' ? key : `${path}.${key}`),
+          )
+        : [path];
+    const text = await read('docs/SETTINGS.md');
+    const inFile = text.slice(text.indexOf('## In the file only')).matchAll(/^\| `([\w.]+)` \|/gm);
+    expect([...inFile].map(([, place]) => place).sort()).toEqual(maps(Settings as SettingSchema, '').sort());
+  });
+
+  test('say the same of the few that the README has', async () => {
+    const rows = rowsIn(await read('README.md'));
+    expect(rows.length).toBeGreaterThanOrEqual(12);
+    for (const { variable, preset } of rows) expect(settings).toContainEqual({ variable, preset });
   });
 });

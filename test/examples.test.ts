@@ -1,12 +1,12 @@
 // The README is run as it stands: each curl line is pasted into a shell, and its answer must hold what the README shows.
+// A text that ends in … stands for all that begin so.
 import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readRepo } from '../src/engine/hub/repo-manifest.ts';
 import { startTestService } from './support/service.ts';
 
 const run = promisify(execFile);
@@ -14,24 +14,22 @@ const root = new URL('../', import.meta.url);
 const readme = await readFile(new URL('README.md', root), 'utf8');
 const pairs = [...readme.matchAll(/```sh\n(curl [^\n]*)\n```\n\n```json\n([^`]*)\n```/g)].map(([, line, shown]) => ({
   line: line as string,
-  shown: JSON.parse(shown as string) as object,
+  shown: JSON.parse(shown as string, (_, value) => {
+    const begins = typeof value === 'string' && value.endsWith('…');
+    return begins ? expect.stringMatching(new RegExp(`^${RegExp.escape(value.slice(0, -1))}.`)) : value;
+  }) as object,
 }));
+const forAuthors = (await readFile(new URL('docs/DISPATCHARR.md', root), 'utf8')).split('## For authors')[1] ?? '';
 
-const block = (language: string, at: number): string =>
-  [...readme.matchAll(new RegExp(`\`\`\`${language}\\n([^\`]*)\`\`\``, 'g'))][at]?.[1] ?? `no block of ${language}`;
+const block = (language: string, at: number, text = readme): string =>
+  [...text.matchAll(new RegExp(`\`\`\`${language}\\n([^\`]*)\`\`\``, 'g'))][at]?.[1] ?? `no block of ${language}`;
 
 describe('the README', () => {
   let service: Awaited<ReturnType<typeof startTestService>>;
-  const application = createServer((_request, response) => {
-    response.setHeader('content-type', 'application/json');
-    response.end(JSON.stringify({ data: { version: { version: 'v0.30.0' } } }));
-  });
 
   let cwd: string;
   beforeAll(async () => {
     cwd = await mkdtemp(join(tmpdir(), 'isopod-readme-'));
-    await new Promise<void>((resolve) => application.listen(0, '127.0.0.1', resolve));
-    const { port } = application.address() as AddressInfo;
     service = await startTestService({
       plugins: {
         ...Object.fromEntries(
@@ -48,15 +46,14 @@ describe('the README', () => {
         ),
         'sillytavern/bookmarks': new URL('plugins/sillytavern/bookmarks', root).pathname,
         'sillytavern/dice.js': new URL('plugins/sillytavern/dice.js', root).pathname,
+        'dispatcharr/mine': { 'plugin.py': block('python', 0, forAuthors) },
         hello: { 'hello.yml': block('yaml', 0), 'hello.js': block('js', 0) },
         count: { 'count.yml': block('yaml', 1), 'count.py': block('python', 0) },
       },
-      config: { applicationUrl: `http://127.0.0.1:${port}` },
     });
   });
   afterAll(async () => {
     await service[Symbol.asyncDispose]();
-    application.close();
     await rm(cwd, { recursive: true });
   });
 
@@ -72,6 +69,22 @@ describe('the README', () => {
   test.each(pairs)('gets what it shows from $line', async ({ line, shown }) => {
     const { stdout } = await run('sh', ['-c', line.replaceAll('http://127.0.0.1:4763', service.url)], { cwd });
     expect(JSON.parse(stdout)).toMatchObject(shown);
+  });
+
+  test('has a guide for authors of Dispatcharr plugins whose plugin and repository are what it says', async () => {
+    await service.ask('POST', '/v1/plugins/mine/enable');
+    expect((await service.invoke('mine', { task: 'greet' })).body.output.message).toBe('Hello world');
+    const event = { type: 'channel_start', input: { channel_name: 'News' } };
+    const { hooks } = (await service.ask('POST', '/v1/events', { body: event })).body;
+    expect(hooks).toContainEqual(
+      expect.objectContaining({ plugin: 'mine', output: { status: 'ok', message: 'Hello News' } }),
+    );
+
+    const { plugins } = readRepo(block('json', 0, forAuthors), null);
+    expect(plugins[0]).toMatchObject({
+      slug: 'my_plugin',
+      latest_url: 'https://plugins.example.com/my_plugin-1.2.0.zip',
+    });
   });
 
   test('has server plugins that do all that they say', async () => {

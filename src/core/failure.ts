@@ -44,7 +44,7 @@ const KINDS = {
     blame: 'caller',
     health: false,
     again: 'never',
-    hint: 'Send less, or raise the request limit in the configuration.',
+    hint: 'Send less, or raise what "limit" names where that is a setting, e.g. requestBytes (ISOPOD_REQUEST_BYTES).',
   },
   package_rejected: {
     blame: 'caller',

@@ -57,7 +57,12 @@ export class Unpacker implements AsyncDisposable {
   ): Promise<{ archive: Buffer; sha256: string; tree: Tree }> {
     const { archiveBytes } = this.limits;
     if (archive.length > archiveBytes) {
-      const limit = { name: 'archiveBytes', allowed: archiveBytes, observed: archive.length, unit: 'bytes' } as const;
+      const limit = {
+        name: 'packages.archiveBytes',
+        allowed: archiveBytes,
+        observed: archive.length,
+        unit: 'bytes',
+      } as const;
       throw new Failure('payload_too_large', `The archive is larger than ${archiveBytes} bytes`, { limit });
     }
     const bytes = owned(archive);

@@ -320,7 +320,7 @@ test('limits are those that were set', async () => {
   const large = zip([{ name: 'a', method: 0, content: Buffer.alloc(1_000) }]);
   expect(await refusal(large, strict)).toMatchObject({
     code: 'payload_too_large',
-    details: { limit: { name: 'archiveBytes', allowed: 1_000, observed: large.length } },
+    details: { limit: { name: 'packages.archiveBytes', allowed: 1_000, observed: large.length } },
   });
 });
 
