@@ -72,7 +72,7 @@ describe('the README', () => {
   });
 
   test('has a guide for authors of Dispatcharr plugins whose plugin and repository are what it says', async () => {
-    await service.ask('POST', '/v1/plugins/mine/enable');
+    await service.ask('POST', '/api/plugins/plugins/mine/enabled/', { body: { enabled: true } });
     expect((await service.invoke('mine', { task: 'greet' })).body.output.message).toBe('Hello world');
     const event = { type: 'channel_start', input: { channel_name: 'News' } };
     const { hooks } = (await service.ask('POST', '/v1/events', { body: event })).body;
