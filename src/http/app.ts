@@ -66,7 +66,7 @@ export type AppOptions = {
   /** Told of every error that is our own bug. */
   bug(error: unknown, invocation: string | undefined): void;
 } & AuthOptions &
-  Omit<PluginRoutes, 'answers'> &
+  Omit<PluginRoutes, 'answers' | 'heard'> &
   ResidentRoutes &
   UpdateRoutes &
   PackageRoutes &
@@ -143,7 +143,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   await events(app, options);
   hooks(app, options);
   const answers = new AnswerBudget();
-  plugins(app, { ...options, answers });
+  plugins(app, { ...options, heard: options.dispatcharr.heard, answers });
   residents(app, options);
   updates(app, options);
   await packages(app, options);

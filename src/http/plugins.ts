@@ -5,6 +5,7 @@ import type { Configurator } from '../engine/configurator.ts';
 import type { Isolations } from '../engine/isolation.ts';
 import { type Quarantine, quarantineKey } from '../engine/quarantine.ts';
 import type { Residencies } from '../engine/residencies.ts';
+import type { Tenancy } from '../engine/tenancy.ts';
 import type { AnswerBudget } from './answer-budget.ts';
 import type { App } from './app.ts';
 import { summaryOf } from './plugin-summary.ts';
@@ -16,13 +17,16 @@ export type PluginRoutes = {
   quarantine: Quarantine;
   configurator: Configurator;
   answers: AnswerBudget;
+  /** Resolves when what a plugin has said of itself, as it was started, is known. */
+  heard(tenancy: Tenancy, plugin: string): Promise<void>;
 };
 
 const tags = ['plugins'];
 
 export const PluginParams = Type.Object({ plugin: Type.String({ description: 'Id of the plugin' }) });
 
-export function plugins(app: App, { isolations, quarantine, configurator, residencies, answers }: PluginRoutes): void {
+export function plugins(app: App, routes: PluginRoutes): void {
+  const { isolations, quarantine, configurator, residencies, answers, heard } = routes;
   app.get(
     '/v1/plugins',
     {
@@ -129,6 +133,7 @@ export function plugins(app: App, { isolations, quarantine, configurator, reside
           await tenancy.reload();
           const renewed = tenancy.plugin(plugin.id);
           await residencies.startAhead(tenancy, renewed);
+          await heard(tenancy, renewed.id);
           return { ...summaryOf(renewed, tenancy, residencies), enabled };
         }
         return { ...summaryOf(plugin, tenancy, residencies), enabled };
