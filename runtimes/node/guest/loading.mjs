@@ -1,8 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { cut, described, inShort } from './errors.mjs';
 import { parse } from './kept.mjs';
+import { Syntax } from './syntax.mjs';
 
 const ID = /^[a-z0-9_-]+$/;
 const INDEXES = ['index.js', 'index.cjs', 'index.mjs'];
@@ -12,20 +13,33 @@ const INDEXES = ['index.js', 'index.cjs', 'index.mjs'];
  * a router of its own, so that nothing is left of those before it.
  */
 export async function load({ file, kind }, newRouter) {
-  if (kind === 'file') return await start(file, newRouter);
+  const syntax = new Syntax();
+  const folder = kind === 'file' ? dirname(file) : file;
+  const start = (path) =>
+    started(path, newRouter).catch(async (error) => {
+      throw await syntax.located(error, path, folder);
+    });
+  try {
+    return kind === 'file' ? await start(file) : await startFirst(file, start);
+  } finally {
+    syntax.close();
+  }
+}
+
+async function startFirst(folder, start) {
   const failures = [];
   const tried = new Set();
-  for (const { path, label, error } of candidates(file)) {
+  for (const { path, label, error } of candidates(folder)) {
     if (tried.has(path)) continue;
     tried.add(path);
     try {
       if (error !== undefined) throw error;
-      return await start(path, newRouter);
+      return await start(path);
     } catch (error) {
       failures.push({ label, error, isThere: path !== null && existsSync(path) });
     }
   }
-  throw summed(failures, basename(file));
+  throw summed(failures, basename(folder));
 }
 
 function candidates(folder) {
@@ -50,11 +64,9 @@ function mainOf(folder) {
   return main;
 }
 
-async function start(path, newRouter) {
+async function started(path, newRouter) {
   if (!existsSync(path)) throw new Error('There is no such file');
-  const module = await import(pathToFileURL(path).href).catch((error) => {
-    throw located(error, path);
-  });
+  const module = await import(pathToFileURL(path).href);
   const [info, init, exit] = ['info', 'init', 'exit'].map((name) => module[name] || module.default?.[name]);
   judge(info);
   if (typeof init !== 'function') throw new TypeError('It exports no function init');
@@ -62,15 +74,6 @@ async function start(path, newRouter) {
   const router = newRouter();
   await init(router);
   return { info: { id, name, description }, exit: typeof exit === 'function' ? exit : null, router };
-}
-
-/** Of a module that cannot be read, Node keeps to itself where that is. */
-function located(error, path) {
-  if (!(error instanceof SyntaxError) || /file:|^\//.test(error.stack ?? '')) return error;
-  const said = error.message;
-  error.message = `${said} (in ${basename(path)}, or in what it imports)`;
-  error.stack = error.stack?.replace(said, () => error.message);
-  return error;
 }
 
 function judge(info) {

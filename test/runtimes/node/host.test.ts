@@ -61,9 +61,18 @@ test.each([
   ['no-init.mjs', 'It exports no function init'],
   ['no-name.mjs', 'Its info.name is not text'],
   ['throws-later.mjs', 'in a timer'],
-  ['syntax.mjs', "Unexpected token ';' (in syntax.mjs, or in what it imports)"],
+  ['syntax.mjs', "Unexpected token ';' (in syntax.mjs:1:22)"],
+  ['reads-json', 'Unexpected non-whitespace character after JSON at position 2 (line 1 column 3)'],
 ])('%s fails, and says why', async (plugin, message) => {
   expect((await hosts.failing(plugin)).message).toBe(message);
+});
+
+test('of a module that cannot be read, it is told which file of the plugin it is, and where in it', async () => {
+  const { name, message, stack } = await hosts.failing('broken-import');
+  expect([name, message]).toEqual(['SyntaxError', "Unexpected token ';' (in lib/helper.mjs:2:19)"]);
+  const shown =
+    'lib/helper.mjs:2\n\texport const b = ; //  [31mred\n\t                 ^\n\nSyntaxError: Unexpected token';
+  expect(stack.slice(0, shown.length)).toBe(shown);
 });
 
 test('a plugin finds what it takes from its application, and is told what is not there', async () => {

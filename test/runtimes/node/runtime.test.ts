@@ -51,6 +51,10 @@ describe('what goes wrong', () => {
       return true;
     });
     expect(trial.logs('hello-broken.cjs')).toMatch(/error ReferenceError/);
+    await assert.rejects(trial.ask('broken-import', '/api/plugins/broken-import/'), ({ details }: Failure) => {
+      expect(details.pluginError?.message).toBe("Unexpected token ';' (in lib/helper.mjs:2:19)");
+      return true;
+    });
   });
 
   test('with what it calls itself is what the service says', async () => {
