@@ -146,6 +146,11 @@ test('run says how a plugin that answers requests is called, and takes none for 
   expect(stderr).toMatch(/^isopod: Plugin "server" has nothing that is run once: it answers HTTP requests below /);
   expect(stderr).toContain('ISOPOD_SILLYTAVERN_ENABLED=true');
   expect(stderr).toContain('POST /v1/plugins/server/enable');
+  const single = await isopod(['run', 'Server/index.js']);
+  expect(single.code).toBe(2);
+  expect(single.stderr).toMatch(
+    /^isopod: Server\/index\.js is not a folder; as a single file it can only be a SillyTavern server plugin\n.*\n.*put it into the folder sillytavern of ISOPOD_PLUGINS_DIR/,
+  );
   expect((await isopod(['run', 'legacy', '--task', 'x'])).stderr).toMatch(/^plugin_boot_failed: /m);
 });
 

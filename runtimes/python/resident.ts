@@ -15,6 +15,7 @@ import { portrayed } from '../../src/core/portrayal.ts';
 import { OWN_TASK, type Residency, type ResidentLine, type StopReason } from '../../src/core/resident.ts';
 import { onAbort } from '../../src/core/signal.ts';
 import { cut } from '../../src/core/text.ts';
+import { Warnings } from '../../src/core/warnings.ts';
 import { FrameReader } from '../../src/programs/frame-reader.ts';
 import { Hearing } from '../../src/programs/hearing.ts';
 import { Lead } from '../../src/programs/lead.ts';
@@ -204,7 +205,9 @@ export class PythonResident implements Resident {
       await this.death;
       throw failure;
     }
-    const told = portrayed((first as FrameOf<'ready'>).portrait);
+    const warnings = new Warnings();
+    const told = portrayed((first as FrameOf<'ready'>).portrait, (sentence) => warnings.add(sentence));
+    for (const sentence of warnings.all) this.#logged('warning', `Of what its class says: ${sentence}`, undefined);
     this.#portrait = this.#portraitOf(told);
     this.#actions = byId(this.#portrait);
     desk.described(told);

@@ -1,6 +1,6 @@
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename, dirname, extname, join, resolve } from 'node:path';
 import { alone, assemble } from '../assembly.ts';
 import { type Config, ConfigError, loadConfig } from '../config.ts';
 import { Failure } from '../core/failure.ts';
@@ -40,7 +40,7 @@ export async function run(folder: string, options: RunOptions): Promise<number> 
   const settings = objectIn('--settings', options.settings);
   const grant = grantOf(options);
   const dir = resolve(folder);
-  if (!(await stat(dir).catch(() => null))?.isDirectory()) throw new ConfigError([`${folder} is not a folder`]);
+  if (!(await stat(dir).catch(() => null))?.isDirectory()) throw new ConfigError(await notAFolder(folder));
   const config = loadConfig({
     env: process.env,
     cwd: process.cwd(),
@@ -90,6 +90,7 @@ export async function run(folder: string, options: RunOptions): Promise<number> 
     }),
   );
   const plugin = pick(engine.tenancies.default.catalogue, folder, options.plugin);
+  if (options.json !== true) for (const one of plugin.warnings ?? []) process.stderr.write(`${writtenOut(one)}\n`);
   if (isServer(plugin)) throw new ConfigError(serverHowTo(plugin));
   grants.set(plugin.id, { ...UNGRANTED, grant });
   // Whoever names it trusts it.
@@ -167,6 +168,17 @@ function within(dialect: ManifestDialect, folder: string): ManifestDialect {
 function rankOf(plugin: Plugin): number {
   if (isServer(plugin)) return 2;
   return isResident(plugin) ? 1 : 0;
+}
+
+/** What is a plugin beside others, of a format that has such files, cannot be told from any other file alone. */
+async function notAFolder(folder: string): Promise<string[]> {
+  const is = `${folder} is not a folder`;
+  const path = resolve(folder);
+  const dialect = DIALECTS.find(({ folders }) => folders?.files?.includes(extname(path)));
+  if (dialect === undefined || !(await stat(path).catch(() => null))?.isFile()) return [is];
+  const verdict = dialect.load({ file: basename(path), path, bytes: new Uint8Array(0) });
+  if (!verdict.ok) return [is, `as a single file it is no plugin either: ${verdict.refusal.reason}`];
+  return [`${is}; as a single file it can only be a SillyTavern server plugin`, ...serverHowTo(verdict.plugin)];
 }
 
 /** It has nothing that is run once. */

@@ -77,6 +77,7 @@ async function greet({ url, parts, catalogue }: Service, config: Config): Promis
     say(`  ${[file, line, column].filter((one) => one !== null).join(':')}: ${reason}`);
   }
   if (refused.length > 10) say('  … all of them at GET /v1/plugins');
+  warn(plugins.values());
   for (const sentence of parts.confinement) say(`Confinement: ${sentence}`);
   for (const [kind, isolation] of parts.isolations.all()) {
     const { tier, grade } = isolation;
@@ -92,6 +93,12 @@ async function greet({ url, parts, catalogue }: Service, config: Config): Promis
     break;
   }
   say(`API reference: ${url}/docs`);
+}
+
+function warn(plugins: Iterable<Plugin>): void {
+  const all = [...plugins].flatMap(({ id, warnings = [] }) => warnings.map((sentence) => ({ id, sentence })));
+  for (const { id, sentence } of all.slice(0, 10)) say(`Plugin ${id}: ${sentence}`);
+  if (all.length > 10) say('  … all warnings at GET /v1/plugins');
 }
 
 /** Whether the source speaks of the application. Good enough to choose an example by, and for nothing else. */

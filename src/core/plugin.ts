@@ -41,6 +41,8 @@ export type Plugin = {
   asks?: Ask;
   /** What its manifest tells people, of a format in which its code may tell more; null where it has no manifest. */
   portrait?: Portrait | null;
+  /** What was left out of its manifest, in sentences for its author; undefined where nothing was. */
+  warnings?: readonly string[];
 };
 
 export type Dialect = 'stash' | 'dispatcharr' | 'sillytavern';

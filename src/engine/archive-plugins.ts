@@ -1,5 +1,5 @@
 /** Which plugins an archive holds: all of a format whose plugins are manifests, or the one folder that is a plugin. */
-import { join } from 'node:path';
+import { basename, extname, join } from 'node:path';
 import { Failure } from '../core/failure.ts';
 import type { Dialect, Plugin, Refusal, Verdict } from '../core/plugin.ts';
 import { folded } from '../core/text.ts';
@@ -8,6 +8,7 @@ import type { ManifestReader } from '../manifests/reader.ts';
 import { DISCOVERY_LIMITS, discover, type Found } from '../packages/discovery.ts';
 import { readManifestFile } from '../packages/manifest-file.ts';
 import { pluginFolderOf, readPluginFolder } from '../packages/plugin-folders.ts';
+import { shown } from '../packages/rejected.ts';
 import type { Fresh } from '../packages/unpack-cache.ts';
 import type { PackagedPlugin } from '../store/packages.ts';
 
@@ -50,11 +51,22 @@ export async function pluginsIn(
   if (found.refused.length > 0) throw manifestsRejected(found.refused);
   if (found.packaged.length === 0) {
     const expected = asked.map((one) => one.expected).join(', or ');
-    const words = `There is no plugin in the archive. It must hold ${expected}`;
+    const words = `There is no plugin in the archive. It must hold ${expected}${loneFile(fresh, asked)}`;
     throw new Failure('package_rejected', words, { rejection: 'no plugin' });
   }
   assertNoTwins(found.packaged);
   return found.packaged;
+}
+
+/** What is a plugin where it lies beside others is none in an archive, which goes nowhere but into a folder. */
+function loneFile({ tree: { files } }: Fresh, dialects: readonly ManifestDialect[]): string {
+  const [only, ...others] = files;
+  if (only === undefined || others.length > 0) return '';
+  const ending = extname(only.path);
+  const dialect = dialects.find(({ folders }) => folders?.files?.includes(ending));
+  if (dialect === undefined) return '';
+  const name = shown(basename(only.path));
+  return `. A single file like ${name} is one only in the folder ${dialect.folder} of ISOPOD_PLUGINS_DIR: in an archive, call it index${ending}`;
 }
 
 async function manifestsIn(

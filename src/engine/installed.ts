@@ -154,7 +154,9 @@ async function sourceOf(
     const bytes = isLeftOut ? NOTHING : await readManifestFile(path, DISCOVERY_LIMITS.manifestBytes);
     const permissions = await permissionsOf(from, folder);
     if ((isLeftOut || hash('sha256', bytes) === known?.sha256) && permissions !== CHANGED) {
-      return { file: fileOf(from), path, bytes, id: from.plugin, from, folder, ...(permissions && { permissions }) };
+      const unread = known !== undefined && bytes.length === 0 ? { unread: whyUnread(known) } : {};
+      const more = { ...unread, ...(permissions && { permissions }) };
+      return { file: fileOf(from), path, bytes, id: from.plugin, from, folder, ...more };
     }
   } catch {
     // Somebody takes it away from under us, which is as bad as changing it.
@@ -163,6 +165,10 @@ async function sourceOf(
 }
 
 const NOTHING = new Uint8Array(0);
+
+function whyUnread({ bytes }: { bytes: number }): string {
+  return bytes === 0 ? 'it is empty' : `it is longer than ${DISCOVERY_LIMITS.manifestBytes} bytes`;
+}
 
 const CHANGED = Symbol('changed');
 

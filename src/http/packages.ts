@@ -87,7 +87,9 @@ export async function packages(app: App, { installer, archiveBytes }: PackageRou
           callerSignal(reply),
           { name: archiveName(request.headers['content-disposition']) },
         );
-        const told = plugins.map(({ id, name, version, dialect }) => ({ id, name, version, dialect }));
+        const told = plugins.map(({ id, name, version, dialect, warnings = [] }) => {
+          return { id, name, version, dialect, warnings: [...warnings] };
+        });
         return reply.code(changed ? 201 : 200).send({ plugins: told, ...installed });
       },
     );

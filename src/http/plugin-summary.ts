@@ -25,6 +25,7 @@ export function summaryOf(plugin: Plugin, tenancy: Tenancy, residencies: Pick<Re
     program: program.runtime,
     resident: residentOf(residencies.state(tenancy, plugin)),
     portrait: portrait as Summary['portrait'],
+    warnings: [...(plugin.warnings ?? [])],
     permissions: isNothing(tenancy.missing(plugin)) ? 'complete' : 'missing',
     tasks: tasksIn(entries),
     hooks: hooksIn(entries),

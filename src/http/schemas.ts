@@ -215,6 +215,10 @@ const ResidentSchema = Type.Object({
   ),
 });
 
+const Warnings = Type.Array(Text, {
+  description: 'What was left out of its manifest and why, for whoever writes it: few sentences, none of them long',
+});
+
 export const PluginSummary = Type.Object({
   id: Text,
   dialect: Type.String({ description: 'Whose plugin format it is in' }),
@@ -235,6 +239,7 @@ export const PluginSummary = Type.Object({
     description:
       'What it says of itself to people: the form of its settings, its buttons. Null in formats that have no such thing',
   }),
+  warnings: Warnings,
   permissions: Type.Enum(['complete', 'missing'], { description: 'Whether it was granted all that it asks for' }),
   tasks: Type.Array(
     Type.Object({ name: Text, description: Text, defaultArgs: Type.Record(Type.String(), Type.String()) }),
@@ -318,7 +323,9 @@ export const PluginLogList = Type.Object(
 
 export const InstallAnswer = Type.Object(
   {
-    plugins: Type.Array(Type.Object({ id: Text, name: Text, version: OrNull(Text), dialect: Text })),
+    plugins: Type.Array(
+      Type.Object({ id: Text, name: Text, version: OrNull(Text), dialect: Text, warnings: Warnings }),
+    ),
     sha256: Type.String({ description: 'Of the archive' }),
     bytes: Type.Integer({ description: 'Size of the archive' }),
     replaced: Type.Array(Text, { description: 'Plugins that came in another archive before' }),

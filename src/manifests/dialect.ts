@@ -54,6 +54,8 @@ export type ManifestSource = {
   realDir?: string;
   /** Of nothing where the format can do without a manifest, and there is none that can be read. */
   bytes: Uint8Array;
+  /** Why its bytes are nothing although there is a file, in words. */
+  unread?: string;
   /** The id that it was installed under, where it came in an archive. Only some formats find it nowhere else. */
   id?: string;
   /** What is in the file of permissions beside it, or why that cannot be read; undefined where there is none. */

@@ -1,15 +1,16 @@
 /**
  * Dispatcharr's plugins: folders with a `plugin.py` or `__init__.py`, and with a `plugin.json` that says what they are
  * while none of their code may run. Contract: Dispatcharr `apps/plugins/loader.py`, and for archives `api_views.py`. What
- * is not to be read as a manifest makes a plugin without one, never a refusal.
+ * is not to be read as a manifest makes a plugin without one, never a refusal; its author is warned.
  */
 import { basename, dirname } from 'node:path';
 import type { Plugin, Verdict } from '../core/plugin.ts';
-import type { Portrait } from '../core/portrait.ts';
 import { portrayed } from '../core/portrayal.ts';
+import { Warnings } from '../core/warnings.ts';
 import { asksOf } from './asks.ts';
 import type { ManifestDialect, ManifestSource } from './dialect.ts';
 import { checkedId } from './id.ts';
+import { objectIn } from './json.ts';
 import { Refused } from './refused.ts';
 
 const MANIFEST = 'plugin.json';
@@ -38,9 +39,12 @@ export function load(source: ManifestSource): Verdict {
 }
 
 function pluginOf(id: string, folder: string, source: ManifestSource): Plugin {
-  const { path, realDir = dirname(path), bytes } = source;
+  const { path, realDir = dirname(path) } = source;
   const asks = asksOf(source);
-  const portrait = portraitIn(bytes);
+  const warnings = new Warnings();
+  const warn = (sentence: string) => warnings.add(`${MANIFEST}: ${sentence}`);
+  const manifest = objectIn(source, warn);
+  const portrait = manifest === null ? null : portrayed(manifest, warn);
   return {
     id,
     dialect: 'dispatcharr',
@@ -59,25 +63,10 @@ function pluginOf(id: string, folder: string, source: ManifestSource): Plugin {
     ui: null,
     errLog: null,
     portrait,
+    ...(warnings.all.length > 0 ? { warnings: warnings.all } : {}),
     ...(asks === undefined ? {} : { asks }),
   };
 }
-
-/** Null where it is no JSON, or none that is an object: a plugin without a manifest. */
-function portraitIn(bytes: Uint8Array): Portrait | null {
-  try {
-    const manifest: unknown = JSON.parse(UTF8.decode(bytes));
-    return typeof manifest === 'object' && manifest !== null && !Array.isArray(manifest)
-      ? portrayed(manifest as Record<string, unknown>)
-      : null;
-  } catch (error) {
-    if (error instanceof SyntaxError || error instanceof TypeError) return null;
-    throw error;
-  }
-}
-
-/** Its host takes no byte order mark either. */
-const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 const ID_LETTERS = 128;
 

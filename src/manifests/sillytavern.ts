@@ -8,9 +8,11 @@ import type { Plugin, Verdict } from '../core/plugin.ts';
 import type { Portrait } from '../core/portrait.ts';
 import { portrayed } from '../core/portrayal.ts';
 import { RESERVED_ADDRESSES } from '../core/serving.ts';
+import { Warnings } from '../core/warnings.ts';
 import { asksOf } from './asks.ts';
 import type { ManifestDialect, ManifestSource } from './dialect.ts';
 import { checkedId } from './id.ts';
+import { isMapping, objectIn } from './json.ts';
 import { quoted, Refused } from './refused.ts';
 
 const MANIFEST = 'package.json';
@@ -18,12 +20,13 @@ const MANIFEST = 'package.json';
 export const sillytavern: ManifestDialect = {
   name: 'sillytavern',
   folder: 'sillytavern',
-  expected: 'a SillyTavern server plugin, a folder with index.js, or with a package.json that has a main',
+  expected:
+    'a SillyTavern server plugin, a folder with index.js, index.cjs or index.mjs, or with a package.json that has a main',
   isManifest: (fileName) => fileName === MANIFEST,
   folders: {
     code: ['index.js', 'index.cjs', 'index.mjs'],
     manifest: MANIFEST,
-    namesCode: (manifest) => isText(manifestIn(manifest)?.main),
+    namesCode: (manifest) => isText(objectIn({ bytes: manifest })?.main),
     files: ['.js', '.cjs', '.mjs'],
     inArchive: 'nearest',
     isCommon: true,
@@ -45,7 +48,8 @@ export function load(source: ManifestSource): Verdict {
 
 function folderOf(source: ManifestSource): Plugin {
   const folder = checkedId(folderNameOf(source), 'folder');
-  const portrait = portraitIn(source.bytes);
+  const warnings = new Warnings();
+  const portrait = portraitIn(objectIn(source, (sentence) => warnings.add(`${MANIFEST}: ${sentence}`)));
   return {
     ...pluginOf(idOf(source.id ?? folder, 'folder'), source),
     name: portrait?.name ?? '',
@@ -54,6 +58,7 @@ function folderOf(source: ManifestSource): Plugin {
     version: portrait?.version || null,
     folder,
     portrait,
+    ...(warnings.all.length > 0 ? { warnings: warnings.all } : {}),
   };
 }
 
@@ -95,31 +100,12 @@ function pluginOf(id: string, source: ManifestSource): Plugin {
 
 // ── package.json ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-function portraitIn(bytes: Uint8Array): Portrait | null {
-  const manifest = manifestIn(bytes);
+function portraitIn(manifest: Record<string, unknown> | null): Portrait | null {
   if (manifest === null) return null;
   const { name, version, description, author, homepage } = manifest;
   // npm takes a person for a text or an object.
   const person = isMapping(author) ? author.name : author;
   return portrayed({ name, version, description, author: person, help_url: isLink(homepage) ? homepage : '' });
-}
-
-/** Null where it is no JSON, or none that is an object. */
-function manifestIn(bytes: Uint8Array): Record<string, unknown> | null {
-  try {
-    const manifest: unknown = JSON.parse(UTF8.decode(bytes));
-    return isMapping(manifest) ? manifest : null;
-  } catch (error) {
-    if (error instanceof SyntaxError || error instanceof TypeError) return null;
-    throw error;
-  }
-}
-
-/** Node takes no byte order mark either. */
-const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-
-function isMapping(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function isText(value: unknown): boolean {

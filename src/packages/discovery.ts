@@ -47,6 +47,8 @@ export type Found =
       path: string;
       realDir: string;
       bytes: Uint8Array;
+      /** Why its bytes are nothing although there is a file, of a format that can do without. */
+      unread?: string;
       /** What is in the file of permissions beside it, or why that cannot be read. */
       permissions?: Uint8Array | string;
     }

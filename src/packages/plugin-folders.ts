@@ -87,10 +87,23 @@ export async function readPluginFolder(
   realDir: string,
   manifest: string,
   mostBytes = DISCOVERY_LIMITS.manifestBytes,
-): Promise<{ bytes: Uint8Array; permissions?: Uint8Array | string }> {
+): Promise<{ bytes: Uint8Array; unread?: string; permissions?: Uint8Array | string }> {
   const file = await fileIn(realDir, manifest);
-  const bytes = file === null ? NOTHING : await readManifestFile(file, mostBytes).catch(() => NOTHING);
-  return { bytes, ...(await permissionsBeside(realDir, manifest)) };
+  const read = file === null ? { bytes: NOTHING } : await readOrNot(file, mostBytes);
+  return { ...read, ...(await permissionsBeside(realDir, manifest)) };
+}
+
+async function readOrNot(file: string, mostBytes: number): Promise<{ bytes: Uint8Array; unread?: string }> {
+  try {
+    const bytes = await readManifestFile(file, mostBytes);
+    return bytes.length === 0 ? { bytes, unread: 'it is empty' } : { bytes };
+  } catch (error) {
+    return { bytes: NOTHING, unread: whyUnread(error) };
+  }
+}
+
+function whyUnread(error: unknown): string {
+  return error instanceof Unreadable ? error.message : `cannot be read (${codeOf(error)})`;
 }
 
 async function permissionsBeside(realDir: string, name: string): Promise<{ permissions?: Uint8Array | string }> {
@@ -99,7 +112,7 @@ async function permissionsBeside(realDir: string, name: string): Promise<{ permi
   try {
     return { permissions: await readManifestFile(beside, PERMISSIONS_BYTES) };
   } catch (error) {
-    return { permissions: error instanceof Unreadable ? error.message : `cannot be read (${codeOf(error)})` };
+    return { permissions: whyUnread(error) };
   }
 }
 

@@ -411,6 +411,10 @@ describe('an archive that is one folder', () => {
     for (const [archive, kind] of problems) {
       expect(await rejection(node.installer.install(tenant, archive, never))).toEqual(['package_rejected', kind]);
     }
+    const single = node.installer.install(tenant, zipOf({ 'clock.mjs': '' }), never);
+    await expect(single).rejects.toThrow(
+      /with index\.js, index\.cjs or index\.mjs, or with a package\.json that has a main\. A single file like clock\.mjs is one only in the folder sillytavern .*: in an archive, call it index\.mjs$/,
+    );
     expect(await store.of(tenant).packages.list()).toEqual([]);
   });
 });

@@ -41,6 +41,8 @@ describe('what stays', () => {
     assert.deepEqual(other.logs, []);
     assert.equal(stepped.progress, 1);
     assert.equal(trial.desk.portraits[0]?.description, 'Does whatever it is asked to');
+    const warned = trial.runtime.residents.logs('tenant', 'everything').filter(({ level }) => level === 'warning');
+    assert.equal(warned[0]?.message, 'Of what its class says: actions[2] ("mute") is left out: its label is missing');
   });
 
   test('writes into its own folder and its data, and finds nothing of this machine', async () => {

@@ -61,7 +61,7 @@ test('an archive with a folder of Python is a plugin that waits until it is trus
   const installed = await install(archive, { 'content-disposition': 'attachment; filename="My Python.zip"' });
   expect([installed.status, installed.body.plugins]).toEqual([
     201,
-    [{ id: 'my_python', name: 'Named', version: null, dialect: 'dispatcharr' }],
+    [{ id: 'my_python', name: 'Named', version: null, dialect: 'dispatcharr', warnings: [] }],
   ]);
   expect((await service.get('/v1/plugins/my_python')).body.enabled).toBe(false);
   expect((await remove('my_python')).status).toBe(204);
@@ -72,7 +72,7 @@ test('an embedded plugin is installed, runs, is replaced and removed', async () 
   const installed = await install(first);
   expect(installed.status).toBe(201);
   expect(installed.body).toEqual({
-    plugins: [{ id: 'hello', name: 'hello', version: '1', dialect: 'stash' }],
+    plugins: [{ id: 'hello', name: 'hello', version: '1', dialect: 'stash', warnings: [] }],
     sha256: hash('sha256', first),
     bytes: first.length,
     replaced: [],

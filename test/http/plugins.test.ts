@@ -41,6 +41,7 @@ test('the list has what each plugin offers, and the manifests that were refused'
         program: 'isolate',
         resident: null,
         portrait: null,
+        warnings: [],
         permissions: 'complete',
         tasks: [{ name: 'Run', description: 'runs', defaultArgs: { mode: 'run' } }],
         hooks: [{ name: 'H', description: '', triggeredBy: ['Scene.Create.Post'] }],

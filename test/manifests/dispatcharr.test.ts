@@ -57,6 +57,9 @@ test('a folder is a plugin that stays, with what its manifest says of it', () =>
       fields: [{ id: 'a', type: 'string' }],
       actions: [{ id: 'run', label: 'Run', events: ['epg_refresh'] }],
     },
+    warnings: [
+      'plugin.json: fields[1] ("b") is left out: its type is none of string, number, boolean, select, text, info',
+    ],
   });
 });
 

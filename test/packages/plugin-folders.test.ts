@@ -25,7 +25,7 @@ async function found(pluginsDir: string, limits = {}, form: FolderNames = NAMES)
   const all = await discoverFolders({ pluginsDir, folder: 'dispatcharr', ...form, limits });
   return all.map((one) =>
     one.ok
-      ? `${one.file} ${Buffer.from(one.bytes)} ${Buffer.from(one.permissions ?? '')}`.trim()
+      ? `${one.file} ${Buffer.from(one.bytes)}${one.unread ?? ''} ${Buffer.from(one.permissions ?? '')}`.trim()
       : `${one.refusal.file}: ${one.refusal.reason}`,
   );
 }
@@ -79,7 +79,7 @@ test('a manifest that cannot be read is none, and neither a FIFO nor a link out 
   expect(await found(folder.path)).toEqual([
     'dispatcharr/fifo  it is not a regular file',
     'dispatcharr/in {}',
-    'dispatcharr/large',
+    'dispatcharr/large a manifest may be 262144 bytes long at most, and this one is longer',
     'dispatcharr/out',
   ]);
 });

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { rm } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { dispatcharr } from '../../../src/manifests/dispatcharr.ts';
@@ -162,6 +162,34 @@ test('what the code of a plugin has told outlives what is found of its folder', 
   expect(await known()).toMatchObject({ isLoaded: true, portrait: told });
   await pluginStates.knowFound('a_third', { dialect: 'stash', portrait: null });
   expect(await known()).toMatchObject({ isLoaded: false, portrait: null });
+});
+
+test('what is left out of a manifest is told to its author by our own API alone, and not any more when it is mended', async () => {
+  const file = join(resolve(service.config.pluginsDir), 'dispatcharr', 'B second', 'plugin.json');
+  const shown = async () => (await list()).find(({ key }: { key: string }) => key === 'b_second');
+  const before = await shown();
+  const warnings = async (text: string) => {
+    await writeFile(file, text);
+    await service.fetch('/v1/plugins/reload', { method: 'POST' });
+    const { body } = await service.get('/v1/plugins/b_second');
+    const { plugins } = (await service.get('/v1/plugins')).body;
+    expect(plugins.find(({ id }: { id: string }) => id === 'b_second').warnings).toEqual(body.warnings);
+    return body.warnings;
+  };
+  // Before, there was no such file, which has the same bytes.
+  expect(await warnings('')).toEqual(['plugin.json: all of it is left out: it is empty']);
+  expect(await warnings('{\n"name": }')).toEqual([
+    `plugin.json: all of it is left out: it is no JSON (Unexpected token '}', "{ "name": }" is not valid JSON)`,
+  ]);
+  expect(await shown()).toEqual(before);
+  const fields = [{ id: 'a', label: 'A', type: 'string' }, { id: 'port\u001b', type: 'integer' }, 'b'];
+  expect(await warnings(JSON.stringify({ fields, actions: [{ label: 'Run' }] }))).toEqual([
+    'plugin.json: fields[1] ("port") is left out: its type is none of string, number, boolean, select, text, info',
+    'plugin.json: fields[2] is left out: it is no object',
+    'plugin.json: actions[0] ("Run") is left out: its id is missing',
+  ]);
+  expect((await shown()).fields).toEqual([expect.objectContaining({ id: 'a' })]);
+  expect(await warnings('{}')).toEqual([]);
 });
 
 test('events are kept where the tenant has them kept', async () => {
