@@ -156,8 +156,8 @@ export class Catalogues implements AsyncDisposable {
 type Result = { ok: true; file: string; loaded: Loaded } | { ok: false; refusal: Refusal };
 
 /** Of a manifest and what stands beside it. */
-function hashOf({ bytes, unread, permissions }: Pick<ManifestSource, 'bytes' | 'unread' | 'permissions'>): string {
-  const hash = createHash('sha256').update(unread ?? bytes);
+function hashOf({ bytes, permissions }: Pick<ManifestSource, 'bytes' | 'permissions'>): string {
+  const hash = createHash('sha256').update(bytes);
   if (permissions !== undefined) hash.update(createHash('sha256').update(permissions).digest());
   return hash.digest('base64');
 }

@@ -88,7 +88,11 @@ describe('a package.json that says nothing makes a plugin without one:', () => {
     'lists in lists': '['.repeat(200_000),
   };
   test.each(Object.entries(none))('%s', (_, manifest) => {
-    expect(pluginOf(read(manifest))).toMatchObject({ id: 'some-plugin', name: '', version: null, portrait: null });
+    const plugin = pluginOf(read(manifest));
+    expect(plugin).toMatchObject({ id: 'some-plugin', name: '', version: null, portrait: null });
+    const why =
+      manifest === '' ? undefined : [expect.stringMatching(/^package\.json: all of it is left out: it (is no|begins)/)];
+    expect(plugin.warnings).toEqual(why);
   });
 });
 

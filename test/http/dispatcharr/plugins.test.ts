@@ -176,7 +176,6 @@ test('what is left out of a manifest is told to its author by our own API alone,
     expect(plugins.find(({ id }: { id: string }) => id === 'b_second').warnings).toEqual(body.warnings);
     return body.warnings;
   };
-  // Before, there was no such file, which has the same bytes.
   expect(await warnings('')).toEqual(['plugin.json: all of it is left out: it is empty']);
   expect(await warnings('{\n"name": }')).toEqual([
     `plugin.json: all of it is left out: it is no JSON (Unexpected token '}', "{ "name": }" is not valid JSON)`,
