@@ -21,7 +21,8 @@ test('a tenant that announces much and sends nothing leaves room for the others'
   await using slow = new Announcing(service.url, greedy, 200_000);
   for (let times = 0; times < 5; times += 1) slow.another();
   // With three it has 600 kB, which is twice the 300 kB that are left.
-  await vi.waitUntil(() => slow.answers.length === 2);
+  // Whether they send the rest is waited for, a moment, before they are answered.
+  await vi.waitUntil(() => slow.answers.length === 2, { timeout: 10_000 });
   for (const line of slow.answers) expect(line).toBe('HTTP/1.1 429 Too Many Requests');
 
   const refused = await invoke(service, greedy);
