@@ -510,6 +510,49 @@ describe('what there may be of it', () => {
     meet = echo;
   });
 
+  test('an answer that comes after a few announcements, and not one that is announced again and again', async () => {
+    const authority = `api.example.com:${rawPort}`;
+    const program = await gateway.program([authority]);
+    const ask = () => program.ask(`GET http://${authority}/`, [`Host: ${authority}`]);
+    const early = 'HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n';
+    const end = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+    for (const [times, status] of [
+      [10, 200],
+      [11, 502],
+    ] as const) {
+      meet = (socket) => void socket.once('data', () => socket.end(early.repeat(times) + end));
+      expect([times, (await ask()).status]).toEqual([times, status]);
+    }
+    const left = new Promise<void>((resolve) => {
+      meet = (socket) => {
+        const more = () => {
+          while (!socket.destroyed && socket.write('HTTP/1.1 102 P\r\n\r\n'.repeat(100)));
+        };
+        socket.once('close', () => resolve()).on('drain', more);
+        socket.resume();
+        more();
+      };
+    });
+    expect((await ask()).status).toBe(502);
+    await left;
+    meet = echo;
+  });
+
+  test('crumbs, as many as we can carry beside others, and nothing is lost of them', async () => {
+    const authority = `api.example.com:${rawPort}`;
+    const program = await gateway.program([authority]);
+    const all = 3_000;
+    const crumbs = `Transfer-Encoding: chunked\r\n\r\n${'1\r\nx\r\n'.repeat(all)}0\r\n\r\n`;
+    meet = (socket) => void socket.once('data', () => socket.end(`HTTP/1.1 200 OK\r\n${crumbs}`));
+    const begun = performance.now();
+    const { text } = await program.ask(`GET http://${authority}/`, [`Host: ${authority}`]);
+    const chunks = text.slice(text.indexOf('\r\n\r\n')).split('\r\n');
+    expect(chunks.filter((line) => /^x+$/.test(line)).join('')).toBe('x'.repeat(all));
+    // Five hundred in 50 ms: it cannot be faster, and may be slower.
+    expect(performance.now() - begun).toBeGreaterThan(200);
+    meet = echo;
+  });
+
   test('a thousand attempts', async () => {
     const program = await gateway.program();
     const line = 'GET http://no.example.net/ HTTP/1.1\r\nHost: no.example.net\r\nConnection: close\r\n\r\n';

@@ -116,6 +116,18 @@ test('where an answer leads elsewhere, everything is judged anew', async () => {
   expect(await leadsTo('/again')).toMatchObject({ because: 'too many redirects' });
 });
 
+test('what is announced again and again is no answer', async () => {
+  const announced = (times: number) => {
+    answer = (_request, response) => {
+      for (let at = 0; at < times; at += 1) response.writeProcessing();
+      response.end('found');
+    };
+    return get('/');
+  };
+  expect(await announced(10)).toEqual({ ok: true, bytes: Buffer.from('found') });
+  expect(await announced(11)).toMatchObject({ because: 'garbled' });
+});
+
 test('what is too large, too slow, packed, broken off or no file is not taken', async () => {
   const answers = (one: RequestListener, wish = {}) => {
     answer = one;

@@ -1,4 +1,5 @@
 import { Transform, type TransformCallback } from 'node:stream';
+import { Crumbs } from '../../core/crumbs.ts';
 
 export type AllowanceLimits = {
   /** Connections at once. */
@@ -7,6 +8,9 @@ export type AllowanceLimits = {
   bytes: number;
 };
 
+/** A single byte takes a hundred of our memory while it waits. */
+export const AHEAD_BYTES = 4_096;
+
 /** Attempts of one invocation, allowed or not: each is a line in our log. */
 const ATTEMPTS_MOST = 1_000;
 
@@ -14,6 +18,7 @@ const ATTEMPTS_MOST = 1_000;
 export class Allowance {
   readonly #limits: AllowanceLimits;
   readonly #exhausted: () => void;
+  readonly #crumbs = new Crumbs();
   #attempts = 0;
   #connections = 0;
   #bytes = 0;
@@ -59,10 +64,15 @@ export class Allowance {
     return false;
   }
 
-  /** Passes on what may be passed on, and fails with the first byte too many. */
+  /** Passes on what may be passed on, as fast as we can carry it beside others, and fails with the first byte too many. */
   counted(): Transform {
-    const transform = (chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback) =>
-      this.take(chunk.length) ? done(null, chunk) : done(new Error('More bytes than there may be'));
-    return new Transform({ transform });
+    const transform = (chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback) => {
+      if (!this.take(chunk.length)) return done(new Error('More bytes than there may be'));
+      const waitMs = this.#crumbs.take(chunk.length, performance.now());
+      if (waitMs === 0) done(null, chunk);
+      else setTimeout(() => counted.destroyed || done(null, chunk), waitMs);
+    };
+    const counted = new Transform({ transform, highWaterMark: AHEAD_BYTES });
+    return counted;
   }
 }

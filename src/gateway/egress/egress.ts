@@ -8,7 +8,7 @@ import type { EgressDecision, EgressReason } from '../../core/grant.ts';
 import { type HostPattern, matches, patternOf } from '../../core/host-pattern.ts';
 import type { OpenSession } from '../sessions.ts';
 import { Reach, type ReachOptions } from './address.ts';
-import { Allowance, type AllowanceLimits } from './allowance.ts';
+import { AHEAD_BYTES, Allowance, type AllowanceLimits } from './allowance.ts';
 import { addressesOf, askNameServers, type Resolve } from './resolver.ts';
 import type { Target } from './target.ts';
 
@@ -122,6 +122,7 @@ async function dial(addresses: readonly string[], port: number, signal: AbortSig
     lookup,
     autoSelectFamily: true,
     autoSelectFamilyAttemptTimeout: NEXT_ADDRESS_MS,
+    highWaterMark: AHEAD_BYTES,
     allowHalfOpen: true,
     noDelay: true,
   });

@@ -4,7 +4,9 @@
  * judged anew. Nobody is told who asks: there are no credentials and no cookies, and nothing is kept between two files.
  */
 import type { LookupFunction } from 'node:net';
+import { setTimeout } from 'node:timers/promises';
 import { Client, type Dispatcher, errors } from 'undici';
+import { Crumbs } from '../../core/crumbs.ts';
 import type { Fetched, Fetcher, FetchWish, NotFetched } from '../../core/fetching.ts';
 import { type HostPattern, hostOf, matches, patternOf } from '../../core/host-pattern.ts';
 import { Reach, type ReachOptions } from './address.ts';
@@ -18,6 +20,8 @@ export type GuardedFetcherOptions = ReachOptions & {
 
 const HOPS_MOST = 5;
 const HEADER_BYTES = 16 * 1024;
+/** More than anybody has to say before an answer. */
+const INTERIM_MOST = 10;
 const NEXT_ADDRESS_MS = 1_000;
 const ADDRESSES_MOST = 8;
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
@@ -67,6 +71,7 @@ export class GuardedFetcher implements Fetcher {
     if (addresses.length === 0) return { because: 'unresolved' };
     if (!addresses.every((one) => this.#reach.allows(one, port))) return { because: 'special address' };
     const client = clientFor(url, addresses.slice(0, ADDRESSES_MOST), most);
+    let interim = 0;
     try {
       const answer = await client.request({
         path: url.pathname + url.search,
@@ -74,6 +79,10 @@ export class GuardedFetcher implements Fetcher {
         // A few bytes may unpack to as many as one likes.
         headers: { accept: '*/*', 'accept-encoding': 'identity', 'user-agent': 'isopod' },
         signal,
+        onInfo: () => {
+          interim += 1;
+          if (interim > INTERIM_MOST) throw new errors.HTTPParserError('Announced again and again');
+        },
       });
       return await hopOf(answer, most);
     } catch (error) {
@@ -120,6 +129,7 @@ async function hopOf({ statusCode, headers, body }: Dispatcher.ResponseData, mos
 async function whole(body: AsyncIterable<Buffer>, told: number, most: number): Promise<Buffer> {
   let kept = Buffer.allocUnsafeSlow(told > 0 ? told : Math.min(most, FIRST_BYTES));
   let length = 0;
+  const crumbs = new Crumbs();
   for await (const chunk of body) {
     if (length + chunk.length > most) throw new errors.ResponseExceededMaxSizeError();
     if (length + chunk.length > kept.length) {
@@ -128,6 +138,8 @@ async function whole(body: AsyncIterable<Buffer>, told: number, most: number): P
       kept = larger;
     }
     length += chunk.copy(kept, length);
+    const waitMs = crumbs.take(chunk.length, performance.now());
+    if (waitMs > 0) await setTimeout(waitMs);
   }
   return kept.subarray(0, length);
 }

@@ -9,6 +9,9 @@ import { agrees, type Target, targetOfUrl } from './target.ts';
 
 const HTTP = 80;
 
+/** More than anybody has to say before an answer. */
+const INTERIM_MOST = 10;
+
 /** One request for another host, over a connection of its own. Redirects are the caller's to follow: as new requests. */
 export async function forward(
   egress: Egress,
@@ -44,7 +47,6 @@ export async function forward(
     return answer(response, refusal('malformed'));
   }
   outgoing.maxHeadersCount = 0;
-  outgoing.on('response', (incoming) => passBack(incoming, allowance, request, response));
   const fail = () => {
     socket.destroy();
     // What has begun is broken off by whoever passes it on.
@@ -52,6 +54,13 @@ export async function forward(
   };
   // Some of what goes wrong with an answer is told by the end alone.
   outgoing.on('error', fail).on('close', fail);
+  let interim = 0;
+  outgoing.on('information', ({ rawHeaders }) => {
+    interim += 1;
+    if (!allowance.take(bytesOf(rawHeaders)) || interim > INTERIM_MOST) fail();
+  });
+  // What has come in one piece is told even after it was broken off.
+  outgoing.on('response', (incoming) => socket.destroyed || passBack(incoming, allowance, request, response));
   const counted = allowance.counted();
   counted.on('error', fail);
   request.pipe(counted).pipe(outgoing);

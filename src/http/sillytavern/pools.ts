@@ -1,8 +1,8 @@
 import { Socket } from 'node:net';
 import { Pool } from 'undici';
+import { Crumbs } from '../../core/crumbs.ts';
 import { Failure } from '../../core/failure.ts';
 import type { Upstream } from '../../core/serving.ts';
-import { Crumbs } from './crumbs.ts';
 
 /** The ways to one program. */
 export type Ways = { pool: Pool; crumbs: Crumbs };

@@ -1,7 +1,7 @@
 /**
- * What it costs us to carry an answer goes by its chunks more than by its bytes, and a program that sends single bytes
- * would keep us from everybody else. So each has so many small chunks in a moment, in all of its answers together; after
- * that they wait for the next moment. Nothing is lost by that, and who streams words or events never gets there.
+ * What it costs us to carry something goes by its chunks more than by its bytes, and a program or a host that sends single
+ * bytes would keep us from everybody else. So each has so many small chunks in a moment, in all that it says; after that
+ * they wait for the next moment. Nothing is lost by that, and who streams words or events never gets there.
  */
 export class Crumbs {
   #left = 0;
