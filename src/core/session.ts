@@ -39,6 +39,11 @@ export interface Session {
    * over it is served like any call: its application by path, and other hosts, as by a proxy, where that was granted.
    */
   admit(connection: NodeJS.ReadWriteStream): void;
+  /**
+   * What comes over its connections from now on is `next`'s. What is under way, a tunnel too, stays its own until that has
+   * ended or it is ended itself.
+   */
+  handOver(next: Session): void;
   /** Nothing is opened by it any more, after a moment for what is under way. */
   end(): void;
 }

@@ -30,11 +30,12 @@ export class Callers {
     this.#sessions = sessions;
   }
 
-  /** A connection is looked for once: it stays whose it is. */
-  whose(socket: Socket): Promise<Caller> {
+  /** A connection is looked for once: it stays whose it is, or is that of whom they have handed it over to. */
+  async whose(socket: Socket): Promise<Caller> {
     const known = this.#known.get(socket) ?? this.#want(socket);
     this.#known.set(socket, known);
-    return known;
+    const caller = await known;
+    return typeof caller === 'object' ? caller.latest : caller;
   }
 
   /** Says whose it is, where that is certain without a look. */

@@ -43,7 +43,7 @@ export class OpenSessions {
   /** Whose cookie this is, as long as its invocation runs. */
   find(cookie: string): OpenSession | undefined {
     const name = this.#options.seal.unsign('session', cookie);
-    return name === null ? undefined : this.#byName.get(name);
+    return name === null ? undefined : this.#byName.get(name)?.latest;
   }
 
   /** Those whose programs are processes of this machine. */
@@ -60,6 +60,7 @@ export class OpenSession implements Session {
   readonly #waiting: (() => void)[] = [];
   readonly #connections = new Set<Socket>();
   #isOver = false;
+  #next: OpenSession | null = null;
   #cookie: { name: string; value: string } | undefined;
   #pid: number | undefined;
   #calls = 0;
@@ -107,9 +108,22 @@ export class OpenSession implements Session {
       socket.destroy();
       return;
     }
-    this.#connections.add(socket);
-    socket.once('close', () => this.#connections.delete(socket));
+    this.#keep(socket);
     this.#options.serve(socket, this);
+  }
+
+  /** Whose it is what comes over its connections now. */
+  get latest(): OpenSession {
+    let latest: OpenSession = this;
+    while (latest.#next !== null) latest = latest.#next;
+    return latest;
+  }
+
+  handOver(next: OpenSession): void {
+    this.#next = next;
+    // Whichever of them is a tunnel ends by the signal.
+    for (const one of this.#connections) next.#keep(one);
+    this.#connections.clear();
   }
 
   /** Aborts when nothing is answered any more. */
@@ -159,13 +173,18 @@ export class OpenSession implements Session {
 
   end(): void {
     this.#isOver = true;
-    if (this.#cookie === undefined && this.#connections.size === 0) return;
+    if (this.#cookie === undefined && this.#connections.size === 0 && this.#next === null) return;
     setTimeout(() => {
       if (this.#cookie !== undefined) this.#byName.delete(this.#cookie.name);
       for (const one of this.#connections) one.destroy();
       this.#ended.abort(new Failure('unauthenticated', 'The invocation of this session has ended'));
       for (const proceed of this.#waiting.splice(0)) proceed();
     }, this.#options.graceMs ?? GRACE_MS).unref();
+  }
+
+  #keep(socket: Socket): void {
+    this.#connections.add(socket);
+    socket.once('close', () => this.#connections.delete(socket));
   }
 
   async #timed<T>(work: () => Promise<T>): Promise<T> {

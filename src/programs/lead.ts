@@ -4,13 +4,15 @@ import type { ResidentProcess } from './resident-process.ts';
 
 /**
  * The way of a program that stays to its application, and to what it was granted. What one session may use is for an hour:
- * what goes on for ever has no other end.
+ * what goes on for ever has no other end. A connection that is open then goes on for an hour more.
  */
 export class Lead implements Disposable {
   readonly #residency: Residency;
   readonly #process: ResidentProcess;
   readonly #refused: (words: string) => void;
   #session: Session | null = null;
+  /** The one that was led to before. */
+  #before: Session | null = null;
   #renewing: NodeJS.Timeout | undefined;
 
   /** `refused` is told of each host that it was kept from. */
@@ -23,14 +25,17 @@ export class Lead implements Disposable {
 
   [Symbol.dispose](): void {
     clearTimeout(this.#renewing);
+    this.#before?.end();
     this.#session?.end();
   }
 
   #renew(): void {
-    const before = this.#session;
+    const [before, last] = [this.#session, this.#before];
     this.#session = this.#residency.openSession((failure) => this.#process.kill(failure), this.#refused);
     this.#process.letting.lead({ session: this.#session });
-    before?.end();
+    before?.handOver(this.#session);
+    this.#before = before;
+    last?.end();
     this.#renewing = setTimeout(() => this.#renew(), SESSION_MS).unref();
   }
 }

@@ -4,6 +4,7 @@ import { createServer as createHttpServer, type IncomingMessage, type Server } f
 import { type AddressInfo, connect, createServer, type Server as NetServer, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { HttpApplication } from '../../src/gateway/application.ts';
+import { Allowance } from '../../src/gateway/egress/allowance.ts';
 import { TestApplication } from '../support/application.ts';
 import { all, rawOf, TestGateway, type TestProgram } from '../support/egress.ts';
 
@@ -95,6 +96,30 @@ describe('a connection that only the sandbox has', () => {
     program.session.end();
     await Promise.all(ended);
     expect((await program.say(call())).text).toBe('');
+  });
+
+  test('is that of the session it was handed over to, and what is under way goes on until its own ends', async () => {
+    const authority = `api.example.com:${rawPort}`;
+    const [program, next] = [await gateway.program([authority]), await gateway.program([authority])];
+    const [idle, tunnel] = [await program.dial(), await program.tunnel(authority)];
+    const shown = program.session.cookie;
+    program.session.handOver(next.session);
+    tunnel.write('still');
+    expect(String((await once(tunnel.resume(), 'data'))[0])).toBe('still');
+    // The other way is asked over the connection of before, and with the cookie of before.
+    idle.write(call().replace('Connection: close\r\n', ''));
+    expect(String((await once(idle, 'data'))[0])).toContain('v0.30.0');
+    expect((await next.say(call(`Cookie: session=${shown}\r\n`))).status).toBe(200);
+    expect([program.session.calls, next.session.calls]).toEqual([0, 2]);
+
+    program.session.end();
+    await once(tunnel, 'end');
+    idle.write(call());
+    expect(rawOf(await all(idle)).status).toBe(200);
+    expect(next.session.calls).toBe(3);
+    const last = await next.dial();
+    next.session.end();
+    expect(await all(last)).toBe('');
   });
 
   test('is one of so many', async () => {
@@ -553,12 +578,26 @@ describe('what there may be of it', () => {
     meet = echo;
   });
 
-  test('a thousand attempts', async () => {
-    const program = await gateway.program();
+  test('so many attempts a minute, of which those that nobody has granted take nothing from the others', async () => {
+    const authority = `api.example.com:${webPort}`;
+    const program = await gateway.program([authority]);
     const line = 'GET http://no.example.net/ HTTP/1.1\r\nHost: no.example.net\r\nConnection: close\r\n\r\n';
-    for (let i = 0; i < 35; i += 1) await Promise.all(Array.from({ length: 30 }, () => program.say(line)));
-    expect(program.decisions.length).toBe(1_000);
+    const reasons: (string | undefined)[] = [];
+    for (let at = 0; at < 5; at += 1) {
+      const some = Array.from({ length: 22 }, async () => reasons.push((await program.say(line)).reason));
+      await Promise.all(some);
+    }
+    expect(reasons.filter((one) => one === 'not granted').length).toBe(99);
+    expect(program.decisions.length).toBe(100);
     expect(program.decisions.at(-1)?.because).toBe('exhausted');
-    expect((await program.say(line)).reason).toBe('exhausted');
+    expect((await program.ask(`GET http://${authority}/`, [`Host: ${authority}`])).status).toBe(200);
+
+    const allowance = new Allowance({ connections: 1, bytes: 1 }, () => {});
+    for (let minute = 0; minute < 90; minute += 1) {
+      const now = 1_000 + minute * 60_000;
+      const told = Array.from({ length: 1_002 }, () => allowance.attempt('granted', now));
+      expect(told.slice(997)).toEqual(['fine', 'fine', 'last', 'untold', 'untold']);
+      expect(allowance.attempt('astray', now)).toBe('fine');
+    }
   });
 });

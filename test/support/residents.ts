@@ -215,6 +215,7 @@ export function silent(): Session {
     graphql: async () => ({ status: 200, body: '{}' }),
     runsAs: () => {},
     admit: (connection) => void connection.on('error', () => {}).end(),
+    handOver: () => {},
     end: () => {},
   };
 }

@@ -91,5 +91,6 @@ const TO_NOBODY: Session = {
   admit: (connection) => {
     connection.on('error', () => {}).end();
   },
+  handOver: () => {},
   end: () => {},
 };

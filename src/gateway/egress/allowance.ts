@@ -11,15 +11,21 @@ export type AllowanceLimits = {
 /** A single byte takes a hundred of our memory while it waits. */
 export const AHEAD_BYTES = 4_096;
 
-/** Attempts of one invocation, allowed or not: each is a line in our log. */
+/**
+ * Attempts in a minute, for each is a line in our log: those to reach what was granted, and all others, which take nothing
+ * from those. An invocation that goes on for ever may make as many of them in each.
+ */
 const ATTEMPTS_MOST = 1_000;
+const ASTRAY_MOST = 100;
+const MINUTE_MS = 60_000;
 
-/** What one invocation may take of the network. */
+/** What one session may take of the network: that of an invocation, or of an hour of a program that stays. */
 export class Allowance {
   readonly #limits: AllowanceLimits;
   readonly #exhausted: () => void;
   readonly #crumbs = new Crumbs();
-  #attempts = 0;
+  #attempts = { granted: 0, astray: 0 };
+  #countedUntil = 0;
   #connections = 0;
   #bytes = 0;
   #isExhausted = false;
@@ -35,11 +41,16 @@ export class Allowance {
     return this.#isExhausted;
   }
 
-  /** Whether it may be tried, and be told of. The last one is told of as one too many. */
-  attempt(): 'fine' | 'last' | 'untold' {
-    this.#attempts += 1;
-    if (this.#attempts < ATTEMPTS_MOST) return 'fine';
-    return this.#attempts === ATTEMPTS_MOST ? 'last' : 'untold';
+  /** Whether it may be tried, and be told of. The last one of a minute is told of as one too many. */
+  attempt(kind: 'granted' | 'astray', now: number): 'fine' | 'last' | 'untold' {
+    if (now >= this.#countedUntil) {
+      this.#attempts = { granted: 0, astray: 0 };
+      this.#countedUntil = now + MINUTE_MS;
+    }
+    this.#attempts[kind] += 1;
+    const left = (kind === 'granted' ? ATTEMPTS_MOST : ASTRAY_MOST) - this.#attempts[kind];
+    if (left > 0) return 'fine';
+    return left === 0 ? 'last' : 'untold';
   }
 
   /** Takes a place for a connection, if there is one. Leave with what it gives. */

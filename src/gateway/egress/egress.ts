@@ -3,7 +3,7 @@
  * of its addresses are judged, and just those are connected to, so that no second look-up can say something else. Where
  * one of them may not be reached the host may not: a name that leads to the internet and to us is a trap.
  */
-import { connect, type LookupFunction, type Socket } from 'node:net';
+import { connect, type LookupFunction, type Socket, type TcpNetConnectOpts } from 'node:net';
 import type { EgressDecision, EgressReason } from '../../core/grant.ts';
 import { type HostPattern, matches, patternOf } from '../../core/host-pattern.ts';
 import type { OpenSession } from '../sessions.ts';
@@ -55,10 +55,10 @@ export class Egress {
       return { refused: because };
     };
     const allowance = this.#allowanceOf(session, host, port);
-    const attempt = allowance.attempt();
+    const isGranted = target !== null && this.#isGranted(session, target);
+    const attempt = allowance.attempt(isGranted ? 'granted' : 'astray', performance.now());
     if (attempt !== 'fine') return attempt === 'last' ? refuse('exhausted') : { refused: 'exhausted' };
-    if (target === null) return refuse('malformed');
-    if (!this.#isGranted(session, target)) return refuse('not granted');
+    if (!isGranted) return refuse(target === null ? 'malformed' : 'not granted');
     const leave = allowance.enter();
     if (leave === null) return refuse('exhausted');
 
@@ -116,7 +116,8 @@ async function dial(addresses: readonly string[], port: number, signal: AbortSig
   const families = addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 }));
   // Whatever is asked for: the addresses are known.
   const lookup: LookupFunction = (_host, _options, callback) => callback(null, families);
-  const socket = connect({
+  // Its types know of no `highWaterMark` there.
+  const options: TcpNetConnectOpts & { highWaterMark: number } = {
     host: 'looked-up.invalid',
     port,
     lookup,
@@ -125,7 +126,8 @@ async function dial(addresses: readonly string[], port: number, signal: AbortSig
     highWaterMark: AHEAD_BYTES,
     allowHalfOpen: true,
     noDelay: true,
-  });
+  };
+  const socket = connect(options);
   const { promise, resolve } = Promise.withResolvers<Socket | null>();
   const stop = () => socket.destroy();
   signal.addEventListener('abort', stop, { once: true });
