@@ -5,6 +5,9 @@ import { Failure } from '../../core/failure.ts';
 const AHEAD_BYTES = 65_536;
 /** That its sender has gone is only seen by who reads all that it has sent: so much is looked at. */
 const LOOK_BYTES = 262_144;
+/** What waits takes some hundred bytes of ours in each piece, so that small ones wait as one. */
+const SMALL_BYTES = 512;
+const GATHERED_BYTES = 65_536;
 
 /**
  * The body of a request on its way to a plugin. It may be destroyed at any time, which leaves the connection that it comes
@@ -16,6 +19,9 @@ export class Upload extends Readable {
   readonly #most: number;
   #taken = 0;
   #ahead = AHEAD_BYTES;
+  /** Small pieces behind what waits to be read. */
+  #gathered = Buffer.alloc(0);
+  #gatheredBytes = 0;
 
   constructor(from: IncomingMessage, most: number) {
     super({ highWaterMark: AHEAD_BYTES });
@@ -29,13 +35,19 @@ export class Upload extends Readable {
 
   /** Bytes that the plugin has taken. */
   get given(): number {
-    return this.#taken - this.readableLength;
+    return this.#taken - this.#waiting;
   }
 
   /** Looks whether its sender is still there, where nothing has been read of it for long. */
   look(): void {
     this.#ahead = LOOK_BYTES;
-    if (this.readableLength < LOOK_BYTES) this.#from.resume();
+    if (this.#waiting < LOOK_BYTES) this.#from.resume();
+  }
+
+  /** Whoever reads gets to what was gathered, which is only where something waits to be read: so they come. */
+  override read(size?: number): Buffer | null {
+    if (size !== 0) this.#pushGathered();
+    return super.read(size);
   }
 
   override _read(): void {
@@ -53,10 +65,45 @@ export class Upload extends Readable {
   readonly #take = (chunk: Buffer) => {
     this.#taken += chunk.length;
     if (this.#taken > this.#most) this.destroy(tooLarge(this.#taken, this.#most));
-    else if (!this.push(chunk) && this.readableLength >= this.#ahead) this.#from.pause();
+    else {
+      const isSmall = chunk.length < SMALL_BYTES && this.readableLength > 0;
+      if (isSmall) this.#gather(chunk);
+      else {
+        this.#pushGathered();
+        this.push(chunk);
+      }
+      if (this.#waiting >= this.#ahead) this.#from.pause();
+    }
   };
 
-  readonly #end = () => void this.push(null);
+  readonly #end = () => {
+    this.#pushGathered();
+    this.push(null);
+  };
+
+  get #waiting(): number {
+    return this.readableLength + this.#gatheredBytes;
+  }
+
+  #gather(chunk: Buffer): void {
+    if (this.#gatheredBytes + chunk.length > GATHERED_BYTES) this.#pushGathered();
+    const bytes = this.#gatheredBytes + chunk.length;
+    if (bytes > this.#gathered.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.min(GATHERED_BYTES, Math.max(2 * bytes, 1_024)));
+      this.#gathered.copy(larger);
+      this.#gathered = larger;
+    }
+    chunk.copy(this.#gathered, this.#gatheredBytes);
+    this.#gatheredBytes = bytes;
+  }
+
+  #pushGathered(): void {
+    if (this.#gatheredBytes === 0) return;
+    const gathered = this.#gathered.subarray(0, this.#gatheredBytes);
+    this.#gathered = Buffer.alloc(0);
+    this.#gatheredBytes = 0;
+    this.push(gathered);
+  }
 
   readonly #close = () => {
     if (!this.readableEnded && !this.#from.complete) this.destroy(new Failure('cancelled', 'The caller went away'));
