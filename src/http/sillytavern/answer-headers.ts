@@ -1,7 +1,9 @@
 import { namedIn } from './connection-options.ts';
 import { cookieOfPlugin } from './cookies.ts';
+import { invalid } from './faults.ts';
 import type { Mount } from './mount.ts';
 import { type Asked, locationFor, redirectFor } from './redirects.ts';
+import { refreshFor } from './refresh.ts';
 
 type Headers = Readonly<Record<string, string | string[] | undefined>>;
 
@@ -43,7 +45,11 @@ const NOT_PASSED: ReadonlySet<string> = new Set([
   // By these a proxy before us would read files for it.
   'x-accel-redirect',
   'x-sendfile',
+  'x-sendfile2',
+  'x-sendfile-temporary',
   'x-lighttpd-send-file',
+  'x-lighttpd-send-tempfile',
+  'x-litespeed-location',
   'x-reproxy-url',
   // We say this ourselves.
   'x-content-type-options',
@@ -68,12 +74,16 @@ export type Telling = {
 /** What the caller is told of an answer, as names and values in turn. Throws a Failure where it may not be told. */
 export function headersForCaller(headers: Headers, telling: Telling): string[] {
   const told: string[] = [];
+  const packed = [headers['transfer-encoding'] ?? []].flat();
+  if (packed.some((one) => one.trim().toLowerCase() !== 'chunked')) throw invalid('it is packed for the way');
   const nominated = namedIn(headers.connection);
   const ours = new Set(telling.own.map(([name]) => name));
   for (const name in headers) {
     if (NOT_PASSED.has(name) || ours.has(name) || name.startsWith('isopod-') || nominated?.has(name)) continue;
     const value = headers[name];
-    if (typeof value === 'string') tell(told, name, value, telling);
+    // Several are one to a browser.
+    if (name === 'refresh') tell(told, name, [value].flat().join(', '), telling);
+    else if (typeof value === 'string') tell(told, name, value, telling);
     else if (value !== undefined) for (const one of value) tell(told, name, one, telling);
   }
   told.push('x-content-type-options', 'nosniff');
@@ -90,5 +100,8 @@ function tell(told: string[], name: string, value: string, { status, mount, aske
   } else if (name === 'location') {
     const isFollowed = status >= 300 && status < 400;
     told.push(name, isFollowed ? redirectFor(value, mount, asked) : locationFor(value, mount));
-  } else told.push(name, value);
+  } else if (name === 'refresh') {
+    const refresh = refreshFor(value, mount, asked);
+    if (refresh !== null) told.push(name, refresh);
+  } else if (name !== 'content-length' || status !== 204) told.push(name, value);
 }

@@ -1,7 +1,13 @@
 // Goal: neither a plugin nor a caller takes more from the others than is theirs.
 // Method: a real service and a real server in the place of the plugin, and raw sockets on either side.
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import { type AddressInfo, connect, createServer as createNetServer, type Socket } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
@@ -206,6 +212,63 @@ test('a plugin redirects to its own routes and to other hosts, but to nothing el
   // Nobody goes there by themselves.
   expect(await asked('/v1', { status: 201 })).toBe('/v1');
   await allLeft();
+});
+
+test('a refresh leads where a redirect may lead, however it is written', async () => {
+  const { host } = new URL(service.url);
+  const asked = async (refresh: string | string[], { path = '/api/plugins/echo/a/b' } = {}) => {
+    handle = (_req, res) => res.writeHead(200, { refresh } as OutgoingHttpHeaders).end();
+    const { status, headers } = await service.get(path, AS);
+    return status === 200 ? headers.get('refresh') : status;
+  };
+  const refused = [
+    ...[
+      '0;url=/v1',
+      '0; URL = "/v1"',
+      "0,url='/v1'x",
+      '0 /v1',
+      '0;/v1',
+      ' 0.5;\turl=//HOST/v1',
+      '.;url=/v1',
+      '5;url="/v1',
+    ],
+    ...['0;uri=/../../../../../v1', '00.0.;url=../../../../v1', "0;url='/\\HOST/v1'"],
+  ];
+  for (const one of refused) expect([one, await asked(one.replace('HOST', host))]).toEqual([one, 502]);
+  expect(await asked(['5', 'url=/v1'])).toBe(502);
+  expect([await asked('3'), await asked('3; '), await asked('.')]).toEqual(['3', '3', '0']);
+  expect(await asked('0;url=c')).toBe('0; url="c"');
+  expect(await asked("0;url='//example.com/v1'")).toBe('0; url="//example.com/v1"');
+  const path = '/t/default/api/plugins/echo/a';
+  expect(await asked('1;url=/api/plugins/echo/x', { path })).toBe('1; url="/t/default/api/plugins/echo/x"');
+  // Which nobody follows.
+  for (const none of ['soon', ';url=/v1', '0x;url=/v1', `0;url="a'b"`])
+    expect([none, await asked(none)]).toEqual([none, null]);
+});
+
+test('an answer is passed on as it is framed: not with a length where there is none, and not packed', async () => {
+  handle = (req) => void req.socket.end('HTTP/1.1 204 No Content\r\nContent-Length: 0\r\nX-A: b\r\n\r\n');
+  const empty = await service.get('/api/plugins/echo/x', AS);
+  const { headers } = empty;
+  expect([empty.status, headers.get('x-a'), headers.get('content-length')]).toEqual([204, 'b', null]);
+  for (const packed of ['gzip', 'gzip, chunked', 'gzip\r\nTransfer-Encoding: chunked', 'identity']) {
+    handle = (req) =>
+      void req.socket.end(`HTTP/1.1 200 OK\r\nTransfer-Encoding: ${packed}\r\n\r\n2\r\nok\r\n0\r\n\r\n`);
+    const { status, body } = await service.get('/api/plugins/echo/x', AS);
+    expect([packed, status, body.code]).toEqual([packed, 502, 'plugin_invalid_output']);
+  }
+  handle = (_req, res) =>
+    res
+      .writeHead(200, {
+        'x-litespeed-location': '/etc/passwd',
+        'x-sendfile2': '/etc/passwd 0-',
+        'x-sendfile-temporary': '/etc/passwd',
+        'x-lighttpd-send-tempfile': '/etc/passwd',
+        'x-mine': 'yes',
+      })
+      .end();
+  const told = await service.get('/api/plugins/echo/x', AS);
+  expect([...told.headers.keys()].filter((name) => /^x-(?!content-type)/.test(name))).toEqual(['x-mine']);
 });
 
 test('what may be a token of ours does not get to a plugin, and what we say of limits it does not say', async () => {
