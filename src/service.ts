@@ -13,6 +13,7 @@ import { Addresses } from './engine/addresses.ts';
 import { Bearers } from './engine/bearers.ts';
 import type { Catalogue } from './engine/catalogue.ts';
 import { Configurator, type ConfiguratorOptions } from './engine/configurator.ts';
+import { disguised } from './engine/disguise.ts';
 import { EventClock } from './engine/event-clock.ts';
 import { Hub } from './engine/hub/hub.ts';
 import { Notary } from './engine/hub/notary.ts';
@@ -138,7 +139,8 @@ export class Service implements AsyncDisposable {
       },
       onDied: (tenancy, plugin, failure) => log.notice(died(tenancy, plugin, failure)),
       onLogged: (from, lines) => logs.logged(from, lines),
-      onEgress: (attempt, tenancy) => {
+      onEgress: (told, tenancy) => {
+        const attempt = { ...told, host: disguised(told.host, vault.secrets(tenancy, told.plugin)) };
         log.egress(attempt);
         metrics?.egress(attempt);
         if (tenancy.observes(attempt.plugin)) observer.note(attempt, new Date());

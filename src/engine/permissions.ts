@@ -16,7 +16,7 @@ import {
   NOTHING,
   type Observed,
 } from '../core/grant.ts';
-import { isAddress, patternOf, patternsFor, written } from '../core/host-pattern.ts';
+import { hostOf, isAddress, patternOf, patternsFor, written } from '../core/host-pattern.ts';
 import type { Limits } from '../core/limits.ts';
 import type { Store } from '../store/store.ts';
 import type { Observer } from './observer.ts';
@@ -164,6 +164,7 @@ function proposed(observed: readonly Observed[]): string[] {
       because !== 'unresolved' &&
       !isAddress(host) &&
       host.includes('.') &&
+      hostOf(host) !== null &&
       !LOCAL.test(host),
   );
   return patternsFor(fine).slice(0, HOSTS_MOST);

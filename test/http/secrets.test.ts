@@ -1,12 +1,16 @@
 // Settings that are not for everybody to see: how they are kept, and who is shown what.
-import { readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { FormField } from '../../src/core/portrait.ts';
 import { MASK } from '../../src/engine/vault.ts';
 import type { Answer } from '../support/client.ts';
+import { all } from '../support/egress.ts';
 import { type FakeService, plugin, portrait, resident, startFakeService } from '../support/fake.ts';
 import { dataOf } from '../support/stash.ts';
 
@@ -163,4 +167,41 @@ test('plugins of Stash keep their settings as they are', async () => {
   expect((await ask('PUT', { password: MASK }, {}, url)).body).toEqual({ password: MASK });
   expect((await states().get('demo')).settings).toEqual({ password: MASK });
   expect((await ask('PUT', { other: 1 }, {}, url)).status).toBe(400);
+});
+
+test('a secret in the name of a host that is asked for is told to nobody', async () => {
+  const words = 'Open-Sésame-7';
+  await ask('PUT', { password: words, pin: 'hunter2hunter2' });
+  await service.ask('PUT', '/v1/plugins/stays/permissions', {
+    body: { network: ['*.example.invalid'], observe: true },
+  });
+  await desk();
+  const session = service.runtime.residents.residency('stays').openSession(
+    () => {},
+    () => {},
+  );
+  const hosts = ['xhunter2Hunter2x.evil.example', `${words.toLowerCase()}.evil.example`, 'plain.evil.example'];
+  const path = join(await mkdtemp(join(tmpdir(), 'isopod-secrets-')), 'room');
+  const room = createServer((socket) => session.admit(socket)).listen(path);
+  await once(room, 'listening');
+  for (const named of [...hosts, 'hunter2hunter2.example.invalid', 'hunter2hunter2:0']) {
+    const { host } = new globalThis.URL(`http://${named}`);
+    const socket = connect(path);
+    socket.write(`GET http://${host}/ HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+    expect(await all(socket)).toMatch(/^HTTP\/1.1 403 /);
+  }
+  room.close();
+  await rm(dirname(path), { recursive: true });
+  session.end();
+  const told = service.log().filter(({ msg }) => msg === 'egress');
+  expect(told.map(({ host }) => host)).toEqual([
+    'x[redacted]x.evil.example',
+    '[redacted].evil.example',
+    'plain.evil.example',
+    '[redacted].example.invalid',
+    'http://[redacted]:0',
+  ]);
+  const { observed, proposal } = (await ask('GET', undefined, {}, '/v1/plugins/stays/permissions')).body;
+  expect(JSON.stringify(observed)).not.toMatch(/hunter2|xn--/i);
+  expect(proposal.network).toEqual(['*.example.invalid', 'plain.evil.example']);
 });

@@ -72,9 +72,13 @@ export class FakeResidents implements Residents {
 
   /** Of one that is up. */
   desk(plugin: string, tenant = 'default'): Desk {
+    return this.residency(plugin, tenant).desk;
+  }
+
+  residency(plugin: string, tenant = 'default'): Residency {
     const residency = this.#up.get(key(tenant, plugin));
     if (residency === undefined) throw new Error(`${plugin} is not up`);
-    return residency.desk;
+    return residency;
   }
 }
 
