@@ -11,6 +11,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Dispatcher } from 'undici';
 import { Failure } from '../../core/failure.ts';
 import type { Received } from '../../engine/reception.ts';
+import { restOf } from '../../listening/unread-body.ts';
 import { HttpFailure } from '../errors.ts';
 import { headersForCaller } from './answer-headers.ts';
 import { brokenOff, faultOf, invalid, timedOut, unrouted } from './faults.ts';
@@ -169,16 +170,28 @@ export class Passage implements Dispatcher.DispatchHandler {
     const pieces = this.#pieces;
     this.#pieces = [];
     const chunk = pieces.length > 1 ? Buffer.concat(pieces) : pieces[0];
-    if (this.#isWhole) {
-      this.#raw.end(chunk);
-      this.#end(null);
-    } else if (chunk !== undefined) {
+    if (this.#isWhole) this.#finish(chunk);
+    else if (chunk !== undefined) {
       if (this.#raw.write(chunk)) return;
       this.#pause();
       this.#raw.once('drain', this.#goOnHearing);
     } else if (!this.#hasBegun) this.#raw.flushHeaders();
     this.#hasBegun = true;
   };
+
+  /** A connection that ends with its answer is not torn from under who still sends: they would lose the answer, too. */
+  #finish(chunk: Buffer | undefined): void {
+    const { request, upload } = this.#options;
+    if (this.#raw.shouldKeepAlive || request.raw.complete) this.#raw.end(chunk);
+    else {
+      // The rest of the body waits for nobody.
+      upload?.destroy();
+      if (chunk === undefined) this.#raw.flushHeaders();
+      else this.#raw.write(chunk);
+      restOf(request.raw, () => this.#raw.end());
+    }
+    this.#end(null);
+  }
 
   /** False where it cannot. */
   #begin({ status, headers, message = '' }: Head): boolean {

@@ -271,6 +271,36 @@ test('an answer is passed on as it is framed: not with a length where there is n
   expect([...told.headers.keys()].filter((name) => /^x-(?!content-type)/.test(name))).toEqual(['x-mine']);
 });
 
+test('whoever still sends when they are answered gets the answer, also where the connection ends with it', async () => {
+  const inOne = (res: ServerResponse) => res.end('early');
+  const inTwo = (res: ServerResponse) => res.write('early') && res.end();
+  for (const [answered, connection] of [
+    [inOne, 'close'],
+    [inTwo, 'close'],
+    [inOne, 'keep-alive'],
+  ] as const) {
+    handle = (_req, res) => void answered(res);
+    const socket = connect(Number(new URL(service.url).port), '127.0.0.1').setEncoding('latin1');
+    const bytes = 8 * 2 ** 20;
+    const head = `POST /api/plugins/echo/x HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${AS.authorization}\r\n`;
+    socket.write(`${head}Connection: ${connection}\r\nContent-Length: ${bytes}\r\n\r\n`);
+    // As who reads the answer when they have sent all.
+    const sent = await new Promise((resolve) => {
+      socket.once('error', resolve).write(Buffer.alloc(bytes, 'x'), () => resolve('all'));
+    });
+    expect([connection, sent]).toEqual([connection, 'all']);
+    let text = '';
+    const closed = once(socket, 'close');
+    socket.on('data', (some) => {
+      text += some;
+    });
+    await vi.waitFor(() => expect(text).toMatch(/^HTTP\/1.1 200 .*early/s));
+    if (connection === 'close') await closed;
+    socket.destroy();
+  }
+  await allLeft();
+});
+
 test('what may be a token of ours does not get to a plugin, and what we say of limits it does not say', async () => {
   await service.ask('POST', '/v1/tenants', { token: TOKEN, body: { id: 'paced', name: 'Paced' } });
   const { promise, resolve } = Promise.withResolvers<IncomingMessage>();
