@@ -56,7 +56,7 @@ export const kill: OnceQuestion = {
 async function running(): Promise<number[]> {
   const until = performance.now() + PATIENCE_MS;
   for (;;) {
-    const isProgram = called('stubborn/plugin.py');
+    const isProgram = called('stubborn/program.py');
     if (isProgram.length >= PROCESSES || performance.now() > until) return isProgram;
     await sleep(20);
   }

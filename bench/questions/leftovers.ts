@@ -65,7 +65,7 @@ async function thingsOf(pid: number, temporary: string): Promise<string[]> {
   const sockets = lines('/proc/net/unix').map((line) => line.split(' ').slice(7).join(' '));
   const files = await readdir(temporary, { recursive: true });
   return [
-    ...[...called('shortlived/plugin.py'), ...zombiesOf(pid)].map((one) => `process ${one}`),
+    ...[...called('shortlived/program.py'), ...zombiesOf(pid)].map((one) => `process ${one}`),
     ...mounts,
     ...sockets.filter((path) => path.includes(temporary)).map((path) => `socket ${path}`),
     // A stock of pipes is kept at hand, now more and now fewer.

@@ -17,8 +17,8 @@ const WHICH = 'import json, sys\njson.dump({"output": sys.executable}, sys.stdou
 
 export function python(source: string): Files {
   return {
-    'plugin.yml': 'name: Bench\ninterface: raw\nexec: [python, "{pluginDir}/plugin.py"]\n',
-    'plugin.py': source,
+    'plugin.yml': 'name: Bench\ninterface: raw\nexec: [python, "{pluginDir}/program.py"]\n',
+    'program.py': source,
   };
 }
 
