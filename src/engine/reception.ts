@@ -206,11 +206,13 @@ export class Reception {
   }
 }
 
-/** It could not be loaded, and would say the same to whoever asks for somebody else. */
+/** It could not be loaded a while ago, and would say the same to whoever asks for somebody else. */
 function isHopeless(state: ResidentState | undefined): boolean {
-  const { failure = null } = state ?? {};
-  return failure?.code === 'plugin_boot_failed' && failure.details.limit === undefined;
+  if (state?.failure?.code !== 'plugin_boot_failed' || state.failure.details.limit !== undefined) return false;
+  return Date.now() - state.since.getTime() < HOPELESS_MS;
 }
+
+const HOPELESS_MS = 300_000;
 
 function nobodyAt(address: string, why = ''): Failure {
   return new Failure('not_found', `No plugin answers at /api/plugins/${address}${why}`);

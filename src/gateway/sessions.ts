@@ -58,7 +58,8 @@ export class OpenSession implements Session {
   readonly #byName: Map<string, OpenSession>;
   readonly #ended = new AbortController();
   readonly #waiting: (() => void)[] = [];
-  readonly #connections = new Set<Socket>();
+  /** Each with what is to be done when it is closed. */
+  readonly #connections = new Map<Socket, () => void>();
   #isOver = false;
   #next: OpenSession | null = null;
   #cookie: { name: string; value: string } | undefined;
@@ -122,7 +123,10 @@ export class OpenSession implements Session {
   handOver(next: OpenSession): void {
     this.#next = next;
     // Whichever of them is a tunnel ends by the signal.
-    for (const one of this.#connections) next.#keep(one);
+    for (const [one, left] of this.#connections) {
+      one.off('close', left);
+      next.#keep(one);
+    }
     this.#connections.clear();
   }
 
@@ -176,15 +180,16 @@ export class OpenSession implements Session {
     if (this.#cookie === undefined && this.#connections.size === 0 && this.#next === null) return;
     setTimeout(() => {
       if (this.#cookie !== undefined) this.#byName.delete(this.#cookie.name);
-      for (const one of this.#connections) one.destroy();
+      for (const one of this.#connections.keys()) one.destroy();
       this.#ended.abort(new Failure('unauthenticated', 'The invocation of this session has ended'));
       for (const proceed of this.#waiting.splice(0)) proceed();
     }, this.#options.graceMs ?? GRACE_MS).unref();
   }
 
   #keep(socket: Socket): void {
-    this.#connections.add(socket);
-    socket.once('close', () => this.#connections.delete(socket));
+    const left = () => void this.#connections.delete(socket);
+    this.#connections.set(socket, left);
+    socket.once('close', left);
   }
 
   async #timed<T>(work: () => Promise<T>): Promise<T> {

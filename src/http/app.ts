@@ -14,7 +14,7 @@ import fastify, {
 import { Failure } from '../core/failure.ts';
 import type { Residencies } from '../engine/residencies.ts';
 import type { Tenancy } from '../engine/tenancy.ts';
-import { CRUMBS, Incoming } from '../listening/incoming.ts';
+import { Incoming } from '../listening/incoming.ts';
 import { readAway } from '../listening/unread-body.ts';
 import { AnswerBudget } from './answer-budget.ts';
 import { type AuthOptions, authenticate, authenticateAgain, type Caller } from './auth.ts';
@@ -214,10 +214,6 @@ function refuseSlow(socket: Socket): void {
 }
 
 const BYTES: Record<string, [string, string]> = {
-  [CRUMBS]: [
-    '400 Bad Request',
-    'The body comes in crumbs, a thousand chunks of a few bytes at a time: send larger ones',
-  ],
   ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'The request took too long to arrive'],
   HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'The header of the request is too large'],
   HPE_CHUNK_EXTENSIONS_OVERFLOW: ['413 Payload Too Large', 'The chunk extensions of the request are too large'],

@@ -1,53 +1,55 @@
-import { IncomingMessage, type Server } from 'node:http';
-import type { Socket } from 'node:net';
+import { IncomingMessage } from 'node:http';
 
 /** Pieces of a body that are smaller wait for others, up to so much, and not longer. */
 const SMALL_BYTES = 512;
 const TOGETHER_BYTES = 16_384;
 const TOGETHER_MS = 10;
-/** More pieces than this at a time, which are smaller on average, are sent for the sake of it. */
-const PIECES_MOST = 1_000;
-const PIECE_BYTES = 16;
-
-/** What a server's `clientError` is told as the code of its error. */
-export const CRUMBS = 'ISOPOD_CRUMBS';
+/** Crumbs cost us more than they bring: so many may come at once, and so many in each ms after that. */
+const CRUMB_BYTES = 64;
+const CRUMBS_AT_ONCE = 2_000;
+const CRUMBS_PER_MS = 2;
 
 /**
  * A request whose body comes in pieces that are worth their while. To Node each chunk is an object and an event, however
  * small it is: who sends single bytes would have us hold hundreds of times what they have sent. So small ones are handed
- * on together, a moment later or when the body ends, and a flood of them ends the connection.
+ * on together, a moment later or when the body ends, and who sends very many of them is read more slowly.
  *
- * To be given to a server as its `IncomingMessage`: its parser calls `push`.
+ * To be given to a server as its `IncomingMessage`: its parser calls `push`, and stops reading where that says so; `_read`
+ * starts it again.
  */
 export class Incoming extends IncomingMessage {
   #held: Buffer | null = null;
   #length = 0;
-  #pieces = 0;
-  #wanted = true;
-  #flooded = false;
-  #timer: NodeJS.Timeout | undefined;
+  /** Whether what is held is a buffer of ours, that may be written into. */
+  #isOurs = false;
+  #isWanted = true;
+  #handing: NodeJS.Timeout | undefined;
+  /** Crumbs that came before their time, by when that was last reckoned. */
+  #crumbs = 0;
+  #reckonedAt = 0;
+  #pausing: NodeJS.Timeout | undefined;
 
   override push(piece: Buffer | null, encoding?: BufferEncoding): boolean {
     if (piece === null) {
       this.#handOn();
       return super.push(null);
     }
-    if (this.#flooded) return false;
     if (piece.length >= SMALL_BYTES) {
       this.#handOn();
-      return super.push(piece, encoding);
-    }
-    this.#hold(piece);
-    return this.#wanted;
+      this.#isWanted = super.push(piece, encoding);
+    } else this.#hold(piece);
+    if (piece.length < CRUMB_BYTES) this.#count();
+    return this.#isWanted && this.#pausing === undefined;
   }
 
   override _read(bytes: number): void {
-    this.#wanted = true;
-    super._read(bytes);
+    this.#isWanted = true;
+    if (this.#pausing === undefined) super._read(bytes);
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    clearTimeout(this.#timer);
+    clearTimeout(this.#handing);
+    clearTimeout(this.#pausing);
     super._destroy(error, done);
   }
 
@@ -55,44 +57,52 @@ export class Incoming extends IncomingMessage {
     // The usual small body is one piece, and is handed on as it is.
     if (this.#held === null) this.#held = piece;
     else {
-      if (this.#pieces === 1 || this.#held.length < this.#length + piece.length) this.#grow(piece.length);
+      if (!this.#isOurs || this.#held.length < this.#length + piece.length) this.#grow(piece.length);
       piece.copy(this.#held, this.#length);
     }
     this.#length += piece.length;
-    this.#pieces += 1;
-    if (this.#pieces > PIECES_MOST && this.#length < this.#pieces * PIECE_BYTES) this.#refuse();
-    else if (this.#length >= TOGETHER_BYTES) this.#handOn();
-    else this.#timer ??= setTimeout(() => this.#handOn(), TOGETHER_MS);
+    if (this.#length >= TOGETHER_BYTES) this.#handOn();
+    else this.#handing ??= setTimeout(() => this.#handOn(), TOGETHER_MS);
   }
 
-  /** What was held is somebody's buffer, or too small. */
   #grow(more: number): void {
     const larger = Buffer.allocUnsafeSlow(Math.max(SMALL_BYTES, 2 * (this.#length + more)));
     this.#held?.copy(larger, 0, 0, this.#length);
     this.#held = larger;
+    this.#isOurs = true;
   }
 
   #handOn(): void {
     const held = this.#held;
     if (held === null) return;
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    clearTimeout(this.#handing);
+    this.#handing = undefined;
     const together = held.subarray(0, this.#length);
     this.#held = null;
     this.#length = 0;
-    this.#pieces = 0;
-    this.#wanted = super.push(together);
+    this.#isOurs = false;
+    this.#isWanted = super.push(together);
   }
 
-  #refuse(): void {
-    this.#flooded = true;
-    this.#held = null;
-    clearTimeout(this.#timer);
-    const socket = this.socket as Socket & { server?: Server };
-    const error = Object.assign(new Error('The body comes in crumbs'), { code: CRUMBS });
-    // The parser is at work.
-    process.nextTick(() => {
-      if (socket.server?.emit('clientError', error, socket) !== true) socket.destroy();
-    });
+  #count(): void {
+    if (this.#crumbs === 0) this.#reckonedAt = performance.now();
+    this.#crumbs += 1;
+    // All that one look at the socket has brought comes at once, and is reckoned with afterwards.
+    if (this.#crumbs > CRUMBS_AT_ONCE && this.#pausing === undefined) this.#pause();
+  }
+
+  #pause(): void {
+    const now = performance.now();
+    this.#crumbs = Math.max(0, this.#crumbs - (now - this.#reckonedAt) * CRUMBS_PER_MS);
+    this.#reckonedAt = now;
+    const early = this.#crumbs - CRUMBS_AT_ONCE;
+    if (early <= 0) this.#goOn();
+    else this.#pausing = setTimeout(() => this.#pause(), Math.max(1, early / CRUMBS_PER_MS));
+  }
+
+  #goOn(): void {
+    if (this.#pausing === undefined) return;
+    this.#pausing = undefined;
+    if (this.#isWanted) super._read(0);
   }
 }
