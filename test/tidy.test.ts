@@ -36,7 +36,7 @@ const floors: Record<string, string[]> = {
   'src/log.ts': ['src/engine/', 'src/core/'],
   'src/metrics.ts': ['src/engine/', 'src/core/'],
   'src/config': ['src/config', 'src/core/'],
-  'src/listening/': ['src/listening/'],
+  'src/listening/': ['src/listening/', 'src/core/'],
   'src/http/': ['src/http/', 'src/listening/', 'src/engine/', 'src/core/'],
   'src/engine/': ['src/engine/', 'src/manifests/', 'src/packages/', 'src/store/', 'src/core/'],
   'src/gateway/': ['src/gateway/', 'src/listening/', 'src/core/'],

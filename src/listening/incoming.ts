@@ -1,4 +1,5 @@
 import { IncomingMessage } from 'node:http';
+import { Gathering } from '../core/gathering.ts';
 
 /** Pieces of a body that are smaller wait for others, up to so much, and not longer. */
 const SMALL_BYTES = 512;
@@ -18,10 +19,7 @@ const CRUMBS_PER_MS = 2;
  * starts it again.
  */
 export class Incoming extends IncomingMessage {
-  #held: Buffer | null = null;
-  #length = 0;
-  /** Whether what is held is a buffer of ours, that may be written into. */
-  #isOurs = false;
+  readonly #held = new Gathering(TOGETHER_BYTES);
   #isWanted = true;
   #handing: NodeJS.Timeout | undefined;
   /** Crumbs that came before their time, by when that was last reckoned. */
@@ -54,33 +52,16 @@ export class Incoming extends IncomingMessage {
   }
 
   #hold(piece: Buffer): void {
-    // The usual small body is one piece, and is handed on as it is.
-    if (this.#held === null) this.#held = piece;
-    else {
-      if (!this.#isOurs || this.#held.length < this.#length + piece.length) this.#grow(piece.length);
-      piece.copy(this.#held, this.#length);
-    }
-    this.#length += piece.length;
-    if (this.#length >= TOGETHER_BYTES) this.#handOn();
+    this.#held.add(piece);
+    if (this.#held.length >= TOGETHER_BYTES) this.#handOn();
     else this.#handing ??= setTimeout(() => this.#handOn(), TOGETHER_MS);
   }
 
-  #grow(more: number): void {
-    const larger = Buffer.allocUnsafeSlow(Math.max(SMALL_BYTES, 2 * (this.#length + more)));
-    this.#held?.copy(larger, 0, 0, this.#length);
-    this.#held = larger;
-    this.#isOurs = true;
-  }
-
   #handOn(): void {
-    const held = this.#held;
-    if (held === null) return;
+    const together = this.#held.take();
+    if (together === null) return;
     clearTimeout(this.#handing);
     this.#handing = undefined;
-    const together = held.subarray(0, this.#length);
-    this.#held = null;
-    this.#length = 0;
-    this.#isOurs = false;
     this.#isWanted = super.push(together);
   }
 

@@ -9,6 +9,7 @@ import { Client, type Dispatcher, errors } from 'undici';
 import { Crumbs } from '../../core/crumbs.ts';
 import type { Fetched, Fetcher, FetchWish, NotFetched } from '../../core/fetching.ts';
 import { type HostPattern, hostOf, matches, patternOf } from '../../core/host-pattern.ts';
+import { INTERIM_MOST } from '../../core/interim.ts';
 import { Reach, type ReachOptions } from './address.ts';
 import { addressesOf, askNameServers, type Resolve } from './resolver.ts';
 
@@ -20,8 +21,6 @@ export type GuardedFetcherOptions = ReachOptions & {
 
 const HOPS_MOST = 5;
 const HEADER_BYTES = 16 * 1024;
-/** More than anybody has to say before an answer. */
-const INTERIM_MOST = 10;
 const NEXT_ADDRESS_MS = 1_000;
 const ADDRESSES_MOST = 8;
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);

@@ -1,5 +1,6 @@
 import { type ClientRequest, type IncomingMessage, type ServerResponse, request as send } from 'node:http';
 import { pipeline } from 'node:stream';
+import { INTERIM_MOST } from '../../core/interim.ts';
 import type { OpenSession } from '../sessions.ts';
 import type { Allowance } from './allowance.ts';
 import type { Egress, Wish } from './egress.ts';
@@ -8,9 +9,6 @@ import { answer, failure, refusal } from './refusal.ts';
 import { agrees, type Target, targetOfUrl } from './target.ts';
 
 const HTTP = 80;
-
-/** More than anybody has to say before an answer. */
-const INTERIM_MOST = 10;
 
 /** One request for another host, over a connection of its own. Redirects are the caller's to follow: as new requests. */
 export async function forward(

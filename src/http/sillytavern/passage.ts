@@ -10,6 +10,7 @@ import type { ServerResponse } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Dispatcher } from 'undici';
 import { Failure } from '../../core/failure.ts';
+import { INTERIM_MOST } from '../../core/interim.ts';
 import type { Received } from '../../engine/reception.ts';
 import { restOf } from '../../listening/unread-body.ts';
 import { HttpFailure } from '../errors.ts';
@@ -316,9 +317,6 @@ export class Passage implements Dispatcher.DispatchHandler {
 const LOOK_MS = 5_000;
 
 const SHORT_CHUNKS = 16;
-
-/** More than anybody has to say before an answer. */
-const INTERIM_MOST = 10;
 
 const NOBODY = new Failure('cancelled', 'Nobody waits for it any more');
 

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import { Failure } from '../../core/failure.ts';
+import { Gathering } from '../../core/gathering.ts';
 
 const AHEAD_BYTES = 65_536;
 /** That its sender has gone is only seen by who reads all that it has sent: so much is looked at. */
@@ -20,8 +21,7 @@ export class Upload extends Readable {
   #taken = 0;
   #ahead = AHEAD_BYTES;
   /** Small pieces behind what waits to be read. */
-  #gathered = Buffer.alloc(0);
-  #gatheredBytes = 0;
+  readonly #gathered = new Gathering(GATHERED_BYTES);
 
   constructor(from: IncomingMessage, most: number) {
     super({ highWaterMark: AHEAD_BYTES });
@@ -82,27 +82,17 @@ export class Upload extends Readable {
   };
 
   get #waiting(): number {
-    return this.readableLength + this.#gatheredBytes;
+    return this.readableLength + this.#gathered.length;
   }
 
   #gather(chunk: Buffer): void {
-    if (this.#gatheredBytes + chunk.length > GATHERED_BYTES) this.#pushGathered();
-    const bytes = this.#gatheredBytes + chunk.length;
-    if (bytes > this.#gathered.length) {
-      const larger = Buffer.allocUnsafeSlow(Math.min(GATHERED_BYTES, Math.max(2 * bytes, 1_024)));
-      this.#gathered.copy(larger);
-      this.#gathered = larger;
-    }
-    chunk.copy(this.#gathered, this.#gatheredBytes);
-    this.#gatheredBytes = bytes;
+    if (this.#gathered.length + chunk.length > GATHERED_BYTES) this.#pushGathered();
+    this.#gathered.add(chunk);
   }
 
   #pushGathered(): void {
-    if (this.#gatheredBytes === 0) return;
-    const gathered = this.#gathered.subarray(0, this.#gatheredBytes);
-    this.#gathered = Buffer.alloc(0);
-    this.#gatheredBytes = 0;
-    this.push(gathered);
+    const gathered = this.#gathered.take();
+    if (gathered !== null) this.push(gathered);
   }
 
   readonly #close = () => {
